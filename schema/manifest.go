@@ -1,0 +1,106 @@
+package schema
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Version numbers the published states of a model. Versions only grow (I5); 0 means none.
+type Version uint64
+
+// Step counts optimiser steps.
+type Step uint64
+
+// Kind says what an update holds.
+type Kind string
+
+// The kinds of update.
+const (
+	KindBase  Kind = "base"  // the whole model
+	KindDelta Kind = "delta" // the rows changed since the parent, and all dense weights
+)
+
+// Object names one immutable object of an update in the object store.
+type Object struct {
+	Name   string `json:"name"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"` // lower-case hex
+}
+
+// TrainedThrough says how much of the stream a version has seen.
+type TrainedThrough struct {
+	EventTime EventTime          `json:"event_time"` // ms; the latest due time of a trained part
+	Positions map[Partition]Emit `json:"positions"`
+}
+
+// Manifest describes one version of a model. The manifest of the newest version is the model's head: the only mutable
+// thing of the protocol (package publisher).
+type Manifest struct {
+	Format         int                `json:"format"`
+	Model          string             `json:"model"`
+	Version        Version            `json:"version"`
+	Kind           Kind               `json:"kind"`
+	Parent         Version            `json:"parent,omitempty"` // of a delta
+	Base           Version            `json:"base"`             // the base that a chain of deltas starts from; of a base, itself
+	Objects        []Object           `json:"objects"`
+	TrainedThrough TrainedThrough     `json:"trained_through"`
+	Step           Step               `json:"step"`
+	Items          int                `json:"items"`
+	Metrics        map[string]float64 `json:"metrics,omitempty"`
+	ConfigDigest   string             `json:"config_digest"` // sha256 of the model's shape; a replica refuses to mix two
+	CreatedAt      time.Time          `json:"created_at"`
+	Signer         string             `json:"signer,omitempty"`    // nkey public key
+	Signature      string             `json:"signature,omitempty"` // base64 of ed25519 over SigningBytes
+}
+
+// ManifestFormat is the version of the manifest that this program writes and the newest that it reads.
+const ManifestFormat = 1
+
+// SigningBytes returns what the signature covers: the JSON of m without the signature itself. encoding/json writes map
+// keys sorted and fields in order, so both sides compute the same bytes.
+func (m Manifest) SigningBytes() ([]byte, error) {
+	m.Signature = ""
+	return json.Marshal(m)
+}
+
+// Validate reports every fault of m at once, or nil.
+func (m *Manifest) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if m.Format < 1 || m.Format > ManifestFormat {
+		fault("format %d is not known to this program (it reads up to %d): run a newer freshet", m.Format, ManifestFormat)
+	}
+	if m.Model == "" {
+		fault("model is missing")
+	}
+	if m.Version == 0 {
+		fault("version is missing")
+	}
+	switch m.Kind {
+	case KindBase:
+		if m.Base != m.Version {
+			fault("base %d of a base must be its own version %d", m.Base, m.Version)
+		}
+	case KindDelta:
+		if m.Parent == 0 || m.Parent >= m.Version {
+			fault("parent %d of a delta must be between 1 and its version %d", m.Parent, m.Version)
+		}
+		if m.Base == 0 || m.Base > m.Parent {
+			fault("base %d of a delta must be between 1 and its parent %d", m.Base, m.Parent)
+		}
+	default:
+		fault("kind %q is neither base nor delta", m.Kind)
+	}
+	if len(m.Objects) == 0 {
+		fault("objects are missing")
+	}
+	for _, o := range m.Objects {
+		if digest, err := hex.DecodeString(o.SHA256); err != nil || len(digest) != 32 || o.Bytes < 0 || o.Name == "" {
+			fault("object %q has no usable name, size or sha256", o.Name)
+		}
+	}
+	return errors.Join(faults...)
+}
