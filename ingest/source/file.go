@@ -1,0 +1,191 @@
+package source
+
+import (
+	"bufio"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+)
+
+// Formats lists what OpenFile reads.
+var Formats = []string{"csv", "jsonl"}
+
+// maxLineBytes is the longest line of a file: twice what a record may have, so that a record that is too large still
+// reaches the ingester, which puts it aside with its bytes. What is longer than that is no file of clicks.
+const maxLineBytes = 2 << 20
+
+// Options says how the lines of a file are read.
+type Options struct {
+	// Fields maps the fields of JSON lines, as in NewDecoder. They are only read for the key of the record and for its
+	// time: the line itself goes on unchanged. CSV has its header instead. Default: the names of a click.
+	Fields map[string]string
+}
+
+// Progress is implemented by streams that know how far they are. It may be called from any goroutine.
+type Progress interface {
+	// Progress returns how much is done, and of how much: bytes of a file, records of a limited stream. Total is -1 when
+	// it is not known, as for standard input.
+	Progress() (done, total int64)
+}
+
+// OpenFile opens a file of clicks, or standard input if path is "-". Gzip is recognised by its first bytes.
+//
+// "csv" has a header that names at least a user (or user_id), an item (or item_id) and a time (ts or timestamp: seconds,
+// milliseconds or RFC 3339), and may name session (or session_id), action and event_id; other columns are ignored. Columns
+// are separated by comma, semicolon or tab, whichever the header has; a quoted field may not span lines. Each row becomes
+// a click in JSON, except a row that is malformed, which becomes a record as it stands.
+//
+// "jsonl" has a JSON object in each line, which becomes a record as it stands.
+//
+// The actions of well-known public files get their own names: pv, view → click; buy, transaction → purchase; addtocart →
+// cart. All others are kept. Blank lines are passed over.
+func OpenFile(path, format string, o Options) (Stream, error) {
+	if !slices.Contains(Formats, format) {
+		return nil, fmt.Errorf("format %q is not known: use %s", format, strings.Join(Formats, " or "))
+	}
+	decoder, err := NewDecoder(o.Fields)
+	if err != nil {
+		return nil, err
+	}
+	name := path
+	var file io.ReadCloser
+	total := int64(-1)
+	if path == "-" {
+		name, file = "standard input", io.NopCloser(os.Stdin)
+	} else {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the clicks: %w: check the path, or use - for standard input", err)
+		}
+		if info, err := f.Stat(); err != nil {
+			return nil, errors.Join(fmt.Errorf("cannot read the clicks: %w", err), f.Close())
+		} else if info.IsDir() {
+			return nil, errors.Join(fmt.Errorf("cannot read the clicks: %s is a directory: name a file in it", path), f.Close())
+		} else if info.Mode().IsRegular() {
+			total = info.Size()
+		}
+		file = f
+	}
+	s, err := openLines(name, format, file, total, decoder)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return s, nil
+}
+
+func openLines(name, format string, file io.ReadCloser, total int64, decoder *Decoder) (Stream, error) {
+	l := &lines{name: name, file: file, total: total}
+	counted := bufio.NewReaderSize(&countingReader{r: file, n: &l.read}, 1<<16)
+	l.in = counted
+	if magic, err := counted.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
+		unzipped, err := gzip.NewReader(counted)
+		if err != nil {
+			return nil, fmt.Errorf("%s: it begins like gzip and is not: %w: compress it again", name, err)
+		}
+		l.in = bufio.NewReaderSize(unzipped, 1<<16)
+	}
+	if format == "csv" {
+		return openCSV(l)
+	}
+	return openJSONL(l, decoder)
+}
+
+// countingReader counts the bytes that were read of the file as it lies on disk, which is what its size is in.
+type countingReader struct {
+	r io.Reader
+	n *atomic.Int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// lines reads a file by lines.
+type lines struct {
+	name   string
+	file   io.Closer
+	in     *bufio.Reader
+	long   []byte // backs a line that is longer than the reader's buffer
+	number int    // of the line read last, from 1
+	total  int64  // bytes in the file, or -1
+	read   atomic.Int64
+}
+
+// next returns the next line that is not blank, without its end. It is valid until the next call.
+func (l *lines) next() ([]byte, error) {
+	for {
+		line, err := l.raw()
+		if err != nil {
+			return nil, err
+		}
+		for n := len(line); n > 0 && (line[n-1] == '\n' || line[n-1] == '\r'); n = len(line) {
+			line = line[:n-1]
+		}
+		if len(line) > 0 {
+			return line, nil
+		}
+	}
+}
+
+func (l *lines) raw() ([]byte, error) {
+	l.number++
+	line, err := l.in.ReadSlice('\n')
+	if err == nil {
+		return line, nil
+	}
+	l.long = append(l.long[:0], line...)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		if len(l.long) > maxLineBytes {
+			return nil, fmt.Errorf("%s: line %d is longer than %d bytes: is it a file of clicks?", l.name, l.number, maxLineBytes)
+		}
+		line, err = l.in.ReadSlice('\n')
+		l.long = append(l.long, line...)
+	}
+	switch {
+	case err == nil, errors.Is(err, io.EOF) && len(l.long) > 0: // the last line may have no end
+		return l.long, nil
+	case errors.Is(err, io.EOF):
+		return nil, io.EOF
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, fmt.Errorf("%s: after line %d the compressed data break off: fetch the file again", l.name, l.number-1)
+	}
+	return nil, fmt.Errorf("%s: after line %d: %w", l.name, l.number-1, err)
+}
+
+func (l *lines) Len() int { return -1 }
+
+func (l *lines) Progress() (done, total int64) { return l.read.Load(), l.total }
+
+func (l *lines) Close() error { return l.file.Close() }
+
+// Limit returns the first n records of s.
+func Limit(s Stream, n int) Stream { return &limited{Stream: s, n: int64(max(n, 0))} }
+
+type limited struct {
+	Stream
+	n    int64
+	done atomic.Int64
+}
+
+func (l *limited) Next() (Outgoing, error) {
+	if l.done.Load() >= l.n {
+		return Outgoing{}, io.EOF
+	}
+	out, err := l.Stream.Next()
+	if err == nil {
+		l.done.Add(1)
+	}
+	return out, err
+}
+
+// Len is not known where the length of the stream is not: it may be shorter than the limit.
+func (l *limited) Len() int { return min(l.Stream.Len(), int(l.n)) }
+
+func (l *limited) Progress() (done, total int64) { return l.done.Load(), l.n }

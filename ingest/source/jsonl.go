@@ -1,0 +1,52 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/freshet-ml/freshet/schema"
+)
+
+// jsonlStream passes on the lines of a file. It reads them only to find their key and time.
+type jsonlStream struct {
+	*lines
+	decoder *Decoder
+	first   []byte // read at open, to be given by the first Next; nil afterwards
+	key     []byte
+	last    schema.EventTime
+}
+
+func openJSONL(l *lines, decoder *Decoder) (Stream, error) {
+	first, err := l.next()
+	if errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s is empty: want a JSON object such as %s in each line", l.name,
+			`{"user_id":"u1","item_id":"i9","timestamp":1700000000000}`)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &jsonlStream{lines: l, decoder: decoder, first: first}, nil
+}
+
+func (s *jsonlStream) Next() (Outgoing, error) {
+	line := s.first
+	s.first = nil
+	if line == nil {
+		var err error
+		if line, err = s.next(); err != nil {
+			return Outgoing{}, err
+		}
+	}
+	var c schema.Click
+	// What is wrong with the line is for the ingester to say: it puts the line aside.
+	if err := s.decoder.decode(line, &c); err == nil {
+		s.last = c.EventTime
+	}
+	out := Outgoing{Value: line, EventTime: s.last}
+	if c.UserID != "" {
+		s.key = append(s.key[:0], c.UserID...)
+		out.Key = s.key
+	}
+	return out, nil
+}
