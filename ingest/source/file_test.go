@@ -76,7 +76,7 @@ func TestCSV(t *testing.T) {
 			`59|1506826800026|{"user_id":"59","item_id":"2","timestamp":1506826800026,"action":"click"}`}},
 		"mark, semicolons, RFC 3339, quotes": {"\xef\xbb\xbftimestamp;item;user;action;event_id\n2014-04-07T10:51:09.277Z;\"a;\"\"b\"\"\";\"\";fav;e1\n", []string{
 			`|1396867869277|{"user_id":"","item_id":"a;\"b\"","timestamp":1396867869277,"action":"fav","event_id":"e1"}`}},
-		"bad rows stay as they are": {"user\titem\tts\n1\t2\n\n1\t2\tnoon\n1\t2\t5\n1\t\"2\t6\n1\t\"2\"x\t6\n1\t2\t3\t4\n1\t2\t1e9\n1\t2\t1234567890123456789\n1\t2\t\n", []string{
+		"bad rows stay as they are": {"user\titem\tts\n1\t2\n\n1\t2\tnoon\n1\t2\t5\n1\t\"2\t6\n1\t\"2\"x\t6\n1\t2\t3\t4\n1\t2\t1e9\n1\t2\t1234567890123456789\n1\t2\t\n\xff\t2\t5\n", []string{
 			"|0|1\t2", "|0|1\t2\tnoon", `1|5000|{"user_id":"1","item_id":"2","timestamp":5000,"action":"click"}`,
 			"|5000|1\t\"2\t6", "|5000|1\t\"2\"x\t6", "|5000|1\t2\t3\t4", "|5000|1\t2\t1e9", "|5000|1\t2\t1234567890123456789", "|5000|1\t2\t", "|5000|\xff\t2\t5"}},
 		"only a header": {"user,item,ts\n", nil},

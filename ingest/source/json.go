@@ -1,10 +1,12 @@
 package source
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -232,15 +234,19 @@ func decodeID(j *jx.Decoder) (string, error) {
 	}
 }
 
-func integer(j *jx.Decoder) ([]byte, error) {
+// number returns a number as it is written.
+func number(j *jx.Decoder) ([]byte, error) {
 	raw, err := j.Raw()
 	if err != nil {
 		return nil, fmt.Errorf("not valid JSON: %w", err)
 	}
-	// Raw reaches back over the space before the number.
-	n := []byte(raw)
-	for len(n) > 0 && n[0] <= ' ' {
-		n = n[1:]
+	return bytes.TrimLeft(raw, " \t\r\n"), nil // Raw reaches back over the space before a value
+}
+
+func integer(j *jx.Decoder) ([]byte, error) {
+	n, err := number(j)
+	if err != nil {
+		return nil, err
 	}
 	for i, b := range n {
 		if (b < '0' || b > '9') && !(i == 0 && b == '-') {
@@ -340,7 +346,11 @@ func decodeItemInfo(j *jx.Decoder) (info schema.ItemInfo, err error) {
 func decodePrice(j *jx.Decoder) (float64, error) {
 	switch t := j.Next(); t {
 	case jx.Number:
-		return j.Float64()
+		n, err := number(j)
+		if err != nil {
+			return 0, err
+		}
+		return strconv.ParseFloat(string(n), 64) // jx's own Float64 is off by a last bit for some numbers
 	case jx.Null:
 		return 0, j.Null()
 	default:
@@ -355,10 +365,7 @@ func decodeContext(j *jx.Decoder) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("not valid JSON: %w", err)
 		}
-		for raw[0] != '{' {
-			raw = raw[1:]
-		}
-		return append([]byte(nil), raw...), nil
+		return bytes.Clone(bytes.TrimLeft(raw, " \t\r\n")), nil
 	case jx.Null:
 		return nil, j.Null()
 	default:
