@@ -52,6 +52,7 @@ type Manifest struct {
 	Metrics        map[string]float64 `json:"metrics,omitempty"`
 	ConfigDigest   string             `json:"config_digest"` // sha256 of the model's shape; a replica refuses to mix two
 	CreatedAt      time.Time          `json:"created_at"`
+	Publisher      string             `json:"publisher,omitempty"` // who wrote it, for the operator: I5 allows one at a time
 	Signer         string             `json:"signer,omitempty"`    // nkey public key
 	Signature      string             `json:"signature,omitempty"` // base64 of ed25519 over SigningBytes
 }

@@ -1,0 +1,54 @@
+// Package publisher publishes versions of a model over NATS JetStream. This page is the protocol's specification: a program
+// in any language that follows it can write or read the line of versions. Package replica is the reader in Go.
+//
+// # Nouns
+//
+// A version is one published state of a model; versions are whole numbers that only grow. A manifest (schema.Manifest, JSON)
+// describes a version; its objects hold the tables. The head is the manifest of the newest version. A base holds the whole
+// model, a delta what changed since its parent. A chain is a base and the deltas after it.
+//
+//	object store freshet_models     <model>/<version>/<table>.arrow   Arrow IPC file, one record batch; chunks of 512 KiB
+//	KV           freshet_manifests  <model>.<version>                 manifest, JSON; created once and never changed
+//	KV           freshet_heads      <model>                           the same JSON bytes as the newest version's manifest
+//	KV           freshet_replicas   <model>.<replica id>              Report, JSON; expires 30 s after its last refresh
+//
+// Model names and replica ids are 1-64 of A-Z a-z 0-9 _ -, table names 1-64 of a-z 0-9 _, versions are decimal.
+//
+// # Writing a version
+//
+//  1. Encode the tables; take size and SHA-256 (lower-case hex) of each.
+//  2. Create (never overwrite) freshet_manifests <model>.<version>. Whoever creates it owns the version number, so no two
+//     programs ever write the same objects. A number that is taken is passed over for good.
+//  3. Put the objects.
+//  4. Set freshet_heads <model> with the revision that the writer last saw (0 = the key must not exist). A refusal means that
+//     another writer extends the line (I5): stop for good. A timeout is not a refusal: read the head, compare its bytes.
+//
+// A crash before 4 leaves a manifest and objects that no head leads to. They are collected with the versions around them.
+// A writer's first version, and the one after a failed attempt, is a base. Of old chains two are kept; a manifest is
+// removed after its objects, so that no object is ever without a manifest that names it.
+//
+// # Reading a version
+//
+// Watch freshet_heads <model>. From a delta walk parent by parent through freshet_manifests, until the parent is the version
+// held (compare its manifest byte for byte) or a base is reached; then apply in rising order. Refuse a manifest whose version
+// is not above the one held, whose signer is not trusted, or whose config_digest differs within a chain; refuse an object of
+// other size or SHA-256. After a refusal go on serving what is held, and try again. Tables that a reader does not know, it
+// leaves alone.
+//
+// # Signature
+//
+// Ed25519, base64 (standard alphabet, padded), over the manifest's stored JSON bytes without the last member
+// ,"signature":"…". The member signer holds the nkey public key. Objects are covered through their digests.
+//
+// # Promise
+//
+// A head never names a version whose objects are not all stored. One writer at a time extends a line, and a writer that was
+// overtaken can never write to it again. A version with a weight that is not finite is never published.
+//
+// # Caveats
+//
+// NATS acknowledges before it syncs to disk unless sync_interval is always: the line is distribution, never the only copy.
+// Starting a second writer of the same model takes the line over from the first, which is then refused at its next version.
+//
+// What this package does not do: train, decide when to publish, find changed rows, or keep a copy of the model.
+package publisher

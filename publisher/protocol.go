@@ -1,0 +1,100 @@
+package publisher
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The buckets of the protocol; doc.go draws their keys.
+const (
+	ObjectsBucket   = "freshet_models"
+	ManifestsBucket = "freshet_manifests"
+	HeadsBucket     = "freshet_heads"
+	ReplicasBucket  = "freshet_replicas"
+)
+
+// Constants of the protocol.
+const (
+	// ChunkBytes is the chunk size of objects: about twice as fast as the default of 128 KiB, and below the default
+	// max_payload of 1 MiB.
+	ChunkBytes = 512 << 10
+	// ReportTTL is how long a replica's report lives after its last refresh.
+	ReportTTL = 30 * time.Second
+	// ReportEvery is how often a replica refreshes its report: two refreshes may be lost before it counts as gone.
+	ReportEvery = 10 * time.Second
+	// MaxManifestBytes bounds what a reader accepts as a manifest.
+	MaxManifestBytes = 512 << 10
+	// MaxChain bounds the number of deltas after a base, and so a reader's walk.
+	MaxChain = 1024
+)
+
+var (
+	nameRule  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	tableRule = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
+)
+
+// CheckName returns an error unless name may be a model's name or a replica's id.
+func CheckName(name string) error {
+	if !nameRule.MatchString(name) {
+		return fmt.Errorf("name %q: must be 1 to 64 of A-Z a-z 0-9 _ -", name)
+	}
+	return nil
+}
+
+// ObjectName returns the name of a table's object.
+func ObjectName(model string, v schema.Version, table string) string {
+	return fmt.Sprintf("%s/%d/%s.arrow", model, v, table)
+}
+
+// TableName returns the table that an object of version v holds, or false where the name is not of this model and version.
+func TableName(model string, v schema.Version, object string) (string, bool) {
+	table, ok := strings.CutPrefix(object, fmt.Sprintf("%s/%d/", model, v))
+	if !ok {
+		return "", false
+	}
+	table, ok = strings.CutSuffix(table, ".arrow")
+	return table, ok && tableRule.MatchString(table)
+}
+
+func manifestKey(model string, v schema.Version) string { return fmt.Sprintf("%s.%d", model, v) }
+
+// parseManifestKey is the inverse of manifestKey.
+func parseManifestKey(model, key string) (schema.Version, bool) {
+	digits, ok := strings.CutPrefix(key, model+".")
+	if !ok {
+		return 0, false
+	}
+	v, err := strconv.ParseUint(digits, 10, 64)
+	return schema.Version(v), err == nil && v > 0
+}
+
+// Connect dials NATS the way both ends of the protocol want it: it succeeds while the server is down and keeps trying for
+// ever, because a replica serves, and a trainer trains, without NATS. Further options (credentials, TLS) are applied last.
+// The caller closes the connection.
+func Connect(url, name string, options ...nats.Option) (*nats.Conn, jetstream.JetStream, error) {
+	all := append([]nats.Option{
+		nats.Name(name),
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(500 * time.Millisecond),
+		nats.ReconnectJitter(500*time.Millisecond, time.Second),
+		nats.PingInterval(10 * time.Second), // a half-open connection is noticed in 20 s, not in 4 minutes
+	}, options...)
+	nc, err := nats.Connect(url, all...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to nats %s: %w", url, err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, nil, fmt.Errorf("connect to nats %s: %w", url, err)
+	}
+	return nc, js, nil
+}

@@ -1,0 +1,61 @@
+package publisher
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Report is what a replica says about itself in freshet_replicas: after each adoption, and every ReportEvery.
+type Report struct {
+	ID        string         `json:"id"`
+	Model     string         `json:"model"`
+	Version   schema.Version `json:"version"` // 0 while it serves none
+	Step      schema.Step    `json:"step"`
+	AppliedAt time.Time      `json:"applied_at"` // when the version began to serve
+	Address   string         `json:"address"`    // of its HTTP API, as told by its configuration
+	// Refused is why the replica does not serve the newest version, or "".
+	Refused string `json:"refused,omitempty"`
+}
+
+// Report stores r under its model and id.
+func (s *Store) Report(ctx context.Context, r Report) error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("report of replica %s: %w", r.ID, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	if _, err := s.replicas.Put(ctx, r.Model+"."+r.ID, b); err != nil {
+		return fmt.Errorf("report of replica %s: %w", r.ID, err)
+	}
+	return nil
+}
+
+// FollowReports calls each with every replica's report on model, now and after every change, until ctx is done or the watch
+// breaks. A report that does not parse is passed over.
+func (s *Store) FollowReports(ctx context.Context, model string, each func(Report)) error {
+	watch, err := s.replicas.Watch(ctx, model+".*", jetstream.IgnoreDeletes())
+	if err != nil {
+		return fmt.Errorf("watch replicas of model %s: %w", model, err)
+	}
+	defer watch.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case entry, ok := <-watch.Updates():
+			if !ok {
+				return fmt.Errorf("watch replicas of model %s: the watch ended", model)
+			}
+			var r Report
+			if entry != nil && json.Unmarshal(entry.Value(), &r) == nil && r.Model == model {
+				each(r)
+			}
+		}
+	}
+}
