@@ -1,0 +1,143 @@
+package config
+
+import "time"
+
+// Config is every setting. The tags give each its key, its sentence in the reference, and whether it is a secret.
+type Config struct {
+	DataDir string  `koanf:"data_dir" doc:"directory of everything that is kept; one process at a time"`
+	Log     Log     `koanf:"log" doc:"what is written to standard error"`
+	Kafka   Kafka   `koanf:"kafka" doc:"where clicks come from"`
+	NATS    NATS    `koanf:"nats" doc:"where model updates go"`
+	Source  Source  `koanf:"source" doc:"what up and produce put into Kafka"`
+	Sim     Sim     `koanf:"sim" doc:"the simulated shop (source.from: sim, and simulate)"`
+	Window  Window  `koanf:"window" doc:"how clicks become sessions"`
+	Train   Train   `koanf:"train" doc:"how the model learns"`
+	Publish Publish `koanf:"publish" doc:"how versions go out"`
+	Serve   Serve   `koanf:"serve" doc:"how recommendations are served"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `koanf:"level" doc:"the least level that is written" enum:"debug,info,warn,error"`
+	Format string `koanf:"format" doc:"auto is coloured text on a terminal and key=value elsewhere" enum:"auto,text,json"`
+}
+
+// Kafka names the click topic and where it is.
+type Kafka struct {
+	Brokers        []string      `koanf:"brokers" doc:"host:port of brokers; none runs a broker inside up"`
+	Topic          string        `koanf:"topic" doc:"the click topic"`
+	Group          string        `koanf:"group" doc:"the consumer group"`
+	Partitions     int           `koanf:"partitions" doc:"of the topic where up makes it; fixed from then on"`
+	Port           int           `koanf:"port" doc:"of the embedded broker on 127.0.0.1; 0 picks one"`
+	Retention      time.Duration `koanf:"retention" doc:"how long the embedded broker keeps clicks, from when it makes the topic; 0s keeps them all"`
+	RetentionBytes int64         `koanf:"retention_bytes" doc:"how many bytes of a partition it keeps; 0 keeps them all"`
+	Sync           bool          `koanf:"sync" doc:"whether the embedded broker waits for the disk before it acknowledges"`
+}
+
+// Embedded reports whether up runs the broker itself.
+func (k Kafka) Embedded() bool { return len(k.Brokers) == 0 }
+
+// NATS says where the NATS server is.
+type NATS struct {
+	URL  string `koanf:"url" doc:"nats://host:port of a server with JetStream; empty runs one inside up" secret:"url"`
+	Port int    `koanf:"port" doc:"of the embedded server on 127.0.0.1; 0 picks one"`
+}
+
+// Embedded reports whether up runs the server itself.
+func (n NATS) Embedded() bool { return n.URL == "" }
+
+// Source says what is produced into Kafka.
+type Source struct {
+	From   string            `koanf:"from" doc:"sim, kafka (what the topic gets from elsewhere), or the path of a file"`
+	Format string            `koanf:"format" doc:"of the file; auto goes by its ending" enum:"auto,csv,jsonl"`
+	Speed  string            `koanf:"speed" doc:"1x is real time, 10x ten times as fast, max as fast as it goes; auto is 1x for live sim, else max"`
+	Clicks int               `koanf:"clicks" doc:"stop after so many records; 0 is all of a file, and no end of sim"`
+	Fields map[string]string `koanf:"fields" doc:"names of the click's fields in the input where they differ, e.g. user_id: visitorid"`
+}
+
+// Sim shapes the simulated shop. Shares are of clean records, between 0 and 0.5.
+type Sim struct {
+	Seed          uint64        `koanf:"seed" doc:"of all its randomness"`
+	Rate          float64       `koanf:"rate" doc:"records per second of event time"`
+	Users         int           `koanf:"users" doc:"users that come and go"`
+	Items         int           `koanf:"items" doc:"items alive at a time"`
+	Clusters      int           `koanf:"clusters" doc:"categories of items"`
+	SessionClicks float64       `koanf:"session_clicks" doc:"mean length of a session"`
+	Think         time.Duration `koanf:"think" doc:"median time between two clicks of a session"`
+	ItemLife      time.Duration `koanf:"item_life" doc:"median time from an item's birth to its death"`
+	TasteDrift    float64       `koanf:"taste_drift" doc:"share of sessions before which a user exchanges one favourite"`
+	TasteJump     float64       `koanf:"taste_jump" doc:"share of sessions before which a user exchanges all of them"`
+	ExposureShare float64       `koanf:"exposure_share" doc:"share of exposures"`
+	OutOfOrder    float64       `koanf:"out_of_order" doc:"share delivered out of order, in time"`
+	Late          float64       `koanf:"late" doc:"share delivered too late"`
+	Duplicate     float64       `koanf:"duplicate" doc:"share delivered twice"`
+	Undecodable   float64       `koanf:"undecodable" doc:"share of additional records that are not JSON"`
+	Invalid       float64       `koanf:"invalid" doc:"share of additional records that break a rule"`
+}
+
+// Window is the session windows' configuration.
+type Window struct {
+	Gap              time.Duration `koanf:"gap" doc:"longest distance of two clicks of one session"`
+	Lateness         time.Duration `koanf:"lateness" doc:"how much later than the newest click a click may come; each second of it is a second of freshness"`
+	PartAge          time.Duration `koanf:"part_age" doc:"how long a click of an open session may wait to be trained on; 0s waits for the end"`
+	PartClicks       int           `koanf:"part_clicks" doc:"how many clicks of an open session may wait; 0 waits for the end"`
+	MaxSessionAge    time.Duration `koanf:"max_session_age" doc:"closes a session that no gap ever closes"`
+	MaxSessionClicks int           `koanf:"max_session_clicks" doc:"closes a session with so many clicks"`
+	IdleAfter        time.Duration `koanf:"idle_after" doc:"silence after which the clock moves a partition's watermark; 0s never, as in replay"`
+	MaxAhead         time.Duration `koanf:"max_ahead" doc:"how far after its arrival a click's time may lie"`
+}
+
+// Train is the trainer's configuration.
+type Train struct {
+	Seed               uint64        `koanf:"seed" doc:"of the model's beginning"`
+	BatchParts         int           `koanf:"batch_parts" doc:"most parts of a micro-batch"`
+	BatchSpan          time.Duration `koanf:"batch_span" doc:"longest event time of a micro-batch"`
+	HistoryParts       int           `koanf:"history_parts" doc:"earlier parts of a user that the model sees"`
+	PopularityHalfLife time.Duration `koanf:"popularity_half_life" doc:"how fast the popularity baseline forgets"`
+	PublishEvery       time.Duration `koanf:"publish_every" doc:"pause between two versions"`
+	CheckpointEvery    time.Duration `koanf:"checkpoint_every" doc:"pause between two checkpoints; what came later is read again after a crash"`
+	KeepCheckpoints    int           `koanf:"keep_checkpoints" doc:"checkpoints that stay on the disk"`
+	Model              Model         `koanf:"model" doc:"the model's shape; changing it begins a new model"`
+}
+
+// Model is the shape of the model.
+type Model struct {
+	Dim    int `koanf:"dim" doc:"length of the vectors"`
+	Blocks int `koanf:"blocks" doc:"blocks of attention"`
+	Heads  int `koanf:"heads" doc:"heads of a block"`
+}
+
+// Publish is the publisher's configuration.
+type Publish struct {
+	Model     string  `koanf:"model" doc:"the name under which versions are published"`
+	BaseEvery int     `koanf:"base_every" doc:"a whole model after so many deltas"`
+	MaxDrop   float64 `koanf:"max_drop" doc:"a version whose recall fell by more than this share is not published"`
+}
+
+// Serve is the replicas' configuration.
+type Serve struct {
+	Listen   string `koanf:"listen" doc:"host:port of the HTTP API; port 0 picks one and prints it"`
+	Replicas int    `koanf:"replicas" doc:"how many replicas up runs"`
+	Token    string `koanf:"token" doc:"bearer token that callers must send; empty asks for none" secret:"true"`
+}
+
+// Default returns the configuration that runs without any setting.
+func Default() Config {
+	return Config{
+		DataDir: "freshet-data",
+		Log:     Log{Level: "info", Format: "auto"},
+		// Four partitions keep both cores of a small machine busy and every user on one of them.
+		Kafka:  Kafka{Brokers: []string{}, Topic: "clicks", Group: "freshet", Partitions: 4},
+		Source: Source{From: "sim", Format: "auto", Speed: "auto", Fields: map[string]string{}},
+		Sim: Sim{Seed: 1, Rate: 100, Users: 3000, Items: 3000, Clusters: 40, SessionClicks: 6, Think: 15 * time.Second,
+			ItemLife: time.Hour, TasteDrift: 0.05, TasteJump: 0.01, ExposureShare: 0.25,
+			OutOfOrder: 0.05, Late: 0.002, Duplicate: 0.005, Undecodable: 0.001, Invalid: 0.001},
+		Window: Window{Gap: 30 * time.Minute, Lateness: 5 * time.Second, PartAge: 10 * time.Second, PartClicks: 50,
+			MaxSessionAge: 6 * time.Hour, MaxSessionClicks: 1000, IdleAfter: 30 * time.Second, MaxAhead: 10 * time.Minute},
+		Train: Train{Seed: 1, BatchParts: 64, BatchSpan: 2 * time.Second, HistoryParts: 20, PopularityHalfLife: time.Hour,
+			PublishEvery: 3 * time.Second, CheckpointEvery: 10 * time.Second, KeepCheckpoints: 3,
+			Model: Model{Dim: 64, Blocks: 1, Heads: 2}},
+		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5},
+		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2},
+	}
+}

@@ -1,0 +1,237 @@
+package config_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/freshet-ml/freshet/cmd/freshet/config"
+	"github.com/google/go-cmp/cmp"
+)
+
+func yamlFile(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "freshet.yaml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func load(t *testing.T, p config.Places) config.Loaded {
+	t.Helper()
+	l, err := config.Load(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestDefaultIsValidAndLoadsAsItIs(t *testing.T) {
+	if err := config.Default().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(config.Default(), load(t, config.Places{}).Config); diff != "" {
+		t.Errorf("nothing given, and the configuration is not the default (-default +loaded):\n%s", diff)
+	}
+}
+
+func TestLaterPlaceWins(t *testing.T) {
+	file := yamlFile(t, "window: {gap: 1m, lateness: 2s, part_age: 3s}\nkafka:\n  brokers: [a:1, b:2]\nsource:\n  fields: {user_id: file}\n")
+	environ := []string{"FRESHET_WINDOW_LATENESS=20s", "FRESHET_WINDOW_PART_AGE=30s", "FRESHET_SOURCE_FIELDS=item_id=env", "PATH=/bin", "FRESHET_SERVE_TOKEN="}
+	flags := []config.Flag{{Name: "--part-age", Key: "window.part_age", Value: "300s"}, {Name: "--brokers", Key: "kafka.brokers", Value: "c:3, d:4"}}
+
+	want := config.Default()
+	want.Window.Gap = time.Minute
+	want.Window.Lateness = 20 * time.Second
+	want.Window.PartAge = 300 * time.Second
+	want.Kafka.Brokers = []string{"c:3", "d:4"}
+	want.Source.Fields = map[string]string{"item_id": "env"} // replaced as a whole
+	got := load(t, config.Places{File: file, Environ: environ, Flags: flags})
+	if diff := cmp.Diff(want, got.Config); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryTypeFromEveryPlace(t *testing.T) {
+	want := config.Default()
+	want.Kafka.Sync, want.Kafka.RetentionBytes, want.Kafka.Retention = true, 5_000_000_000, 36*time.Hour
+	want.Sim.Seed, want.Sim.Late, want.Source.Clicks = 18_446_744_073_709_551_615, 0.25, 20_000
+	want.Source.Fields = map[string]string{"user_id": "visitorid", "item_id": "itemid"}
+	text := map[string]string{
+		"kafka.sync": "true", "kafka.retention_bytes": "5_000_000_000", "kafka.retention": "36h", "sim.seed": "18446744073709551615",
+		"sim.late": "0.25", "source.clicks": "20000", "source.fields": "user_id=visitorid,item_id=itemid",
+	}
+	var environ []string
+	var flags []config.Flag
+	byPath := map[string]config.Key{}
+	for _, k := range config.Keys() {
+		byPath[k.Path] = k
+	}
+	for key, value := range text {
+		environ = append(environ, byPath[key].Env+"="+value)
+		flags = append(flags, config.Flag{Name: "--x", Key: key, Value: value})
+	}
+	file := yamlFile(t, "kafka: {sync: true, retention_bytes: 5000000000, retention: 36h}\nsim: {seed: 18446744073709551615, late: 0.25}\n"+
+		"source: {clicks: 20_000, fields: {user_id: visitorid, item_id: itemid}}\n")
+	for name, p := range map[string]config.Places{"file": {File: file}, "environment": {Environ: environ}, "flags": {Flags: flags}} {
+		if diff := cmp.Diff(want, load(t, p).Config); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestThreeFaultsAtOnce(t *testing.T) {
+	file := yamlFile(t, "window:\n  gap: 20\n  latenes: 3s\nserve:\n  listen: nowhere\n")
+	_, err := config.Load(config.Places{File: file})
+	want := `the configuration has 3 faults:
+  serve.listen (freshet.yaml line 5): "nowhere" is not an address: write host:port, such as 127.0.0.1:8080
+  window.gap (freshet.yaml line 2): "20" is not a duration: write a number with a unit, such as 500ms, 30s, 20m or 6h
+  window.latenes (freshet.yaml line 3): there is no such setting: did you mean window.lateness?`
+	if err == nil || err.Error() != want {
+		t.Errorf("got:\n%v\nwant:\n%s", err, want)
+	}
+}
+
+func TestFaultsOfAllPlacesAtOnce(t *testing.T) {
+	file := yamlFile(t, "windw: {gap: 3m}\nkafka: 7\nlog: {level: loud}\nnats: {url: [a, b]}\nwindow: {gap: 2m}\nwindow: {gap: 3m}\nsource: {fields: {user: u}}\n")
+	_, err := config.Load(config.Places{
+		File:    file,
+		Environ: []string{"FRESHET_WINDOW_GAPP=1m", "FRESHET_SIM_LATE=none", "FRESHET_TRAIN_MODEL_HEADS=3", "FRESHET_SERVICE_HOST=10.0.0.1", "FRESHET_PORT_8080_TCP_ADDR=10.0.0.1"},
+		Flags:   []config.Flag{{Name: "--speed", Key: "source.speed", Value: "fast"}, {Name: "--clicks", Key: "source.clicks", Value: "many"}, {Name: "--format", Key: "source.format", Value: "xml"}},
+	})
+	var faults config.Faults
+	if !errors.As(err, &faults) {
+		t.Fatalf("error is %T: %v", err, err)
+	}
+	want := [][3]string{ // key, place, and a word of what is wrong or next
+		{"", "FRESHET_WINDOW_GAPP", "did you mean FRESHET_WINDOW_GAP?"},
+		{"kafka", "freshet.yaml line 2", "section"},
+		{"log.level", "freshet.yaml line 3", "debug, info, warn, error"},
+		{"nats.url", "freshet.yaml line 4", "single value"},
+		{"sim.late", "FRESHET_SIM_LATE", "not a number"},
+		{"source.clicks", "--clicks", "whole number"},
+		{"source.fields", "freshet.yaml line 7", "user_id"},
+		{"source.format", "--format", "auto, csv, jsonl"},
+		{"source.speed", "--speed", "1x, 10x, max"},
+		{"train.model.heads", "FRESHET_TRAIN_MODEL_HEADS", "3 heads do not divide"},
+		{"window", "freshet.yaml line 6", "set twice, first in line 5"},
+		{"windw", "freshet.yaml line 1", "did you mean window?"},
+	}
+	if len(faults) != len(want) {
+		t.Errorf("%d faults, want %d", len(faults), len(want))
+	}
+	for i := range min(len(faults), len(want)) {
+		f := faults[i]
+		if f.Key != want[i][0] || f.Where != want[i][1] || !strings.Contains(f.Error(), want[i][2]) {
+			t.Errorf("fault %d: %q at %q: %v\nwant %q", i, f.Key, f.Where, f, want[i])
+		}
+	}
+}
+
+func TestUnreadableFile(t *testing.T) {
+	for name, tc := range map[string]struct{ file, want string }{
+		"missing":   {filepath.Join(t.TempDir(), "none.yaml"), "no such file"},
+		"directory": {t.TempDir(), "is a directory"},
+		"not yaml":  {yamlFile(t, "window: [1,\n"), "correct the YAML"},
+		"a list":    {yamlFile(t, "- 1\n"), "section"},
+		"too large": {yamlFile(t, "#"+strings.Repeat("x", 1<<20)), "larger than"},
+	} {
+		if _, err := config.Load(config.Places{File: tc.file}); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+	}
+	load(t, config.Places{File: yamlFile(t, "")})
+	load(t, config.Places{File: yamlFile(t, "# nothing\nwindow:\n")})
+}
+
+func TestEffectiveReadsBackAndMasksSecrets(t *testing.T) {
+	l := load(t, config.Places{
+		File: yamlFile(t, "window: {gap: 90m}\nsource: {fields: {user_id: 'yes'}, from: '7'}\n"),
+		Environ: []string{"FRESHET_SERVE_TOKEN=s3cret", "FRESHET_NATS_URL=nats://joe:hunter%202@a:4222,nats://t0ken@b:4222,nats://c:4222",
+			"FRESHET_KAFKA_BROKERS=a:1,b:2"},
+	})
+	var out bytes.Buffer
+	if err := l.Effective(&out); err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	for _, secret := range []string{"s3cret", "hunter", "joe", "t0ken"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%q is printed", secret)
+		}
+	}
+	for _, want := range []string{"gap: 1h30m\n", "(here from freshet.yaml line 1)", "(here from FRESHET_KAFKA_BROKERS)",
+		"nats://********@a:4222,nats://********@b:4222,nats://c:4222", "brokers: ['a:1', 'b:2']", "token: '********'"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it does not say %q:\n%s", want, text)
+		}
+	}
+	again := load(t, config.Places{File: yamlFile(t, text)})
+	want := l.Config
+	want.Serve.Token, want.NATS.URL = again.Serve.Token, again.NATS.URL // masked on the way
+	if diff := cmp.Diff(want, again.Config); diff != "" {
+		t.Errorf("reading back what was printed (-printed +read):\n%s", diff)
+	}
+}
+
+func TestEveryKeyHasItsOwnVariableAndSentence(t *testing.T) {
+	seen := map[string]string{config.ConfigEnv: "the file's name"}
+	for _, k := range config.Keys() {
+		if k.Doc == "" {
+			t.Errorf("%s has no sentence", k.Path)
+		}
+		if k.Section {
+			continue
+		}
+		if other, twice := seen[k.Env]; twice {
+			t.Errorf("%s and %s share %s", k.Path, other, k.Env)
+		}
+		seen[k.Env] = k.Path
+	}
+}
+
+func TestSpeedAndFormat(t *testing.T) {
+	for _, tc := range []struct {
+		from, speed string
+		live        bool
+		want        float64
+	}{
+		{"sim", "auto", true, 1}, {"sim", "auto", false, 0}, {"clicks.csv", "auto", true, 0}, {"clicks.csv", "10x", true, 10},
+		{"sim", "max", true, 0}, {"sim", "0.5x", false, 0.5},
+	} {
+		if got, err := (config.Source{From: tc.from, Speed: tc.speed}).SpeedFactor(tc.live); got != tc.want || err != nil {
+			t.Errorf("%+v: %v, %v", tc, got, err)
+		}
+	}
+	for _, speed := range []string{"", "fast", "-1x", "0x", "x", "NaNx", "Infx", "10"} {
+		if got, err := (config.Source{From: "sim", Speed: speed}).SpeedFactor(true); err == nil {
+			t.Errorf("speed %q is taken as %v", speed, got)
+		}
+	}
+	for from, want := range map[string]string{"a.csv": "csv", "a.JSONL": "jsonl", "a.ndjson": "jsonl", "a.parquet": ""} {
+		if got, err := (config.Source{From: from, Format: "auto"}).FileFormat(); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", from, got, err)
+		}
+	}
+}
+
+// FuzzFile holds that no file panics the loader or is accepted with a value that is out of range.
+func FuzzFile(f *testing.F) {
+	for _, s := range []string{"", "window: {gap: 3m}", "a: &x [1]\nkafka: {brokers: *x}", "<<: {a: 1}", "window: &w\n  gap: *w", "? [a]\n: b", "source: {fields: {user_id: {a: b}}}"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		l, err := config.Load(config.Places{File: yamlFile(t, text)})
+		if err != nil {
+			return
+		}
+		if err := l.Config.Validate(); err != nil {
+			t.Fatalf("loaded, and not valid: %v", err)
+		}
+	})
+}

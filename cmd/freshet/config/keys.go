@@ -1,0 +1,59 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+)
+
+// Key is one setting of the tree.
+type Key struct {
+	Path    string // "window.gap"
+	Env     string // "FRESHET_WINDOW_GAP"
+	Doc     string
+	Section bool // it holds other keys
+
+	secret string
+	enum   []string
+	typ    reflect.Type
+	index  []int // for reflect.Value.FieldByIndex
+}
+
+// EnvPrefix begins the name of every environment variable that is a setting.
+const EnvPrefix = "FRESHET_"
+
+// Keys lists every setting and section in the order of the tree.
+func Keys() []Key { return keysOf(reflect.TypeFor[Config](), "", nil) }
+
+func keysOf(t reflect.Type, prefix string, index []int) (keys []Key) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		path := prefix + f.Tag.Get("koanf")
+		k := Key{
+			Path: path, Env: EnvPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_")), Doc: f.Tag.Get("doc"),
+			secret: f.Tag.Get("secret"), typ: f.Type, index: append(append([]int{}, index...), i),
+		}
+		if enum := f.Tag.Get("enum"); enum != "" {
+			k.enum = strings.Split(enum, ",")
+		}
+		if f.Type.Kind() == reflect.Struct {
+			k.Section = true
+			keys = append(keys, k)
+			keys = append(keys, keysOf(f.Type, path+".", k.index)...)
+			continue
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// settings maps the path of every setting to it, sections left out.
+func settings() (byPath map[string]Key, paths []string) {
+	byPath = map[string]Key{}
+	for _, k := range Keys() {
+		if !k.Section {
+			byPath[k.Path] = k
+			paths = append(paths, k.Path)
+		}
+	}
+	return byPath, paths
+}

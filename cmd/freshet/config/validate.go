@@ -1,0 +1,164 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// clickFields are the names that source.fields may map.
+var clickFields = []string{"user_id", "item_id", "timestamp", "action", "event_id", "session_id", "scene", "category", "seller", "price"}
+
+// Validate reports every fault of c at once as a Faults, or nil.
+func (c Config) Validate() error {
+	if f := c.faults(); len(f) > 0 {
+		return f.sorted()
+	}
+	return nil
+}
+
+type checker struct{ faults Faults }
+
+func (c *checker) fault(key, problem, next string) {
+	c.faults = append(c.faults, Fault{Key: key, Problem: problem, Next: next})
+}
+
+func (c *checker) set(key, text string) {
+	if text == "" {
+		c.fault(key, "it is empty", "give it a value")
+	}
+}
+
+// between checks lo <= n <= hi.
+func between[T int | int64 | float64](c *checker, key string, n, lo, hi T) {
+	if !(n >= lo && n <= hi) {
+		c.fault(key, fmt.Sprintf("%v is out of range", n), fmt.Sprintf("write a number from %v to %v", lo, hi))
+	}
+}
+
+func (c *checker) duration(key string, d, lo time.Duration) {
+	if d < lo {
+		c.fault(key, fmt.Sprintf("%v is too short", d), fmt.Sprintf("write at least %v", lo))
+	}
+}
+
+func (c *checker) hostPort(key, address string) {
+	_, port, err := net.SplitHostPort(address)
+	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
+		c.fault(key, fmt.Sprintf("%q is not an address", address), "write host:port, such as 127.0.0.1:8080")
+	}
+}
+
+func (c Config) faults() Faults {
+	var k checker
+	k.set("data_dir", c.DataDir)
+	k.kafka(c.Kafka)
+	k.nats(c.NATS)
+	k.source(c)
+	k.sim(c.Sim)
+	k.window(c.Window)
+	k.train(c.Train)
+	k.set("publish.model", c.Publish.Model)
+	if strings.ContainsAny(c.Publish.Model, " .*>/\\\t") {
+		k.fault("publish.model", fmt.Sprintf("%q cannot be part of a subject", c.Publish.Model), "use letters, digits, - and _")
+	}
+	between(&k, "publish.base_every", c.Publish.BaseEvery, 1, 10_000)
+	between(&k, "publish.max_drop", c.Publish.MaxDrop, 0, 1)
+	k.hostPort("serve.listen", c.Serve.Listen)
+	between(&k, "serve.replicas", c.Serve.Replicas, 1, 64)
+	return k.faults
+}
+
+func (c *checker) kafka(k Kafka) {
+	for _, b := range k.Brokers {
+		c.hostPort("kafka.brokers", b)
+	}
+	c.set("kafka.topic", k.Topic)
+	c.set("kafka.group", k.Group)
+	between(c, "kafka.partitions", k.Partitions, 1, 1024)
+	between(c, "kafka.port", k.Port, 0, 65535)
+	c.duration("kafka.retention", k.Retention, 0)
+	between(c, "kafka.retention_bytes", k.RetentionBytes, 0, 1<<60)
+}
+
+func (c *checker) nats(n NATS) {
+	between(c, "nats.port", n.Port, 0, 65535)
+	for s := range strings.SplitSeq(n.URL, ",") {
+		if s == "" {
+			continue
+		}
+		u, err := url.Parse(strings.TrimSpace(s))
+		if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			c.fault("nats.url", "it is not the address of a NATS server", "write nats://host:4222")
+		}
+	}
+}
+
+func (c *checker) source(cfg Config) {
+	s := cfg.Source
+	c.set("source.from", s.From)
+	if _, err := s.SpeedFactor(true); err != nil {
+		c.fault("source.speed", fmt.Sprintf("%q is not a speed", s.Speed), "write 1x, 10x, max or auto")
+	}
+	if s.Clicks < 0 {
+		c.fault("source.clicks", fmt.Sprintf("%d is negative", s.Clicks), "write 0 for all")
+	}
+	if s.Kind() == KindKafka && cfg.Kafka.Embedded() {
+		c.fault("kafka.brokers", "source.from is kafka, and no broker is given", "give --brokers host:port")
+	}
+	for name := range s.Fields {
+		if !slices.Contains(clickFields, name) {
+			c.fault("source.fields", fmt.Sprintf("%q is not a field of a click", name), nearest(name, clickFields, "map one of "+strings.Join(clickFields, ", ")))
+		}
+	}
+}
+
+func (c *checker) sim(s Sim) {
+	between(c, "sim.rate", s.Rate, 0.001, 1e6)
+	between(c, "sim.users", s.Users, 1, 100_000_000)
+	between(c, "sim.items", s.Items, 2, 10_000_000)
+	between(c, "sim.clusters", s.Clusters, 1, max(1, s.Items))
+	between(c, "sim.session_clicks", s.SessionClicks, 1, 1000)
+	c.duration("sim.think", s.Think, time.Millisecond)
+	c.duration("sim.item_life", s.ItemLife, time.Second)
+	between(c, "sim.taste_drift", s.TasteDrift, 0, 1)
+	between(c, "sim.taste_jump", s.TasteJump, 0, 1)
+	between(c, "sim.exposure_share", s.ExposureShare, 0, 0.9)
+	for key, share := range map[string]float64{
+		"sim.out_of_order": s.OutOfOrder, "sim.late": s.Late, "sim.duplicate": s.Duplicate,
+		"sim.undecodable": s.Undecodable, "sim.invalid": s.Invalid,
+	} {
+		between(c, key, share, 0, 0.49)
+	}
+}
+
+func (c *checker) window(w Window) {
+	c.duration("window.gap", w.Gap, time.Millisecond)
+	c.duration("window.lateness", w.Lateness, 0)
+	c.duration("window.part_age", w.PartAge, 0)
+	between(c, "window.part_clicks", w.PartClicks, 0, 1_000_000)
+	c.duration("window.max_session_age", w.MaxSessionAge, max(w.Gap, time.Millisecond))
+	between(c, "window.max_session_clicks", w.MaxSessionClicks, 1, 1_000_000)
+	c.duration("window.idle_after", w.IdleAfter, 0)
+	c.duration("window.max_ahead", w.MaxAhead, 0)
+}
+
+func (c *checker) train(t Train) {
+	between(c, "train.batch_parts", t.BatchParts, 1, 65_536)
+	c.duration("train.batch_span", t.BatchSpan, time.Millisecond)
+	between(c, "train.history_parts", t.HistoryParts, 1, 10_000)
+	c.duration("train.popularity_half_life", t.PopularityHalfLife, time.Second)
+	c.duration("train.publish_every", t.PublishEvery, 10*time.Millisecond)
+	c.duration("train.checkpoint_every", t.CheckpointEvery, 10*time.Millisecond)
+	between(c, "train.keep_checkpoints", t.KeepCheckpoints, 1, 1000)
+	between(c, "train.model.dim", t.Model.Dim, 4, 1024)
+	between(c, "train.model.blocks", t.Model.Blocks, 1, 32)
+	between(c, "train.model.heads", t.Model.Heads, 1, 64)
+	if t.Model.Heads > 0 && t.Model.Dim%t.Model.Heads != 0 {
+		c.fault("train.model.heads", fmt.Sprintf("%d heads do not divide a dim of %d", t.Model.Heads, t.Model.Dim), "make dim a multiple of heads")
+	}
+}
