@@ -2,8 +2,6 @@ package publisher
 
 import (
 	"context"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"time"
 
@@ -33,10 +31,6 @@ func (s *Store) removeBelow(ctx context.Context, model string, floor schema.Vers
 	if err != nil {
 		return 0, err
 	}
-	objects, err := s.js.Stream(ctx, "OBJ_"+ObjectsBucket)
-	if err != nil {
-		return 0, fmt.Errorf("remove old versions: %w", err)
-	}
 	manifests, err := s.js.Stream(ctx, "KV_"+ManifestsBucket)
 	if err != nil {
 		return 0, fmt.Errorf("remove old versions: %w", err)
@@ -53,13 +47,8 @@ func (s *Store) removeBelow(ctx context.Context, model string, floor schema.Vers
 			if _, ok := TableName(model, v, o.Name); !ok {
 				return removed, fmt.Errorf("remove version %d: its manifest names %q, which is not its own", v, o.Name)
 			}
-			if err := s.objects.Delete(ctx, o.Name); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
-				return removed, fmt.Errorf("remove %s: %w", o.Name, err)
-			}
-			// Delete leaves a marker for ever; at a delta every few seconds the markers would outgrow the models.
-			subject := "$O." + ObjectsBucket + ".M." + base64.URLEncoding.EncodeToString([]byte(o.Name))
-			if err := objects.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
-				return removed, fmt.Errorf("remove %s: %w", o.Name, err)
+			if err := s.removeObject(ctx, o.Name); err != nil {
+				return removed, err
 			}
 		}
 		subject := "$KV." + ManifestsBucket + "." + manifestKey(model, v)

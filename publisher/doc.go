@@ -19,7 +19,7 @@
 //  1. Encode the tables; take size and SHA-256 (lower-case hex) of each.
 //  2. Create (never overwrite) freshet_manifests <model>.<version>. Whoever creates it owns the version number, so no two
 //     programs ever write the same objects. A number that is taken is passed over for good.
-//  3. Put the objects.
+//  3. Put the objects, as NATS' object store lays them down (ADR-20).
 //  4. Set freshet_heads <model> with the revision that the writer last saw (0 = the key must not exist). A refusal means that
 //     another writer extends the line (I5): stop for good. A timeout is not a refusal: read the head, compare its bytes.
 //

@@ -287,9 +287,8 @@ func (p *Publisher) manifest(u Update, tables [][]byte) (schema.Manifest, []byte
 }
 
 func (p *Publisher) put(ctx context.Context, o schema.Object, b []byte) error {
-	meta := jetstream.ObjectMeta{Name: o.Name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: ChunkBytes}}
 	err := attempts(ctx, p.cfg.Backoff, p.cfg.Attempts, p.cfg.PutTimeout, func(ctx context.Context) (bool, error) {
-		_, err := p.store.objects.Put(ctx, meta, bytes.NewReader(b))
+		err := p.store.putObject(ctx, o.Name, b)
 		return p.worthRetry(ctx, err), err
 	})
 	if err != nil {

@@ -325,6 +325,29 @@ func TestUpdateMistakesAreRefused(t *testing.T) {
 	}
 }
 
+func TestObjectsOfManyChunks(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	rows := make([]float32, 400_000) // 2 tables of more than 3 chunks
+	for i := range rows {
+		rows[i] = float32(i)
+	}
+	publish(t, open(t, js, config("a")), rows...)
+	objects, err := js.ObjectStore(t.Context(), publisher.ObjectsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range readAll(t, js) {
+		got, err := objects.GetBytes(t.Context(), name) // by the client's own rules: sizes, digest
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: the NATS client reads %d bytes, want %d: %v", name, len(got), len(want), err)
+		}
+		info, err := objects.GetInfo(t.Context(), name)
+		if err != nil || info.Chunks < 4 || int(info.Size) != len(want) {
+			t.Errorf("%s: %+v, %v", name, info, err)
+		}
+	}
+}
+
 func TestOldVersionsAreCollected(t *testing.T) {
 	js := dial(t, startNATS(t, t.TempDir(), 0))
 	p := open(t, js, config("a")) // bases are 1, 5, 9, 13

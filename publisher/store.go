@@ -30,6 +30,7 @@ type Store struct {
 
 	js                         jetstream.JetStream
 	objects                    jetstream.ObjectStore
+	stream                     jetstream.Stream // of objects
 	heads, manifests, replicas jetstream.KeyValue
 }
 
@@ -50,6 +51,9 @@ func OpenStore(ctx context.Context, js jetstream.JetStream) (*Store, error) {
 
 func (s *Store) open(ctx context.Context) (err error) {
 	if s.objects, err = s.js.ObjectStore(ctx, ObjectsBucket); err != nil {
+		return fmt.Errorf("bucket %s: %w", ObjectsBucket, err)
+	}
+	if s.stream, err = s.js.Stream(ctx, "OBJ_"+ObjectsBucket); err != nil {
 		return fmt.Errorf("bucket %s: %w", ObjectsBucket, err)
 	}
 	for _, kv := range []struct {
