@@ -1,0 +1,333 @@
+package source_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/freshet-ml/freshet/ingest/source"
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func values(records []source.Record) (v []string) {
+	for _, r := range records {
+		v = append(v, string(r.Value))
+	}
+	return v
+}
+
+// transact writes each group of values as a transaction, committed or aborted.
+func transact(t testing.TB, address, id string, commit bool, groups ...[]string) {
+	t.Helper()
+	ctx := context.Background()
+	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.TransactionalID(id), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for _, g := range groups {
+		if err := client.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range g {
+			if err := client.ProduceSync(ctx, kgo.StringRecord(v)).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := client.EndTransaction(ctx, kgo.TransactionEndTry(commit)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTransactions(t *testing.T) {
+	_, address := startKafka(t, 1)
+	transact(t, address, "one", true, []string{"a", "b"})
+	transact(t, address, "one", false, []string{"no", "no"})
+	transact(t, address, "two", true, []string{"c"}, []string{"d"})
+	produce(t, source.ProducerConfig{Brokers: []string{address}}, &fixed{values: [][]byte{[]byte("e")}})
+	transact(t, address, "two", false, []string{"no"})
+	want := []string{"a", "b", "c", "d", "e"}
+	for _, maxRecords := range []int{1, 5000} {
+		k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, MaxRecords: maxRecords, MaxWait: 10 * time.Millisecond})
+		c := newCollector()
+		stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
+		c.until(t, "idle", func() bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.empty[0].HighWatermark > 0 && c.empty[0].Next == c.empty[0].HighWatermark
+		})
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, values(c.records[0])); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		// Five transactions leave five markers; three records were aborted.
+		if s := k.Stats(); s.Records != 5 || s.Control != 5 || s.Aborted != 3 {
+			t.Errorf("stats %+v, want 5 records, 5 markers, 3 aborted", s)
+		}
+	}
+}
+
+// TestInterleavedTransactions has two transactions open at once, of which one is aborted, and reads from every offset.
+func TestInterleavedTransactions(t *testing.T) {
+	_, address := startKafka(t, 1)
+	ctx := context.Background()
+	var clients []*kgo.Client
+	for _, id := range []string{"good", "bad"} {
+		client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.TransactionalID(id), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		clients = append(clients, client)
+	}
+	good, bad := clients[0], clients[1]
+	put := func(c *kgo.Client, v string) {
+		if err := c.ProduceSync(ctx, kgo.StringRecord(v)).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := func(c *kgo.Client, commit bool) {
+		if err := c.EndTransaction(ctx, kgo.TransactionEndTry(commit)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range 3 {
+		for _, c := range clients {
+			if err := c.BeginTransaction(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(bad, "no")
+		put(good, fmt.Sprintf("a%d", round))
+		put(bad, "no")
+		put(good, fmt.Sprintf("b%d", round))
+		end(bad, round == 1)
+		put(good, fmt.Sprintf("c%d", round))
+		end(good, true)
+	}
+	all := []string{"a0", "b0", "c0", "no", "a1", "no", "b1", "c1", "a2", "b2", "c2"}
+	// Offsets of those in the log: 7 places a round, of which 2 are markers.
+	at := []schema.Offset{1, 3, 5, 7, 8, 9, 10, 12, 15, 17, 19}
+	for start := range schema.Offset(21) {
+		k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, MaxWait: 10 * time.Millisecond})
+		c := newCollector()
+		c.next[0] = start
+		stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
+		c.until(t, "end", func() bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.next[0] == 21
+		})
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for i := range all {
+			if at[i] >= start {
+				want = append(want, all[i])
+			}
+		}
+		if diff := cmp.Diff(want, values(c.records[0])); diff != "" {
+			t.Errorf("from %d (-want +got):\n%s", start, diff)
+		}
+	}
+}
+
+func TestNoBrokerAtTheStart(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	free.Close()
+	want := fmt.Sprintf("kafka: no broker answers at %s: start one, or leave --brokers out to use the embedded broker", address)
+	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, ConnectTimeout: 300 * time.Millisecond})
+	if err := k.Run(context.Background(), newCollector()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("consumer: %v, want %q", err, want)
+	}
+	p, err := source.NewProducer(source.ProducerConfig{Brokers: []string{address}, Topic: topic, ConnectTimeout: 300 * time.Millisecond}, &numbered{n: 1, users: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Run(context.Background()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("producer: %v, want %q", err, want)
+	}
+}
+
+func TestTopics(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	address := cluster.ListenAddrs()[0]
+	ctx := context.Background()
+	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}})
+	if _, err := k.Partitions(ctx); !errors.Is(err, source.ErrUnknownTopic) || !strings.Contains(err.Error(), `"clicks" at `+address+`: create it`) {
+		t.Errorf("unknown topic: %v", err)
+	}
+	if err := k.Run(ctx, newCollector()); !errors.Is(err, source.ErrUnknownTopic) {
+		t.Errorf("Run with an unknown topic: %v", err)
+	}
+	config := source.TopicConfig{Brokers: []string{address}, Topic: topic, Partitions: 3, Retention: time.Hour, RetentionBytes: -1}
+	for range 2 {
+		if n, err := source.EnsureTopic(ctx, config); n != 3 || err != nil {
+			t.Fatalf("EnsureTopic: %d, %v, want 3 partitions", n, err)
+		}
+		config.Partitions = 5 // left alone, since the topic is there
+	}
+	info := cluster.TopicInfo(topic)
+	for name, want := range map[string]string{"retention.ms": "3600000", "retention.bytes": "-1", "max.message.bytes": "2097152"} {
+		if got := info.Configs[name]; got == nil || *got != want {
+			t.Errorf("%s is %v, want %s", name, got, want)
+		}
+	}
+}
+
+func TestConfigsNameAllFaults(t *testing.T) {
+	_, err := source.NewKafka(source.KafkaConfig{MaxRecords: -1, MaxBytes: 5, SessionTimeout: time.Millisecond, MaxWait: time.Hour, ConnectTimeout: -1})
+	for _, want := range []string{"brokers", "topic", "max records", "max bytes", "session timeout", "max wait", "connect timeout"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("kafka: %v, want it to name %s", err, want)
+		}
+	}
+	_, err = source.NewProducer(source.ProducerConfig{Speed: -1, BatchRecords: -1, BatchBytes: -1, Linger: -1, ConnectTimeout: -1}, nil)
+	for _, want := range []string{"brokers", "topic", "speed", "batch records", "batch bytes", "linger", "connect timeout"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("producer: %v, want it to name %s", err, want)
+		}
+	}
+}
+
+// TestOutage stops the broker under a producer and a consumer, and starts it again on the same data.
+func TestOutage(t *testing.T) {
+	const n = 6000
+	dir := t.TempDir()
+	first, address := startKafka(t, 4, kfake.DataDir(dir))
+	_, port, _ := net.SplitHostPort(address)
+	number, _ := strconv.Atoi(port)
+	var cluster = first
+	stream := &numbered{n: n, users: 50, onNext: func(i int) {
+		if i == 2000 || i == 4000 {
+			cluster.Close()
+			time.Sleep(50 * time.Millisecond)
+			cluster, _ = startKafka(t, 4, kfake.DataDir(dir), kfake.Ports(number))
+		}
+	}}
+	c := newCollector()
+	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, MaxWait: 20 * time.Millisecond})
+	stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
+	stats := produce(t, source.ProducerConfig{Brokers: []string{address}, BatchRecords: 10}, stream)
+	if stats.Sent != n {
+		t.Errorf("sent %d, want %d", stats.Sent, n)
+	}
+	c.until(t, "all", func() bool { return c.total() >= n })
+	c.until(t, "health", func() bool { return k.Health() == nil })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.faults) > 0 {
+		t.Fatal(c.faults)
+	}
+	checkNumbered(t, c, n)
+	if k.Stats().Faults == 0 {
+		t.Error("the consumer did not notice the outage: the test tests nothing")
+	}
+}
+
+// TestLostAcknowledgements has the broker append batches and answer with an error, or cut the connection instead of it.
+func TestLostAcknowledgements(t *testing.T) {
+	cluster, address := startKafka(t, 2)
+	random := rand.New(rand.NewPCG(1, 2))
+	var mu sync.Mutex
+	fault := cluster.Fault(kfake.Fault{Key: kmsg.Produce, Err: kerr.RequestTimedOut, When: func(kmsg.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return random.IntN(4) == 0
+	}})
+	const n = 400
+	stats := produce(t, source.ProducerConfig{Brokers: []string{address}, BatchRecords: 20}, &numbered{n: n, users: 50})
+	if hits := fault.Hits(); hits == 0 {
+		t.Error("no acknowledgement was lost: the test tests nothing")
+	}
+	fault.Remove()
+	if stats.Sent != n {
+		t.Errorf("sent %d, want %d", stats.Sent, n)
+	}
+	checkNumbered(t, consume(t, address, "", n), n)
+}
+
+// TestResume stops producers at random points and demands the same partitions as without a stop.
+func TestResume(t *testing.T) {
+	const n = 5000
+	_, whole := startKafka(t, 4)
+	produce(t, source.ProducerConfig{Brokers: []string{whole}, StreamID: 7}, &numbered{n: n, users: 50})
+	want := consume(t, whole, "", n)
+	_, address := startKafka(t, 4)
+	random := rand.New(rand.NewPCG(3, 4))
+	for at := 0; at < n; {
+		at += random.IntN(1500)
+		ctx, cancel := context.WithCancel(context.Background())
+		p, err := source.NewProducer(source.ProducerConfig{Brokers: []string{address}, Topic: topic, StreamID: 7, BatchRecords: 1 + random.IntN(50)},
+			&numbered{n: n, users: 50, onNext: func(i int) {
+				if i == at {
+					cancel()
+				}
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	stats := produce(t, source.ProducerConfig{Brokers: []string{address}, StreamID: 7}, &numbered{n: n, users: 50})
+	if stats.Sent+stats.Skipped != n {
+		t.Errorf("the last run sent %d and skipped %d, want %d together", stats.Sent, stats.Skipped, n)
+	}
+	got := consume(t, address, "", n)
+	checkNumbered(t, got, n)
+	for p := range schema.Partition(4) {
+		if diff := cmp.Diff(values(want.records[p]), values(got.records[p])); diff != "" {
+			t.Errorf("partition %d (-want +got):\n%s", p, diff)
+		}
+	}
+	if again := produce(t, source.ProducerConfig{Brokers: []string{address}, StreamID: 7}, &numbered{n: n, users: 50}); again.Sent != 0 || again.Skipped != n {
+		t.Errorf("a finished stream again: %+v, want all skipped", again)
+	}
+	if other := produce(t, source.ProducerConfig{Brokers: []string{address}, StreamID: 8}, &numbered{n: 10, users: 50}); other.Sent != 10 {
+		t.Errorf("another stream: %+v, want all sent", other)
+	}
+	if again := produce(t, source.ProducerConfig{Brokers: []string{address}, StreamID: 7}, &numbered{n: n + 5, users: 50}); again.Sent != 5 {
+		t.Errorf("the first stream, longer, behind another: %+v, want 5 sent", again)
+	}
+}
+
+func TestResumeBehindRetention(t *testing.T) {
+	cluster, address := startKafka(t, 2)
+	const n = 1000
+	produce(t, source.ProducerConfig{Brokers: []string{address}}, &numbered{n: n, users: 50})
+	zero := "0"
+	cluster.SetTopicConfig(t, "retention.ms", &zero)
+	cluster.ApplyRetention()
+	stats := produce(t, source.ProducerConfig{Brokers: []string{address}}, &numbered{n: n + 100, users: 50})
+	if stats.Skipped != n || stats.Sent != 100 {
+		t.Errorf("%+v, want %d skipped and 100 sent", stats, n)
+	}
+}

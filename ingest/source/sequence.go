@@ -1,0 +1,88 @@
+package source
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// seqHeader is the header in which a Producer writes which record of which stream a record is:
+//
+//	8 bytes  index in the stream, big-endian, from 0
+//	8 bytes  id of the stream, big-endian; left out if it is 0
+const seqHeader = "freshet-seq"
+
+// sequence names a record of a stream.
+type sequence struct {
+	index  uint64
+	stream uint64
+}
+
+func (s sequence) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, s.index)
+	if s.stream != 0 {
+		dst = binary.BigEndian.AppendUint64(dst, s.stream)
+	}
+	return dst
+}
+
+func parseSequence(h protocol.Header) (s sequence, ok bool) {
+	if h.Key != seqHeader || (len(h.Value) != 8 && len(h.Value) != 16) {
+		return s, false
+	}
+	s.index = binary.BigEndian.Uint64(h.Value)
+	if len(h.Value) == 16 {
+		s.stream = binary.BigEndian.Uint64(h.Value[8:])
+	}
+	return s, true
+}
+
+// tail is how far a stream has got in a partition.
+type tail struct {
+	end   int64  // offset of the next record
+	from  uint64 // index of the first record of the stream that the partition may still need
+	count uint64 // records of the partition to be skipped where no index is known: see broker.tail
+}
+
+// tailWindow is how far back from the end a record of the stream is looked for. In a topic that one producer writes it is
+// the last record; behind other producers' records it may be further back.
+const tailWindow = 10_000
+
+// tail finds the last record of the stream in partition p. Where retention has removed the records, their number is still
+// known, since a partition's end counts all that were ever written to it, and the first so many are skipped.
+func (b *broker) tail(ctx context.Context, p int, stream uint64) (tail, error) {
+	found, err := b.bounds(ctx, p)
+	if err != nil {
+		return tail{}, err
+	}
+	at := found[p]
+	t := tail{end: at.end}
+	if at.first == at.end {
+		t.count = uint64(at.end)
+		return t, nil
+	}
+	for back := int64(1); ; back *= 10 {
+		from := max(at.first, at.end-back)
+		for offset := schema.Offset(from); int64(offset) < at.end; {
+			f, err := b.fetch(ctx, fetchRequest{partition: schema.Partition(p), offset: offset, maxBytes: 8 << 20, wantSeq: true})
+			if err != nil {
+				return tail{}, err
+			}
+			for _, s := range f.seqs {
+				if s.stream == stream {
+					t.from = max(t.from, s.index+1)
+				}
+			}
+			if f.next == offset {
+				return tail{}, fmt.Errorf("the end of partition %d cannot be read yet: a transaction of another producer is open", p)
+			}
+			offset = f.next
+		}
+		if t.from > 0 || from == at.first || back >= tailWindow {
+			return t, nil
+		}
+	}
+}
