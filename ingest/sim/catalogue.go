@@ -20,7 +20,7 @@ const (
 	refreshMillis  = 5000 // popularity stands still in between
 	nextCount      = 5
 	frontCount     = 30
-	appealExponent = 0.9 // Zipf's, within a cluster
+	appealExponent = 1.1 // Zipf's, within a cluster
 	demandExponent = 0.7 // Zipf's, over the clusters
 	lifeSigma      = 0.5
 	peakAge        = 0.2 // of a life

@@ -9,8 +9,8 @@ import (
 // goes to the shelves.
 const (
 	firstShelf, firstFront, firstReturn, firstAny = 0.76, 0.14, 0.06, 0.04 // of a session
-	laterShelf, laterFront, laterReturn, laterAny = 0.46, 0.11, 0.10, 0.05 // and laterNext
-	laterNext                                     = 0.28
+	laterShelf, laterFront, laterReturn, laterAny = 0.52, 0.11, 0.11, 0.07
+	laterNext                                     = 0.19
 
 	affinity = 3.0 // how much more a user wants an item of the own price band
 

@@ -19,7 +19,7 @@ type Config struct {
 
 	Users    int // how many come and go; default 3000, enough for Rate 100: each comes back about every four minutes
 	Items    int // live at a time; default 3000
-	Clusters int // categories; default 40, few enough that a minute of clicks shows them all
+	Clusters int // categories; default 50, few enough that a minute of clicks shows them all
 
 	SessionClicks float64       // mean clicks, carts and purchases of a session, at least 1; default 6
 	Think         time.Duration // median time between two of them; default 15 s, which keeps a session far below the usual gap
@@ -51,7 +51,7 @@ func DefaultConfig() Config {
 
 		Users:    3000,
 		Items:    3000,
-		Clusters: 40,
+		Clusters: 50,
 
 		SessionClicks: 6,
 		Think:         15 * time.Second,

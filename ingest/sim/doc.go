@@ -13,7 +13,7 @@
 // Item i has a cluster, a price band (of three), an appeal and a life L, log-normal around ItemLife; a dead item's place
 // goes to a new one. With x its age over L, and refreshed every 5 s of event time, its weight is
 //
-//	w(i) = appeal(i) * (0.05 + 5x exp(1-5x))     appeal = rank^-0.9, its rank uniform among its cluster
+//	w(i) = appeal(i) * (0.05 + 5x exp(1-5x))     appeal = rank^-1.1, its rank uniform among its cluster
 //
 // User u likes one band and three clusters, with shares 0.62, 0.26, 0.12; both say how an item of a cluster is found:
 //
@@ -23,7 +23,7 @@
 // the cluster of its first click: every later click may know it. The next item of a session is drawn from
 //
 //	first:  0.76 Σ taste(c) shelf(i|c,u) + 0.14 front(i) + 0.06 return(i) + 0.04 any(i)
-//	later:  0.46 shelf(i|intent,u) + 0.28 next(i|last) + 0.11 front(i) + 0.10 return(i) + 0.05 any(i)
+//	later:  0.52 shelf(i|intent,u) + 0.19 next(i|last) + 0.11 front(i) + 0.11 return(i) + 0.07 any(i)
 //
 // where next gives 0.40, 0.25, 0.15, 0.12, 0.08 to five items that belong to the last one (of its cluster or the cluster's
 // companion, chosen by appeal when it was born), front is demand(cluster)*w(i) over the thirty highest of the whole shop,

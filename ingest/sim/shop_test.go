@@ -242,7 +242,7 @@ func TestEveryFaultHappens(t *testing.T) {
 		}
 	}
 	clean := float64(n.Clean())
-	seconds := float64(next0(t, s)-c.Start) / 1000
+	seconds := float64(s.out.newest-int64(c.Start)) / 1000
 	near("records per second", float64(c.Records)/seconds, c.Rate, 0.05)
 	near("exposures", float64(n.Exposures)/clean, c.ExposureShare, 0.1)
 	near("out of order", float64(n.OutOfOrder)/clean, c.OutOfOrder, 0.1)
@@ -251,12 +251,6 @@ func TestEveryFaultHappens(t *testing.T) {
 	near("undecodable", float64(n.Undecodable())/clean, c.Undecodable, 0.5)
 	near("invalid", float64(n.Invalid())/clean, c.Invalid, 0.5)
 	near("clicks of a session", float64(n.Clicks+n.Carts+n.Purchases)/float64(n.Sessions), c.SessionClicks, 0.2)
-}
-
-// next0 returns the event time to which the stream of s has come.
-func next0(t testing.TB, s *Shop) schema.EventTime {
-	t.Helper()
-	return schema.EventTime(s.out.newest)
 }
 
 func TestExposuresCanBeSwitchedOff(t *testing.T) {

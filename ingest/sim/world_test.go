@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -31,7 +32,7 @@ func naive(k *catalogue, u *user) []float64 {
 	stay, last := u.stay(k)
 	m := 1 - stay
 	p[last] += stay
-	mass := struct{ shelf, front, back, any, next float64 }{0.46, 0.11, 0.10, 0.05, 0.28}
+	mass := struct{ shelf, front, back, any, next float64 }{0.52, 0.11, 0.11, 0.07, 0.19}
 	if u.acts == 0 {
 		mass.shelf, mass.front, mass.back, mass.any, mass.next = 0.76, 0.14, 0.06, 0.04, 0
 	}
@@ -232,23 +233,13 @@ func TestItemsAreBornRiseAndDie(t *testing.T) {
 			continue // still alive and rising
 		}
 		whole++
-		if w[0] > 0.5 || !slices.IsSorted(w[:peak+1]) || !slices.IsSortedFunc(w[peak:], func(a, b float64) int { return cmpFloat(b, a) }) {
+		if w[0] > 0.5 || !slices.IsSorted(w[:peak+1]) || !slices.IsSortedFunc(w[peak:], func(a, b float64) int { return cmp.Compare(b, a) }) {
 			t.Fatalf("popularity does not rise and then fall: %v", w)
 		}
 	}
 	if whole < 100 {
 		t.Errorf("only %d lives were seen", whole)
 	}
-}
-
-func cmpFloat(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func TestTasteDrifts(t *testing.T) {
