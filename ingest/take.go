@@ -1,0 +1,80 @@
+package ingest
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/freshet-ml/freshet/ingest/buffer"
+	"github.com/freshet-ml/freshet/ingest/source"
+	"github.com/freshet-ml/freshet/schema"
+)
+
+// maxDetailBytes bounds the sentence that is kept beside a record that went aside.
+const maxDetailBytes = 512
+
+// take gives records to o's window, and what comes of them to c. Records that o has had already are skipped: Kafka delivers
+// again what was not committed to it, and freshet commits to its own store (I2).
+func (n *Node) take(o *partition, records []source.Record, c *buffer.Commit, several bool) {
+	for i := range records {
+		r := &records[i]
+		if r.Offset < o.next {
+			continue
+		}
+		o.next = r.Offset + 1
+		click, reason, err := n.click(r)
+		if reason != "" {
+			o.window.Reject(reason)
+			n.putAside(c, r, reason, err.Error())
+			continue
+		}
+		if several {
+			n.users.note(click.UserID, o.id, n)
+		}
+		parts, reason := o.window.Add(click)
+		addParts(c, parts)
+		switch reason {
+		case schema.ReasonLate:
+			n.putAside(c, r, reason, fmt.Sprintf("its event time %s is before the watermark %s",
+				stamp(click.EventTime), stamp(o.window.Meta().Watermark)))
+		case schema.ReasonOverflow:
+			n.putAside(c, r, reason, "its user has as many clicks after the watermark as one user may have")
+		case schema.ReasonDuplicate: // counted by the window; the log has what its bytes say
+		}
+	}
+}
+
+// click makes a valid click of r, or says what is wrong with it.
+func (n *Node) click(r *source.Record) (schema.Click, schema.Reason, error) {
+	if size := len(r.Key) + len(r.Value); size > schema.MaxRecordBytes {
+		return schema.Click{}, schema.ReasonOversize, fmt.Errorf("it has %d bytes, at most %d are allowed", size, schema.MaxRecordBytes)
+	}
+	click, err := n.decodeSafely(r)
+	if err != nil {
+		return schema.Click{}, schema.ReasonUndecodable, err
+	}
+	click.ArrivedAt = r.ArrivedAt
+	if err := click.Validate(n.opts.MaxAhead); err != nil {
+		return schema.Click{}, schema.ReasonInvalid, err
+	}
+	return click, "", nil
+}
+
+// decodeSafely turns a panic of the decoder into an error: outside bytes must not be able to stop the stream.
+func (n *Node) decodeSafely(r *source.Record) (click schema.Click, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("%w: %v", errPanic, fault)
+		}
+	}()
+	return n.decode(*r)
+}
+
+func (n *Node) putAside(c *buffer.Commit, r *source.Record, reason schema.Reason, detail string) {
+	c.Aside = append(c.Aside, schema.Rejected{
+		Topic: n.opts.Topic, Partition: c.Partition, Offset: r.Offset, ArrivedAt: r.ArrivedAt, Reason: reason,
+		Detail: strings.ToValidUTF8(detail[:min(len(detail), maxDetailBytes)], ""), Key: r.Key, Value: r.Value,
+	})
+}
+
+func stamp(t schema.EventTime) string { return t.Time().Format(time.RFC3339Nano) }
