@@ -1,0 +1,34 @@
+// Package model is TBGRecall (arXiv 2508.11977) in its plain form: it reads the sessions of a user and predicts the set of items of the
+// next one.
+//
+// # Nouns
+//
+//	Row       the place of an item in the tables; items get rows in the order in which they appear
+//	Session   what a user did in one emitted part: distinct items, each with its strongest action
+//	Example   the past sessions of a user, the moment of a request, and the items of the part that followed
+//	Model     weights, rows, optimiser, vocabulary and random state: what is trained
+//	Snapshot  what changed since the last one, copied, to be encoded elsewhere
+//	Served    an immutable model that answers requests
+//
+// # How it works
+//
+// Every session is one context token, which stands for the request (scene, hour, time since the session before), and one token per
+// item. The sequence ends with the context token of the request to be answered. Tokens see all earlier sessions, the context token of their own
+// and themselves, never their siblings: what was shown together has no order. All tokens of a session share one rotary position and one
+// time. The tokens run through HSTU blocks (arXiv 2402.17152); the last token's output is the query vector, and an item's score is its product
+// with the item's vector plus the item's bias. Training is one sampled softmax a micro-batch, corrected for how often an item is sampled.
+//
+// # Promise
+//
+// Same config, same calls, same machine: same bits (I4). Tables and Restore lose nothing: a model that was restored goes on as one
+// that never stopped (I3). A loss or a gradient that is not finite moves no weight, and StepStats says which tensor it was.
+// A Served is never half of one version: tables are checked whole before any of them is used (I8).
+//
+// # Caveats
+//
+// A Model belongs to one goroutine. A Served may be used by many. Rows are never given up: memory grows with the number of
+// distinct items, some 350 bytes each at width 64.
+//
+// What this package does not do: read the stream or decide what is trained when (trainer), move or sign tables (publisher),
+// or measure (trainer's Curve).
+package model

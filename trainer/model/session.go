@@ -1,0 +1,101 @@
+package model
+
+import "github.com/freshet-ml/freshet/schema"
+
+// Row is the place of an item in the tables.
+type Row int32
+
+// Event is one item of a session.
+type Event struct {
+	Row    Row
+	Action schema.Action
+}
+
+// Session is what a user did in one emitted part.
+type Session struct {
+	At     schema.EventTime // the part's first click
+	Scene  string
+	Events []Event // distinct items in the order of their first click
+}
+
+// Example is one request: what was known before it, and what followed.
+type Example struct {
+	Past    []Session // oldest first
+	At      schema.EventTime
+	Scene   string
+	Targets []Row // distinct; may be empty where nothing is to be learned
+}
+
+// ServedEvent is one item of a session, by name.
+type ServedEvent struct {
+	ItemID string
+	Action schema.Action
+}
+
+// ServedSession is a session whose items go by their names, for a model that may not know all of them.
+type ServedSession struct {
+	At     schema.EventTime
+	Scene  string
+	Events []ServedEvent
+}
+
+// NewServedSession reads the clicks of one part. Items are distinct, with their strongest action. Exposures are left out: in the plain form
+// of the model they are neither input nor target.
+func NewServedSession(clicks []schema.Click) ServedSession {
+	var s ServedSession
+	place := map[string]int{}
+	for i := range clicks {
+		c := &clicks[i]
+		if i == 0 {
+			s.At, s.Scene = c.EventTime, c.Scene
+		}
+		if c.Action == schema.ActionExposure {
+			continue
+		}
+		if j, ok := place[c.ItemID]; ok {
+			if actionIndex(c.Action) > actionIndex(s.Events[j].Action) {
+				s.Events[j].Action = c.Action
+			}
+			continue
+		}
+		place[c.ItemID] = len(s.Events)
+		s.Events = append(s.Events, ServedEvent{c.ItemID, c.Action})
+	}
+	return s
+}
+
+// SessionOf reads the clicks of one part as NewServedSession does, and admits its items.
+func (m *Model) SessionOf(clicks []schema.Click) Session {
+	named := NewServedSession(clicks)
+	s := Session{At: named.At, Scene: named.Scene, Events: make([]Event, len(named.Events))}
+	for i, e := range named.Events {
+		s.Events[i] = Event{m.Admit(e.ItemID, schema.ItemInfo{}), e.Action}
+	}
+	for i := range clicks {
+		if c := &clicks[i]; c.Item.Category != "" && c.Action != schema.ActionExposure {
+			m.Admit(c.ItemID, c.Item)
+		}
+	}
+	return s
+}
+
+// The actions, weakest first, as rows of the action table. Unknown ones are trained as a click.
+const (
+	actionExposure = iota
+	actionClick
+	actionCart
+	actionPurchase
+	actions
+)
+
+func actionIndex(a schema.Action) uint8 {
+	switch a {
+	case schema.ActionExposure:
+		return actionExposure
+	case schema.ActionCart:
+		return actionCart
+	case schema.ActionPurchase:
+		return actionPurchase
+	}
+	return actionClick
+}

@@ -1,0 +1,90 @@
+package model
+
+import (
+	"slices"
+
+	"github.com/freshet-ml/freshet/schema"
+)
+
+// Snapshot is a copy of what changed since the one before: made quickly, because training waits for it, and encoded elsewhere.
+type Snapshot struct {
+	Full  bool // all rows, not only the changed ones
+	Items int  // rows of the model, not of the snapshot
+
+	copied     rowCopies
+	popularity []float32
+	params     []float32
+	specs      []spec
+	meta       [][2]string
+}
+
+// rowCopies are rows of the model, copied.
+type rowCopies struct {
+	rows            []int32
+	ids, categories []string
+	vectors, biases []float32
+}
+
+func (m *Model) copyRows(rows []Row) rowCopies {
+	n, d := len(rows), m.cfg.Dim
+	c := rowCopies{
+		rows: make([]int32, n), ids: make([]string, n), categories: make([]string, n),
+		vectors: make([]float32, n*d), biases: make([]float32, n),
+	}
+	for i, r := range rows {
+		c.rows[i], c.ids[i], c.categories[i] = int32(r), m.ids[r], m.categories[r]
+		copy(c.vectors[i*d:][:d], m.items.vector(r))
+		c.biases[i] = m.items.biasOf(r)[0]
+	}
+	return c
+}
+
+// Snapshot copies the shared weights and the rows that changed since the last Snapshot, or all rows. popularity gives what a replica ranks by
+// where it knows nothing of the user; nil gives all items 0. What it says of rows that did not change stays as it was published.
+func (m *Model) Snapshot(full bool, popularity func(Row) float32) Snapshot {
+	rows := m.touchedRows
+	if full {
+		rows = make([]Row, m.items.n)
+		for i := range rows {
+			rows[i] = Row(i)
+		}
+	} else {
+		slices.Sort(rows)
+	}
+	s := Snapshot{
+		Full: full, Items: m.items.n, copied: m.copyRows(rows), popularity: make([]float32, len(rows)),
+		params: slices.Clone(m.w.arena), specs: m.specs, meta: m.meta(m.items.n),
+	}
+	if popularity != nil {
+		for i, r := range rows {
+			s.popularity[i] = popularity(r)
+		}
+	}
+	for _, r := range m.touchedRows {
+		m.touched[r] = false
+	}
+	m.touchedRows = m.touchedRows[:0]
+	return s
+}
+
+// Objects returns what is published: items (item_id, row, vector, bias, popularity, category), by rising row, and params (name, shape,
+// values). Both carry the form of the model and its digest, and how many rows the model has.
+func (s Snapshot) Objects() []Object {
+	d := 1
+	if n := len(s.copied.rows); n > 0 {
+		d = len(s.copied.vectors) / n
+	} else if len(s.specs) > 0 {
+		d = int(s.specs[0].shape[1])
+	}
+	return []Object{
+		{tableItems, schema.Table{
+			Columns: []schema.Column{
+				{Name: "item_id", Data: s.copied.ids}, {Name: "row", Data: s.copied.rows},
+				{Name: "vector", Data: schema.Vectors{Dim: d, Values: s.copied.vectors}}, {Name: "bias", Data: s.copied.biases},
+				{Name: "popularity", Data: s.popularity}, {Name: "category", Data: s.copied.categories},
+			},
+			Meta: s.meta,
+		}},
+		{tableParams, paramsTable(s.specs, s.params, s.meta)},
+	}
+}

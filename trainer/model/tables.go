@@ -1,0 +1,349 @@
+package model
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/freshet-ml/freshet/schema"
+)
+
+// NamedTable is a table of a checkpoint, or an object of an update.
+type NamedTable struct {
+	Name  string
+	Table schema.Table
+}
+
+// Object is what is published of a Snapshot.
+type Object = NamedTable
+
+// The tables of a checkpoint. Together they are all that the next step depends on (I3).
+//
+//	items    item_id, row, category, vector, bias, acc, bias_acc     one line a row, in order
+//	params   name, shape, values                                     the shared weights; Meta: form, digest
+//	moments  name, first, second                                     AdamW's
+//	recent   row                                                     the ring of targets, oldest first
+//	random   step, state                                             one line; state is the sampler's, in hex. Meta: config
+const (
+	tableItems   = "items"
+	tableParams  = "params"
+	tableMoments = "moments"
+	tableRecent  = "recent"
+	tableRandom  = "random"
+
+	metaForm   = "form"
+	metaDigest = "digest"
+	metaConfig = "config"
+	metaItems  = "items"
+)
+
+// Tables returns everything that Restore needs to go on as if nothing had happened. They share no memory with m.
+func (m *Model) Tables() ([]NamedTable, error) {
+	rows := make([]Row, m.items.n)
+	for i := range rows {
+		rows[i] = Row(i)
+	}
+	acc, accBias := make([]float32, len(rows)), make([]float32, len(rows))
+	for i := range rows {
+		acc[i], accBias[i] = m.acc[i/chunkRows][i%chunkRows], m.accBias[i/chunkRows][i%chunkRows]
+	}
+	copied := m.copyRows(rows)
+	items := schema.Table{
+		Columns: []schema.Column{
+			{Name: "item_id", Data: copied.ids}, {Name: "row", Data: copied.rows}, {Name: "category", Data: copied.categories},
+			{Name: "vector", Data: schema.Vectors{Dim: m.cfg.Dim, Values: copied.vectors}}, {Name: "bias", Data: copied.biases},
+			{Name: "acc", Data: acc}, {Name: "bias_acc", Data: accBias},
+		},
+		Meta: m.meta(m.items.n),
+	}
+	names, first, second := make([]string, 0, len(m.specs)), make([][]float32, 0, len(m.specs)), make([][]float32, 0, len(m.specs))
+	at := 0
+	for i := range m.specs {
+		n := m.specs[i].size()
+		names = append(names, m.specs[i].name)
+		first, second = append(first, slices.Clone(m.first[at:at+n])), append(second, slices.Clone(m.second[at:at+n]))
+		at += n
+	}
+	recent := make([]int32, 0, len(m.ring))
+	for i := range m.ring {
+		recent = append(recent, int32(m.ring[(m.ringNext+i)%len(m.ring)]))
+	}
+	random, err := m.source.MarshalBinary()
+	if err != nil {
+		return nil, fmt.Errorf("save the sampler's state: %w", err)
+	}
+	config, err := json.Marshal(m.cfg)
+	if err != nil {
+		return nil, fmt.Errorf("save the model's config: %w", err)
+	}
+	return []NamedTable{
+		{tableItems, items},
+		{tableParams, paramsTable(m.specs, slices.Clone(m.w.arena), m.meta(m.items.n))},
+		{tableMoments, schema.Table{Columns: []schema.Column{{Name: "name", Data: names}, {Name: "first", Data: first}, {Name: "second", Data: second}}}},
+		{tableRecent, schema.Table{Columns: []schema.Column{{Name: "row", Data: recent}}}},
+		{tableRandom, schema.Table{
+			Columns: []schema.Column{{Name: "step", Data: []uint64{m.step}}, {Name: "state", Data: []string{hex.EncodeToString(random)}}},
+			Meta:    [][2]string{{metaConfig, string(config)}},
+		}},
+	}, nil
+}
+
+func (m *Model) meta(items int) [][2]string {
+	return [][2]string{{metaForm, m.cfg.form()}, {metaDigest, m.cfg.Digest()}, {metaItems, fmt.Sprint(items)}}
+}
+
+// paramsTable names the parts of an arena. It keeps the arena.
+func paramsTable(specs []spec, arena []float32, meta [][2]string) schema.Table {
+	names, shapes, values := make([]string, 0, len(specs)), make([][]int32, 0, len(specs)), make([][]float32, 0, len(specs))
+	for i := range specs {
+		n := specs[i].size()
+		names, shapes, values = append(names, specs[i].name), append(shapes, specs[i].shape), append(values, arena[:n:n])
+		arena = arena[n:]
+	}
+	return schema.Table{
+		Columns: []schema.Column{{Name: "name", Data: names}, {Name: "shape", Data: shapes}, {Name: "values", Data: values}},
+		Meta:    meta,
+	}
+}
+
+// readParams fills arena from a table that paramsTable made for the same config.
+func readParams(c *Config, arena []float32, t schema.Table) error {
+	if got := t.MetaValue(metaDigest); got != c.Digest() {
+		return fmt.Errorf("%w: params: digest %.12s of another config, want %.12s", schema.ErrCorrupt, got, c.Digest())
+	}
+	names, err := schema.Col[[]string](t, "name")
+	if err != nil {
+		return fmt.Errorf("params: %w", err)
+	}
+	shapes, err := schema.Col[[][]int32](t, "shape")
+	if err != nil {
+		return fmt.Errorf("params: %w", err)
+	}
+	values, err := schema.Col[[][]float32](t, "values")
+	if err != nil {
+		return fmt.Errorf("params: %w", err)
+	}
+	specs := c.specs()
+	if len(names) != len(specs) || len(shapes) != len(specs) || len(values) != len(specs) {
+		return fmt.Errorf("%w: params: %d tensors, want %d", schema.ErrCorrupt, len(names), len(specs))
+	}
+	for i := range specs {
+		s := &specs[i]
+		if names[i] != s.name || !slices.Equal(shapes[i], s.shape) || len(values[i]) != s.size() {
+			return fmt.Errorf("%w: params: tensor %d is %q %v with %d numbers, want %q %v", schema.ErrCorrupt, i, names[i], shapes[i], len(values[i]), s.name, s.shape)
+		}
+		if j := firstBad(values[i]); j >= 0 {
+			return fmt.Errorf("%w: params: %q: number %d is %v", schema.ErrCorrupt, s.name, j, values[i][j])
+		}
+		copy(arena, values[i])
+		arena = arena[len(values[i]):]
+	}
+	return nil
+}
+
+// firstBad returns the place of the first number that is not finite, or -1.
+func firstBad(x []float32) int {
+	return slices.IndexFunc(x, func(v float32) bool { return math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) })
+}
+
+// itemColumns are the columns that a checkpoint and an update share, checked for shape and for finite numbers.
+type itemColumns struct {
+	ids, categories []string
+	rows            []int32
+	vectors, biases []float32
+}
+
+func readItems(c *Config, t schema.Table) (in itemColumns, err error) {
+	fail := func(err error) (itemColumns, error) { return itemColumns{}, fmt.Errorf("items: %w", err) }
+	if got := t.MetaValue(metaDigest); got != c.Digest() {
+		return fail(fmt.Errorf("%w: digest %.12s of another config, want %.12s", schema.ErrCorrupt, got, c.Digest()))
+	}
+	if in.ids, err = schema.Col[[]string](t, "item_id"); err != nil {
+		return fail(err)
+	}
+	if in.categories, err = schema.Col[[]string](t, "category"); err != nil {
+		return fail(err)
+	}
+	if in.rows, err = schema.Col[[]int32](t, "row"); err != nil {
+		return fail(err)
+	}
+	if in.biases, err = schema.Col[[]float32](t, "bias"); err != nil {
+		return fail(err)
+	}
+	vectors, err := schema.Col[schema.Vectors](t, "vector")
+	if err != nil {
+		return fail(err)
+	}
+	n := len(in.ids)
+	if vectors.Dim != c.Dim || len(vectors.Values) != n*c.Dim || len(in.rows) != n || len(in.biases) != n || len(in.categories) != n {
+		return fail(fmt.Errorf("%w: %d items, %d rows, %d biases, %d categories, %d numbers of width %d, want width %d",
+			schema.ErrCorrupt, n, len(in.rows), len(in.biases), len(in.categories), len(vectors.Values), vectors.Dim, c.Dim))
+	}
+	in.vectors = vectors.Values
+	if j := firstBad(in.vectors); j >= 0 {
+		return fail(fmt.Errorf("%w: the vector of row %d has %v", schema.ErrCorrupt, in.rows[j/c.Dim], in.vectors[j]))
+	}
+	if j := firstBad(in.biases); j >= 0 {
+		return fail(fmt.Errorf("%w: the bias of row %d is %v", schema.ErrCorrupt, in.rows[j], in.biases[j]))
+	}
+	for i, id := range in.ids {
+		if id == "" || len(id) > schema.MaxIDBytes {
+			return fail(fmt.Errorf("%w: row %d has a name of %d bytes", schema.ErrCorrupt, in.rows[i], len(id)))
+		}
+		if in.rows[i] < 0 || (i > 0 && in.rows[i] <= in.rows[i-1]) {
+			return fail(fmt.Errorf("%w: row %d comes where a larger one must", schema.ErrCorrupt, in.rows[i]))
+		}
+	}
+	return in, nil
+}
+
+// Restore returns the model that Tables described. Everything is checked before it returns; faults are ErrCorrupt and name the table.
+// All rows count as changed since the last Snapshot.
+func Restore(cfg Config, tables map[string]schema.Table) (*Model, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m := empty(cfg)
+	if err := readParams(&m.cfg, m.w.arena, tables[tableParams]); err != nil {
+		return nil, err
+	}
+	if err := m.restoreItems(tables[tableItems]); err != nil {
+		return nil, fmt.Errorf("items: %w", err)
+	}
+	if err := m.restoreMoments(tables[tableMoments]); err != nil {
+		return nil, fmt.Errorf("moments: %w", err)
+	}
+	if err := m.restoreRecent(tables[tableRecent]); err != nil {
+		return nil, fmt.Errorf("recent: %w", err)
+	}
+	if err := m.restoreRandom(tables[tableRandom]); err != nil {
+		return nil, fmt.Errorf("random: %w", err)
+	}
+	return m, nil
+}
+
+func (m *Model) restoreItems(t schema.Table) error {
+	in, err := readItems(&m.cfg, t)
+	if err != nil {
+		return err
+	}
+	acc, err := accumulators(t, "acc", len(in.ids))
+	if err != nil {
+		return err
+	}
+	accBias, err := accumulators(t, "bias_acc", len(in.ids))
+	if err != nil {
+		return err
+	}
+	for i, id := range in.ids {
+		if in.rows[i] != int32(i) {
+			return fmt.Errorf("%w: row %d is missing", schema.ErrCorrupt, i)
+		}
+		if r, ok := m.index[id]; ok {
+			return fmt.Errorf("%w: item %q has the rows %d and %d", schema.ErrCorrupt, id, r, i)
+		}
+		r := m.appendRow(id)
+		copy(m.items.vector(r), in.vectors[i*m.cfg.Dim:])
+		m.items.biasOf(r)[0] = in.biases[i]
+		m.acc[i/chunkRows][i%chunkRows], m.accBias[i/chunkRows][i%chunkRows] = acc[i], accBias[i]
+		m.categories[r] = in.categories[i]
+		m.touch(r)
+	}
+	return nil
+}
+
+func accumulators(t schema.Table, name string, n int) ([]float32, error) {
+	acc, err := schema.Col[[]float32](t, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(acc) != n {
+		return nil, fmt.Errorf("%w: %s has %d rows, want %d", schema.ErrCorrupt, name, len(acc), n)
+	}
+	if j := firstBad(acc); j >= 0 || slices.ContainsFunc(acc, func(v float32) bool { return v < 0 }) {
+		return nil, fmt.Errorf("%w: %s has numbers that are negative or not finite", schema.ErrCorrupt, name)
+	}
+	return acc, nil
+}
+
+func (m *Model) restoreMoments(t schema.Table) error {
+	names, err := schema.Col[[]string](t, "name")
+	if err != nil {
+		return err
+	}
+	first, err := schema.Col[[][]float32](t, "first")
+	if err != nil {
+		return err
+	}
+	second, err := schema.Col[[][]float32](t, "second")
+	if err != nil {
+		return err
+	}
+	if len(names) != len(m.specs) || len(first) != len(m.specs) || len(second) != len(m.specs) {
+		return fmt.Errorf("%w: %d tensors, want %d", schema.ErrCorrupt, len(names), len(m.specs))
+	}
+	at := 0
+	for i := range m.specs {
+		n := m.specs[i].size()
+		if names[i] != m.specs[i].name || len(first[i]) != n || len(second[i]) != n {
+			return fmt.Errorf("%w: tensor %d is %q with %d and %d numbers, want %q with %d", schema.ErrCorrupt, i, names[i], len(first[i]), len(second[i]), m.specs[i].name, n)
+		}
+		if firstBad(first[i]) >= 0 || firstBad(second[i]) >= 0 {
+			return fmt.Errorf("%w: %q has numbers that are not finite", schema.ErrCorrupt, names[i])
+		}
+		copy(m.first[at:], first[i])
+		copy(m.second[at:], second[i])
+		at += n
+	}
+	return nil
+}
+
+func (m *Model) restoreRecent(t schema.Table) error {
+	rows, err := schema.Col[[]int32](t, "row")
+	if err != nil {
+		return err
+	}
+	if len(rows) > m.cfg.RecentWindow {
+		return fmt.Errorf("%w: %d targets, recent_window is %d", schema.ErrCorrupt, len(rows), m.cfg.RecentWindow)
+	}
+	for _, r := range rows {
+		if r < 0 || int(r) >= m.items.n {
+			return fmt.Errorf("%w: there is no row %d", schema.ErrCorrupt, r)
+		}
+		m.ring = append(m.ring, Row(r))
+		m.frequency[r]++
+	}
+	return nil
+}
+
+func (m *Model) restoreRandom(t schema.Table) error {
+	var config Config
+	if err := json.Unmarshal([]byte(t.MetaValue(metaConfig)), &config); err != nil {
+		return fmt.Errorf("%w: config: %v", schema.ErrCorrupt, err)
+	}
+	if config != m.cfg {
+		return fmt.Errorf("%w: it was trained with another model config %+v, want %+v", schema.ErrCorrupt, config, m.cfg)
+	}
+	step, err := schema.Col[[]uint64](t, "step")
+	if err != nil {
+		return err
+	}
+	state, err := schema.Col[[]string](t, "state")
+	if err != nil {
+		return err
+	}
+	if len(step) != 1 || len(state) != 1 {
+		return fmt.Errorf("%w: %d lines, want 1", schema.ErrCorrupt, len(step))
+	}
+	random, err := hex.DecodeString(state[0])
+	if err != nil {
+		return fmt.Errorf("%w: %v", schema.ErrCorrupt, err)
+	}
+	if err := m.source.UnmarshalBinary(random); err != nil {
+		return fmt.Errorf("%w: %v", schema.ErrCorrupt, err)
+	}
+	m.step = step[0]
+	return nil
+}
