@@ -121,7 +121,8 @@ type Serve struct {
 	Token    string `koanf:"token" doc:"bearer token that callers must send; empty asks for none" secret:"true"`
 }
 
-// Default returns the configuration that runs without any setting.
+// Default returns the configuration that runs without any setting. Where a part has defaults of its own they are the same
+// (a test of cmd/freshet compares them), and their reasons stand there.
 func Default() Config {
 	return Config{
 		DataDir: "freshet-data",
@@ -129,14 +130,14 @@ func Default() Config {
 		// Four partitions keep both cores of a small machine busy and every user on one of them.
 		Kafka:  Kafka{Brokers: []string{}, Topic: "clicks", Group: "freshet", Partitions: 4},
 		Source: Source{From: "sim", Format: "auto", Speed: "auto", Fields: map[string]string{}},
-		Sim: Sim{Seed: 1, Rate: 100, Users: 3000, Items: 3000, Clusters: 40, SessionClicks: 6, Think: 15 * time.Second,
+		Sim: Sim{Seed: 1, Rate: 100, Users: 3000, Items: 3000, Clusters: 50, SessionClicks: 6, Think: 15 * time.Second,
 			ItemLife: time.Hour, TasteDrift: 0.05, TasteJump: 0.01, ExposureShare: 0.25,
 			OutOfOrder: 0.05, Late: 0.002, Duplicate: 0.005, Undecodable: 0.001, Invalid: 0.001},
 		Window: Window{Gap: 30 * time.Minute, Lateness: 5 * time.Second, PartAge: 10 * time.Second, PartClicks: 50,
 			MaxSessionAge: 6 * time.Hour, MaxSessionClicks: 1000, IdleAfter: 30 * time.Second, MaxAhead: 10 * time.Minute},
-		Train: Train{Seed: 1, BatchParts: 64, BatchSpan: 2 * time.Second, HistoryParts: 20, PopularityHalfLife: time.Hour,
-			PublishEvery: 3 * time.Second, CheckpointEvery: 10 * time.Second, KeepCheckpoints: 3,
-			Model: Model{Dim: 64, Blocks: 1, Heads: 2}},
+		Train: Train{Seed: 1, BatchParts: 64, BatchSpan: 10 * time.Second, HistoryParts: 20, PopularityHalfLife: time.Hour,
+			PublishEvery: 2 * time.Second, CheckpointEvery: 30 * time.Second, KeepCheckpoints: 2,
+			Model: Model{Dim: 64, Blocks: 2, Heads: 2}},
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5},
 		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2},
 	}
