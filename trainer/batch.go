@@ -1,0 +1,61 @@
+package trainer
+
+import (
+	"github.com/freshet-ml/freshet/schema"
+)
+
+// batcher cuts the merged parts into micro-batches. The cut depends on the parts alone, from the last cut on, so that a
+// trainer that starts again at any cut finds the same cuts behind it (I4): a batch ends when it holds maxParts parts with
+// clicks, before the first part whose due time lies in another span, and at the end of an epoch.
+type batcher struct {
+	maxParts int
+	spanMs   schema.EventTime
+
+	parts    []schema.Part
+	examples int
+}
+
+func (b *batcher) span(t schema.EventTime) schema.EventTime {
+	s := t / b.spanMs
+	if t%b.spanMs < 0 {
+		s--
+	}
+	return s
+}
+
+// add takes the next part and returns the batches that are complete, at most two.
+func (b *batcher) add(p schema.Part) (complete [][]schema.Part) {
+	if n := len(b.parts); n > 0 {
+		if last := &b.parts[n-1]; last.Epoch != p.Epoch || b.span(last.Due) != b.span(p.Due) {
+			complete = append(complete, b.cut())
+		}
+	}
+	b.parts = append(b.parts, p)
+	if len(p.Clicks) > 0 {
+		b.examples++
+	}
+	if b.examples == b.maxParts {
+		complete = append(complete, b.cut())
+	}
+	return complete
+}
+
+// advance takes news of the reading's progress and returns the waiting batch when nothing can join it any more, else nil.
+func (b *batcher) advance(progress schema.Progress) []schema.Part {
+	n := len(b.parts)
+	if n == 0 {
+		return nil
+	}
+	last := &b.parts[n-1]
+	if progress.Ended || progress.Epoch > last.Epoch ||
+		(progress.Epoch == last.Epoch && progress.Through > schema.BeginningOfTime && b.span(progress.Through) > b.span(last.Due)) {
+		return b.cut()
+	}
+	return nil
+}
+
+func (b *batcher) cut() []schema.Part {
+	parts := b.parts
+	b.parts, b.examples = nil, 0
+	return parts
+}

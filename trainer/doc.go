@@ -1,0 +1,18 @@
+// Package trainer turns parts into a better model: parts in, checkpoints and versions out.
+//
+// # Promise
+//
+// A part is scored before it is trained on (I6), and trained on exactly once, whatever crashes in between: the checkpoint
+// holds weights, optimiser, vocabulary, random state, baselines, metrics and the position in the log together (I3).
+//
+// The same log, config and seed give the same checkpoint, byte for byte (I4). Therefore micro-batches are cut by event time
+// and count, never by arrival; nothing the wall clock decides (when to publish, when to checkpoint) touches the state; and
+// user histories are not state at all: they are read from the log as of the part that is being trained.
+//
+// # Nouns
+//
+// Trainer owns the state and is its only writer. Feed and Publisher are what it needs of the outside. Curve is what the
+// prequential evaluation has found so far. Freshness joins the arrival of clicks with the adoption of versions.
+//
+// What this package does not do: read Kafka or Pebble, talk to NATS, or serve.
+package trainer

@@ -1,0 +1,40 @@
+package trainer
+
+import (
+	"context"
+
+	"github.com/freshet-ml/freshet/schema"
+)
+
+// Feed is the merged log as the trainer reads it.
+type Feed interface {
+	// Next returns the parts that follow in merged order, at most max of them, and how far the reading has come. It waits
+	// until there is a part or progress. After an error, or when ctx ends, nothing is lost: the next call goes on.
+	Next(ctx context.Context, max int) ([]schema.Part, schema.Progress, error)
+	// History returns up to n parts with clicks of a user on partition p emitted before the given place, oldest first.
+	History(p schema.Partition, user string, before schema.Emit, n int) ([]schema.Part, error)
+}
+
+// Table is a named table of a version.
+type Table struct {
+	Name  string
+	Table schema.Table
+}
+
+// Version is a state of the model on its way out.
+type Version struct {
+	Kind         schema.Kind
+	Tables       []Table
+	Through      schema.TrainedThrough
+	Step         schema.Step
+	Items        int
+	Metrics      map[string]float64
+	ConfigDigest string
+}
+
+// Publisher takes versions. Publish is called from one goroutine.
+type Publisher interface {
+	// NextKind says what the next version must be: a base where replicas could not apply a delta.
+	NextKind() schema.Kind
+	Publish(ctx context.Context, v Version) (schema.Version, error)
+}

@@ -1,0 +1,84 @@
+package model
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/nn"
+)
+
+// benchBatch is 64 requests of 40 tokens each: 13 past sessions of two items, and the request.
+func benchBatch(rng *rand.Rand, items int) []Example {
+	var out []Example
+	for range 64 {
+		at := schema.EventTime(1_700_000_000_000)
+		var e Example
+		for range 13 {
+			s := Session{At: at, Scene: "home"}
+			for range 2 {
+				s.Events = append(s.Events, Event{Row(rng.IntN(items)), schema.ActionClick})
+			}
+			e.Past = append(e.Past, s)
+			at += schema.EventTime(rng.Int64N(600_000))
+		}
+		e.At, e.Targets = at, []Row{Row(rng.IntN(items))}
+		out = append(out, e)
+	}
+	return out
+}
+
+func filled(tb testing.TB, cfg Config, items int) *Model {
+	m, err := New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for i := range items {
+		m.Admit(fmt.Sprintf("item-%d", i), schema.ItemInfo{Category: fmt.Sprint(i % 7)})
+	}
+	return m
+}
+
+func BenchmarkStep(b *testing.B) {
+	m := filled(b, DefaultConfig(), 7000)
+	rng := rand.New(rand.NewPCG(1, 1))
+	var batches [8][]Example
+	for i := range batches {
+		batches[i] = benchBatch(rng, 7000)
+	}
+	b.Log(nn.Backend())
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		m.Forward(batches[n%8])
+		m.Ranks(m.Items())
+		m.Step()
+		n++
+	}
+	b.ReportMetric(float64(64*n)/b.Elapsed().Seconds(), "examples/s")
+}
+
+func BenchmarkRecommend(b *testing.B) {
+	for _, items := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprint(items), func(b *testing.B) {
+			m := filled(b, DefaultConfig(), items)
+			o := m.Snapshot(true, nil).Objects()
+			s, err := LoadServed(o[0].Table, o[1].Table)
+			if err != nil {
+				b.Fatal(err)
+			}
+			q := Query{At: 1_700_000_600_000}
+			for i := range 13 {
+				q.Past = append(q.Past, ServedSession{At: schema.EventTime(1_700_000_000_000 + 1000*i), Events: []ServedEvent{
+					{fmt.Sprintf("item-%d", i), schema.ActionClick}, {fmt.Sprintf("item-%d", i+100), schema.ActionCart}}})
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, ok := s.Recommend(q, 20, nil); !ok {
+					b.Fatal("no history")
+				}
+			}
+		})
+	}
+}
