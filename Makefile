@@ -1,0 +1,39 @@
+# The build needs Go 1.26 and nothing else: no C compiler, no running broker.
+export CGO_ENABLED = 0
+GO ?= go
+FUZZTIME ?= 20s
+
+.PHONY: build test race fuzz lint bench up image clean
+
+build: ## the program, ./freshet
+	$(GO) build -trimpath -o freshet ./cmd/freshet
+
+test: ## what CI runs
+	$(GO) vet ./...
+	$(GO) test ./...
+
+race: ## the same under the race detector, which needs a C compiler
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
+	    echo "$$(dirname $$file) $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$(dirname $$file) || exit 1; \
+	  done; \
+	done
+
+lint: ## needs golangci-lint v2
+	golangci-lint run
+
+bench: ## every benchmark, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+up: build ## everything in one process, with a simulated shop
+	./freshet up
+
+image: ## the container image of every role
+	docker build -f deploy/Dockerfile -t freshet:local .
+
+clean:
+	rm -f freshet *.test *.prof *.out
