@@ -32,7 +32,7 @@
 // Watch freshet_heads <model>. From a delta walk parent by parent through freshet_manifests, until the parent is the version
 // held (compare its manifest byte for byte) or a base is reached; then apply in rising order. Refuse a manifest whose version
 // is not above the one held, whose signer is not trusted, or whose config_digest differs within a chain; refuse an object of
-// other size or SHA-256. After a refusal go on serving what is held, and try again. Tables that a reader does not know, it
+// other size or SHA-256, and a model whose own digest is not config_digest or whose item count is not items. After a refusal go on serving what is held, and try again. Tables that a reader does not know, it
 // leaves alone.
 //
 // # Signature

@@ -100,6 +100,15 @@ func (s *Store) Head(ctx context.Context, model string) (schema.Manifest, error)
 	return m, err
 }
 
+// HeadBytes returns the stored bytes of model's head, or ErrNoHead.
+func (s *Store) HeadBytes(ctx context.Context, model string) ([]byte, error) {
+	_, stored, _, err := s.head(ctx, model)
+	if stored != nil {
+		return stored, nil // whoever asks for bytes finds out what is wrong with them
+	}
+	return nil, err
+}
+
 // head also returns the stored bytes, and the revision that the next head must be written with.
 func (s *Store) head(ctx context.Context, model string) (m schema.Manifest, stored []byte, revision uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)

@@ -1,0 +1,112 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"time"
+
+	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/nats-io/nkeys"
+)
+
+// Config says what a Replica follows and how it serves. Fields left zero take their default.
+type Config struct {
+	ID      string // names this replica in reports and answers; required
+	Model   string // name of the line of versions; required
+	Address string // of the HTTP API as others reach it; only reported
+	Dir     string // where the last good version is kept; "" = nowhere, and a start needs NATS
+
+	// TrustedKeys are the nkey public keys whose signature is accepted. Empty: every version is accepted, signed or not.
+	TrustedKeys []string
+	// ConfigDigest pins the model's shape; "" accepts any base. A chain never mixes two.
+	ConfigDigest string
+
+	MaxJitter  time.Duration     // a replica that serves already waits up to this before it fetches a base, so that hundreds do not fetch at once; default 250 ms, negative = none
+	PollEvery  time.Duration     // the head is asked for so often even when the watch is silent; default 15 s
+	Backoff    publisher.Backoff // between attempts after a fault; default 100 ms to 30 s
+	MaxHistory int               // parts asked of Histories for a request; default 50
+
+	Token          string        // bearer token for /v1/; "" = open
+	MaxInFlight    int           // requests computed at the same time; the others wait; default 4 for each CPU, more would only share them
+	MaxWait        time.Duration // that a request waits for its turn before 503; default 1 s
+	RequestsPerSec float64       // over all callers, 429 above; 0 = no limit
+	DrainTimeout   time.Duration // that Serve waits for open requests at its end; default 10 s
+
+	Now  func() time.Time // default time.Now
+	Rand func() float64   // in [0, 1), for jitter; default math/rand/v2
+	Log  *slog.Logger     // default slog.Default
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxJitter == 0 {
+		c.MaxJitter = 250 * time.Millisecond
+	}
+	if c.PollEvery == 0 {
+		c.PollEvery = 15 * time.Second
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Float64
+	}
+	if c.Backoff.Most == 0 {
+		c.Backoff.Most = 30 * time.Second
+	}
+	if c.Backoff.Rand == nil {
+		c.Backoff.Rand = c.Rand
+	}
+	if c.MaxHistory == 0 {
+		c.MaxHistory = 50
+	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = 4 * runtime.GOMAXPROCS(0)
+	}
+	if c.MaxWait == 0 {
+		c.MaxWait = time.Second
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 10 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+// Validate reports every fault of c at once, or nil.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var faults []error
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf("replica: "+format, args...))
+		}
+	}
+	if err := publisher.CheckName(c.ID); err != nil {
+		faults = append(faults, fmt.Errorf("replica: id %w", err))
+	}
+	if err := publisher.CheckName(c.Model); err != nil {
+		faults = append(faults, fmt.Errorf("replica: model %w", err))
+	}
+	for _, key := range c.TrustedKeys {
+		fault(!nkeys.IsValidPublicKey(key), "trusted key %q is not an nkey public key", key)
+	}
+	fault(c.PollEvery < 0, "poll_every %v: must be positive", c.PollEvery)
+	fault(c.MaxHistory < 0, "max_history %d: must be positive", c.MaxHistory)
+	fault(c.MaxInFlight < 0, "max_in_flight %d: must be positive", c.MaxInFlight)
+	fault(c.MaxWait < 0, "max_wait %v: must be positive", c.MaxWait)
+	fault(c.RequestsPerSec < 0, "requests_per_sec %v: must not be negative", c.RequestsPerSec)
+	fault(c.DrainTimeout < 0, "drain_timeout %v: must be positive", c.DrainTimeout)
+	return errors.Join(faults...)
+}
+
+// Histories knows what users did before. Its methods may be called from several goroutines.
+type Histories interface {
+	// Recent returns the latest parts of a user, at most n, oldest first. A user who is not known has none.
+	Recent(user string, n int) ([]schema.Part, error)
+}

@@ -1,0 +1,151 @@
+package replica
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/schema"
+)
+
+// disk keeps the last good version:
+//
+//	last.json            {"format":1,"chain":[manifest of the base, of each delta, up to the version]}
+//	objects/<sha256>     the objects of the chain, by content
+//
+// last.json is replaced in one step after the objects are on the disk, and objects that it does not name are removed after
+// it: at every moment it names only what is there. A delta therefore costs the size of the delta, not of the model.
+type disk struct{ dir string }
+
+const diskFormat = 1
+
+type lastGood struct {
+	Format int               `json:"format"`
+	Chain  []schema.Manifest `json:"chain"`
+}
+
+// load returns the chain that was saved last; nil where there is none.
+func (d disk) load() ([]schema.Manifest, error) {
+	if d.dir == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(filepath.Join(d.dir, "last.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var l lastGood
+	if err := json.Unmarshal(b, &l); err != nil {
+		return nil, refuse(ReasonManifest, "last.json: %w", err)
+	}
+	if l.Format != diskFormat || len(l.Chain) == 0 || len(l.Chain) > publisher.MaxChain+1 {
+		return nil, refuse(ReasonManifest, "last.json: format %d with a chain of %d is not known to this program", l.Format, len(l.Chain))
+	}
+	return l.Chain, nil
+}
+
+// object returns the bytes of o, or an error where they are not there or not what o says.
+func (d disk) object(o schema.Object) ([]byte, error) {
+	if d.dir == "" {
+		return nil, fs.ErrNotExist
+	}
+	b, err := os.ReadFile(d.path(o))
+	if err != nil {
+		return nil, err
+	}
+	return b, publisher.CheckObject(o, b)
+}
+
+// path names the file of o. A manifest that passed Validate has 64 hex digits there, so that it cannot lead elsewhere.
+func (d disk) path(o schema.Object) string { return filepath.Join(d.dir, "objects", o.SHA256) }
+
+// save makes chain the last good version. objects holds the bytes, by digest, of those that may not be on the disk yet.
+func (d disk) save(chain []schema.Manifest, objects map[string][]byte) error {
+	if d.dir == "" {
+		return nil
+	}
+	dir := filepath.Join(d.dir, "objects")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	named := map[string]bool{}
+	for _, m := range chain {
+		for _, o := range m.Objects {
+			if _, used := usedTable(m, o); !used {
+				continue
+			}
+			named[o.SHA256] = true
+			b, fetched := objects[o.SHA256]
+			if fetched {
+				if err := d.writeFile(d.path(o), b); err != nil {
+					return err
+				}
+			} else if info, err := os.Stat(d.path(o)); err != nil || info.Size() != o.Bytes {
+				return fmt.Errorf("object %s of version %d is not on the disk", o.Name, m.Version)
+			}
+		}
+	}
+	if err := syncDir(dir); err != nil {
+		return err
+	}
+	b, err := json.Marshal(lastGood{diskFormat, chain})
+	if err != nil {
+		return err
+	}
+	if err := d.writeFile(filepath.Join(d.dir, "last.json"), b); err != nil {
+		return err
+	}
+	if err := syncDir(d.dir); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, e := range entries {
+		if !named[e.Name()] {
+			faults = append(faults, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// writeFile replaces name by a file with b in one step, once b is on the disk. It is made among the objects, where what a
+// crash leaves of it is removed by the next save.
+func (d disk) writeFile(name string, b []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Join(d.dir, "objects"), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(b); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,38 @@
+// Package replica follows the line of versions of one model and answers recommendations from the newest one it could verify.
+//
+// # Nouns
+//
+// A Replica holds at most one version at a time. To adopt is to fetch an update, verify it, build the model from it off the
+// serving path, warm it up and swap it in. The last good version is kept on disk. Histories are what users did before.
+//
+// # Promise
+//
+// A request is answered from exactly one version (I8): its answer is computed from one load of one pointer, and the header
+// X-Freshet-Version names that version. A version serves only after sizes, digests, signature, parents and config digest
+// were checked, its tables were decoded, and it answered a query. When anything is wrong the replica goes on serving what it
+// has, counts the reason in freshet_updates_rejected_total, reports it, and tries again after a jittered, bounded wait.
+// Versions only grow (I5): an older head is refused.
+//
+// With a directory, a replica starts and serves with NATS down. Losing NATS while serving changes nothing but the age.
+//
+// # HTTP API
+//
+//	GET  /v1/recommend?user_id=u1&k=20&scene=home
+//	POST /v1/recommend {"user_id","clicks":[{"item_id","action","timestamp"}],"k","scene","exclude":[],"exclude_seen",
+//	                    "filter":{"category":[]}}
+//	GET  /v1/model     what is served      GET /livez    200 while the process lives
+//	GET  /metrics      Prometheus          GET /readyz   200 once a verified version serves, else 503 and why
+//
+// k is 1 to 1000 (default 20), a body at most 1 MiB with at most 1000 clicks and 10000 excluded items; timestamps are epoch
+// milliseconds or RFC 3339 and default to now. Unknown fields are passed over. An item's source is "model", or "baseline"
+// where nothing in the user's history is known to the version and the popular items answer. Errors are
+// {"error":{"code","message","field"}}. A bearer token, where one is configured, guards /v1/ and nothing else.
+//
+// # Caveats
+//
+// Without trusted keys, unsigned versions are accepted: NATS' own permissions then guard the line. When NATS was lost with
+// all its data and the trainer began again below the version held here, the replica refuses: empty its directory to accept.
+//
+// What this package does not do: train, score the quality of a version, retrieve from more rows than one process holds, or
+// end TLS (give Serve a TLS listener).
+package replica

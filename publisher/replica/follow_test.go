@@ -1,0 +1,237 @@
+package replica_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/replica"
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestReplicasAnswerAsTheModelItself(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	a, _ := start(t, config("r1"), js, nil) // before there is a publisher
+	p := newPublisher(t, js, nil)
+	trainee := newTrainee(t, 30)
+	b, _ := start(t, config("r2"), js, nil)
+	for i := range 7 { // base, 4 deltas, base, delta
+		m := trainee.publish(t, p)
+		trainee.admit(3) // in the next version
+		for _, r := range []*replica.Replica{a, b} {
+			serves(t, r, m.Version)
+			for _, items := range [][]string{{"i1", "i2"}, {fmt.Sprintf("i%d", 29+3*i)}, {"unknown"}, nil} {
+				if len(items) == 0 {
+					continue
+				}
+				got := ask(t, r.Handler(), body(10, items...))
+				if diff := cmp.Diff(expected(trainee.direct, 10, items...), got.Items); diff != "" {
+					t.Fatalf("version %d, clicks %v (-direct +replica):\n%s", m.Version, items, diff)
+				}
+			}
+		}
+	}
+	late, _ := start(t, config("r3"), js, nil)
+	serves(t, late, 7)
+	if diff := cmp.Diff(expected(trainee.direct, 10, "i1"), ask(t, late.Handler(), body(10, "i1")).Items); diff != "" {
+		t.Errorf("a late replica (-direct +replica):\n%s", diff)
+	}
+	if got := metric(t, late, `freshet_adoptions_total{kind="delta"}`); got != 1 {
+		t.Errorf("a late replica swapped %v times, want once for its whole chain", got)
+	}
+}
+
+func TestLateReplicaWalksTheWholeChain(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	p := newPublisher(t, js, func(c *publisher.Config) { c.BaseEvery = 100 })
+	trainee := newTrainee(t, 10)
+	for range 21 {
+		trainee.publish(t, p)
+		trainee.admit(1)
+	}
+	r, _ := start(t, config("r1"), js, nil)
+	serves(t, r, 21)
+	if diff := cmp.Diff(expected(trainee.direct, 50, "i3", "i29"), ask(t, r.Handler(), body(50, "i3", "i29")).Items); diff != "" {
+		t.Errorf("(-direct +replica):\n%s", diff)
+	}
+}
+
+func TestReplicaReports(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	p := newPublisher(t, js, nil)
+	trainee := newTrainee(t, 10)
+	start(t, config("r1"), js, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	trainee.publish(t, p)
+	want := publisher.Report{ID: "r1", Model: "shop", Version: 1, Step: 1, AppliedAt: now, Address: "http://r1"}
+	p.Reports(ctx, func(r publisher.Report) {
+		if r.Version == 1 && r.Refused == "" {
+			if r != want {
+				t.Errorf("report %+v, want %+v", r, want)
+			}
+			cancel()
+		}
+	})
+}
+
+func TestLastGoodVersionServesWithNATSDown(t *testing.T) {
+	s := startNATS(t, t.TempDir(), 0)
+	js := dial(t, s)
+	p := newPublisher(t, js, nil)
+	trainee := newTrainee(t, 10)
+	cfg := config("r1")
+	cfg.Dir = t.TempDir()
+	r, stop := start(t, cfg, js, nil)
+	for range 7 {
+		serves(t, r, trainee.publish(t, p).Version)
+		trainee.admit(2)
+	}
+	want := ask(t, r.Handler(), body(20, "i1", "i9"))
+	eventually(t, "version 7 is on the disk", func() bool { return lastOnDisk(cfg.Dir) == 7 })
+	stop()
+	files, _ := os.ReadDir(filepath.Join(cfg.Dir, "objects"))
+	if len(files) != 4 { // base 6 and delta 7
+		t.Errorf("%d objects on the disk, want 4", len(files))
+	}
+	stopNATS(s)
+
+	again, stop := start(t, cfg, js, nil)
+	serves(t, again, 7)
+	if diff := cmp.Diff(want, ask(t, again.Handler(), body(20, "i1", "i9"))); diff != "" {
+		t.Errorf("after the restart:\n%s", diff)
+	}
+	if w := call(again.Handler(), "GET", "/readyz", ""); w.Code != http.StatusOK {
+		t.Errorf("readyz %d: %s", w.Code, w.Body)
+	}
+	stop()
+
+	// A damaged file is refused, not served.
+	name := filepath.Join(cfg.Dir, "objects", files[0].Name())
+	b, _ := os.ReadFile(name)
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(name, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	damaged, _ := start(t, cfg, js, nil)
+	eventually(t, "the damaged file is refused", func() bool { return rejected(t, damaged, replica.ReasonDigest) == 1 })
+	if w := call(damaged.Handler(), "GET", "/readyz", ""); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("readyz %d: %s", w.Code, w.Body)
+	}
+}
+
+// lastOnDisk returns the version that last.json names.
+func lastOnDisk(dir string) schema.Version {
+	b, err := os.ReadFile(filepath.Join(dir, "last.json"))
+	if err != nil {
+		return 0
+	}
+	var l struct{ Chain []schema.Manifest }
+	if json.Unmarshal(b, &l) != nil || len(l.Chain) == 0 {
+		return 0
+	}
+	return l.Chain[len(l.Chain)-1].Version
+}
+
+func TestNATSRestart(t *testing.T) {
+	dir := t.TempDir()
+	s := startNATS(t, dir, 0)
+	js := dial(t, s)
+	p := newPublisher(t, js, nil)
+	trainee := newTrainee(t, 10)
+	r, _ := start(t, config("r1"), js, nil)
+	serves(t, r, trainee.publish(t, p).Version)
+	at := port(s)
+	stopNATS(s)
+	ask(t, r.Handler(), body(5, "i1"))
+	startNATS(t, dir, at)
+	var m schema.Manifest
+	eventually(t, "the publisher publishes again", func() bool {
+		var err error
+		m, err = p.Publish(t.Context(), trainee.update(t, p.NextKind()))
+		return err == nil
+	})
+	serves(t, r, m.Version)
+	if diff := cmp.Diff(expected(trainee.direct, 10, "i1"), ask(t, r.Handler(), body(10, "i1")).Items); diff != "" {
+		t.Errorf("after the restart:\n%s", diff)
+	}
+}
+
+// Under load, while version after version is swapped in, no request fails and each answer is that of the version it names (I8).
+func TestSwapsUnderLoad(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	p := newPublisher(t, js, nil)
+	trainee := newTrainee(t, 50)
+	r, _ := start(t, config("r1"), js, nil)
+	server := httptest.NewServer(r.Handler())
+	defer server.Close()
+	var answers sync.Map // version → its answer
+	const swaps, callers = 60, 4
+	publish := func(v schema.Version) {
+		u := trainee.update(t, p.NextKind())
+		answers.Store(v, expected(trainee.direct, 20, "i1", "i7"))
+		if m, err := p.Publish(t.Context(), u); err != nil || m.Version != v {
+			t.Fatalf("version %d, want %d: %v", m.Version, v, err)
+		}
+		serves(t, r, v)
+	}
+	publish(1)
+	var asked, versions atomic.Int64
+	var seen sync.Map
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			client := replica.Client{BaseURL: server.URL}
+			q := replica.Request{UserID: "u1", K: 20}
+			for _, id := range []string{"i1", "i7"} {
+				q.Clicks = append(q.Clicks, replica.RequestClick{ItemID: id, Timestamp: schema.EventTime(now.UnixMilli() - 1000)})
+			}
+			var last schema.Version
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				a, err := client.Recommend(context.Background(), q)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				asked.Add(1)
+				want, ok := answers.Load(a.Model.Version)
+				if !ok || cmp.Diff(want, a.Items) != "" {
+					t.Errorf("version %d: the answer is not that version's:\n%s", a.Model.Version, cmp.Diff(want, a.Items))
+					return
+				}
+				if a.Model.Version < last {
+					t.Errorf("version %d after %d", a.Model.Version, last)
+					return
+				}
+				last = a.Model.Version
+				if _, again := seen.LoadOrStore(last, true); !again {
+					versions.Add(1)
+				}
+			}
+		})
+	}
+	for v := schema.Version(2); v <= swaps; v++ {
+		publish(v)
+	}
+	close(stop)
+	wg.Wait()
+	if versions.Load() < 3 || asked.Load() < swaps {
+		t.Errorf("only %d requests saw %d versions: the test has not tested", asked.Load(), versions.Load())
+	}
+	t.Logf("%d requests over %d swaps saw %d versions", asked.Load(), swaps, versions.Load())
+}

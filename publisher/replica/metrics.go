@@ -1,0 +1,56 @@
+package replica
+
+import (
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	registry  *prometheus.Registry
+	version   prometheus.Gauge
+	head      prometheus.Gauge
+	items     prometheus.Gauge
+	adoptions *prometheus.CounterVec // kind
+	rejected  *prometheus.CounterVec // reason
+	swap      prometheus.Histogram
+	requests  *prometheus.CounterVec // code
+	seconds   prometheus.Histogram
+	served    *prometheus.CounterVec // source
+	inFlight  prometheus.Gauge
+	failures  *prometheus.CounterVec // of
+}
+
+// newMetrics makes the metrics of one replica on a registry of their own, so that a process can run several. age returns the
+// age of the version served in seconds.
+func newMetrics(age func() float64) metrics {
+	m := metrics{
+		registry: prometheus.NewRegistry(),
+		version:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_model_version", Help: "Version served; 0 = none."}),
+		head:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_head_version", Help: "Newest version seen, adopted or not."}),
+		items:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_model_items", Help: "Items in the version served."}),
+		adoptions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_adoptions_total",
+			Help: "Versions swapped in, by the kind of the newest update; disk = the last good version at start."}, []string{"kind"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_updates_rejected_total", Help: "Updates refused."}, []string{"reason"}),
+		swap: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "freshet_swap_seconds", Help: "Time from seeing a head to serving it.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16)}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_requests_total", Help: "Requests to /v1/, by status code."}, []string{"code"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "freshet_request_seconds", Help: "Time to answer a request to /v1/.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 17)}),
+		served:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_recommendations_total", Help: "Answers, by what computed them."}, []string{"source"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_requests_in_flight", Help: "Requests to /v1/ being answered or waiting."}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_replica_failures_total",
+			Help: "What went wrong without stopping the service: history (not readable), disk (last good version not kept), report (not sent)."}, []string{"of"}),
+	}
+	for _, k := range []string{string(schema.KindBase), string(schema.KindDelta), "disk"} {
+		m.adoptions.WithLabelValues(k)
+	}
+	for _, reason := range reasons {
+		m.rejected.WithLabelValues(string(reason))
+	}
+	for _, of := range []string{"history", "disk", "report"} {
+		m.failures.WithLabelValues(of)
+	}
+	m.registry.MustRegister(m.version, m.head, m.items, m.adoptions, m.rejected, m.swap, m.requests, m.seconds, m.served, m.inFlight, m.failures,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "freshet_model_age_seconds", Help: "Time since the version served was made; 0 = none."}, age))
+	return m
+}
