@@ -255,7 +255,7 @@ func TestLostAcknowledgements(t *testing.T) {
 	cluster, address := startKafka(t, 2)
 	random := rand.New(rand.NewPCG(1, 2))
 	var mu sync.Mutex
-	fault := cluster.Fault(kfake.Fault{Key: kmsg.Produce, Err: kerr.RequestTimedOut, When: func(kmsg.Request) bool {
+	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: -1, When: func(kmsg.Request) bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return random.IntN(4) == 0
@@ -320,14 +320,50 @@ func TestResume(t *testing.T) {
 }
 
 func TestResumeBehindRetention(t *testing.T) {
-	cluster, address := startKafka(t, 2)
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	address := cluster.ListenAddrs()[0]
+	if err := cluster.CreateTopic(topic, 2, map[string]string{"retention.ms": "0"}); err != nil {
+		t.Fatal(err)
+	}
 	const n = 1000
 	produce(t, source.ProducerConfig{Brokers: []string{address}}, &numbered{n: n, users: 50})
-	zero := "0"
-	cluster.SetTopicConfig(t, "retention.ms", &zero)
 	cluster.ApplyRetention()
 	stats := produce(t, source.ProducerConfig{Brokers: []string{address}}, &numbered{n: n + 100, users: 50})
 	if stats.Skipped != n || stats.Sent != 100 {
 		t.Errorf("%+v, want %d skipped and 100 sent", stats, n)
+	}
+}
+
+func TestOffsetsOutOfRange(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	address := cluster.ListenAddrs()[0]
+	if err := cluster.CreateTopic(topic, 1, map[string]string{"retention.ms": "0"}); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, source.ProducerConfig{Brokers: []string{address}}, &numbered{n: 100, users: 5})
+	cluster.ApplyRetention()
+	produce(t, source.ProducerConfig{Brokers: []string{address}}, &numbered{n: 110, users: 5})
+	c := newCollector()
+	c.next[0] = 40
+	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}})
+	stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
+	c.until(t, "the rest", func() bool { return c.total() == 10 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := k.Stats().Expired; got != 60 {
+		t.Errorf("%d offsets expired, want 60", got)
+	}
+	c.next[0] = 111
+	if err := k.Run(context.Background(), c); !errors.Is(err, source.ErrTruncated) || !strings.Contains(err.Error(), "empty --data-dir") {
+		t.Errorf("behind the end: %v, want ErrTruncated", err)
 	}
 }

@@ -95,10 +95,17 @@ func (b *broker) fetch(ctx context.Context, r fetchRequest) (fetched, error) {
 func (f *fetched) read(stream *protocol.RecordStream, r fetchRequest, aborted []fetch.ResponseTransaction) error {
 	slices.SortFunc(aborted, func(a, b fetch.ResponseTransaction) int { return int(a.FirstOffset - b.FirstOffset) })
 	open := make(map[int64]bool) // producers whose records are left out at this point
+	begin := func(upTo int64) {
+		for len(aborted) > 0 && aborted[0].FirstOffset <= upTo {
+			open[aborted[0].ProducerID] = true
+			aborted = aborted[1:]
+		}
+	}
 	var memory arena
 	for _, batch := range stream.Records {
 		switch batch := batch.(type) {
 		case *protocol.ControlBatch:
+			begin(batch.BaseOffset) // a fetch may begin with the marker of a transaction whose records lie before it
 			n, err := f.pass(batch, r.offset)
 			if err != nil {
 				return err
@@ -106,10 +113,7 @@ func (f *fetched) read(stream *protocol.RecordStream, r fetchRequest, aborted []
 			f.control += n
 			delete(open, batch.ProducerID) // the marker ends the producer's transaction, whichever way
 		case *protocol.RecordBatch:
-			for len(aborted) > 0 && aborted[0].FirstOffset <= batch.BaseOffset {
-				open[aborted[0].ProducerID] = true
-				aborted = aborted[1:]
-			}
+			begin(batch.BaseOffset)
 			if batch.Attributes.Transactional() && open[batch.ProducerID] {
 				n, err := f.pass(batch, r.offset)
 				if err != nil {

@@ -12,6 +12,8 @@ import (
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const topic = "clicks"
@@ -26,6 +28,31 @@ func startKafka(t testing.TB, partitions int, opts ...kfake.Opt) (*kfake.Cluster
 	}
 	t.Cleanup(c.Close)
 	return c, c.ListenAddrs()[0]
+}
+
+var errEnd = io.EOF
+
+// committed returns the offset that a group has committed.
+func committed(t testing.TB, address, group string, p schema.Partition) int64 {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	request := kmsg.NewPtrOffsetFetchRequest()
+	request.Group = group
+	part := kmsg.NewOffsetFetchRequestTopic()
+	part.Topic, part.Partitions = topic, []int32{int32(p)}
+	request.Topics = append(request.Topics, part)
+	r, err := request.RequestWith(context.Background(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Topics) == 0 {
+		return r.Groups[0].Topics[0].Partitions[0].Offset
+	}
+	return r.Topics[0].Partitions[0].Offset
 }
 
 // numbered is a stream of n records of as many users; the value of a record is its index.
@@ -64,6 +91,7 @@ type collector struct {
 	changed  chan struct{}
 	apply    func(p schema.Partition, b source.Batch) error
 	faults   []string
+	owners   map[schema.Partition]*strict // by which member a partition was assigned last
 }
 
 func newCollector() *collector {

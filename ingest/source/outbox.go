@@ -186,7 +186,9 @@ func (o *outbox) send(ctx context.Context, b *recordBatch) error {
 				return nil
 			}
 		}
-		base, err := o.produce(ctx, b)
+		// A batch that is on its way is seen through when the run ends: how it went must be known before anyone, a
+		// producer that goes on here for one, looks at the partition.
+		base, err := o.produce(context.WithoutCancel(ctx), b)
 		if err == nil {
 			o.acknowledged(b, base+int64(b.n))
 			return nil

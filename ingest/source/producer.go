@@ -187,11 +187,7 @@ func (p *Producer) Run(ctx context.Context) error {
 	for i := range outboxes {
 		outboxes[i] = newOutbox(p, i)
 	}
-	starts, running := errgroup.WithContext(ctx)
-	for _, o := range outboxes {
-		starts.Go(func() error { return o.resume(running) })
-	}
-	if err := starts.Wait(); err != nil {
+	if err := p.resume(ctx, outboxes); err != nil {
 		return err
 	}
 	p.partitions.Store(&outboxes)
@@ -209,6 +205,46 @@ func (p *Producer) Run(ctx context.Context) error {
 		return nil
 	})
 	return sending.Wait()
+}
+
+// A producer that was killed a moment ago may have left requests on their way to the brokers, which land a little later.
+// So where the last record is younger than settleWithin, the partitions are looked at until they stay the same for
+// settleFor.
+const (
+	settleWithin = 10 * time.Second
+	settleFor    = 200 * time.Millisecond
+)
+
+// resume finds out how far the stream has got in each partition.
+func (p *Producer) resume(ctx context.Context, outboxes []*outbox) error {
+	for {
+		starts, running := errgroup.WithContext(ctx)
+		var moved, fresh atomic.Bool
+		for _, o := range outboxes {
+			starts.Go(func() error {
+				before := o.end.Load()
+				if err := o.resume(running); err != nil {
+					return err
+				}
+				if o.end.Load() != before {
+					moved.Store(true)
+				}
+				if p.config.Clock.Now().Sub(o.tail.arrived.Time()) < settleWithin {
+					fresh.Store(true)
+				}
+				return nil
+			})
+		}
+		if err := starts.Wait(); err != nil {
+			return err
+		}
+		if !moved.Load() || !fresh.Load() {
+			return nil
+		}
+		if err := p.config.Clock.Sleep(ctx, settleFor); err != nil {
+			return err
+		}
+	}
 }
 
 // readGrace is how long the end waits for a stream that is in the middle of a record.

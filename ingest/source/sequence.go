@@ -45,6 +45,8 @@ type tail struct {
 	end   int64  // offset of the next record
 	from  uint64 // index of the first record of the stream that the partition may still need
 	count uint64 // records of the partition to be skipped where no index is known: see broker.tail
+	// arrived is when the last record was sent, and 0 if there is none.
+	arrived schema.ArrivalTime
 }
 
 // tailWindow is how far back from the end a record of the stream is looked for. In a topic that one producer writes it is
@@ -70,6 +72,9 @@ func (b *broker) tail(ctx context.Context, p int, stream uint64) (tail, error) {
 			f, err := b.fetch(ctx, fetchRequest{partition: schema.Partition(p), offset: offset, maxBytes: 8 << 20, wantSeq: true})
 			if err != nil {
 				return tail{}, err
+			}
+			for _, r := range f.records {
+				t.arrived = max(t.arrived, r.ArrivedAt)
 			}
 			for _, s := range f.seqs {
 				if s.stream == stream {
