@@ -1,0 +1,292 @@
+package feed_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/freshet-ml/freshet/ingest/buffer"
+	"github.com/freshet-ml/freshet/ingest/feed"
+	"github.com/freshet-ml/freshet/ingest/window"
+	"github.com/freshet-ml/freshet/schema"
+)
+
+type fataler interface {
+	Helper()
+	Fatal(...any)
+}
+
+func must(t fataler, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t fataler) *buffer.Store {
+	t.Helper()
+	s, err := buffer.Open("store", buffer.Options{FS: buffer.Memory(), CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
+	must(t, err)
+	return s
+}
+
+// growing is a partition that a real windower fills, one commit after another.
+type growing struct {
+	id      schema.Partition
+	w       *window.Windower
+	offset  schema.Offset
+	commits []buffer.Commit
+}
+
+func newGrowing(t fataler, id schema.Partition, c window.Config) *growing {
+	w, err := window.New(c)
+	must(t, err)
+	return &growing{id: id, w: w}
+}
+
+func (g *growing) commit(parts []schema.Part, mark buffer.Kind) buffer.Commit {
+	g.offset++
+	c := buffer.Commit{Partition: g.id, NextOffset: g.offset, Window: g.w.Meta()}
+	for _, p := range parts {
+		c.Entries = append(c.Entries, buffer.Entry{Kind: buffer.KindPart, Part: p})
+	}
+	if mark != 0 {
+		m := g.w.Meta()
+		c.Entries = append(c.Entries, buffer.Entry{Kind: mark, Mark: buffer.Mark{Epoch: m.Epoch, Watermark: m.Watermark, Offset: g.offset}})
+	}
+	return c
+}
+
+// drawLogs draws what partitions commit: per epoch each partition's commits, in its order, and one end of all.
+func drawLogs(t *rapid.T) (partitions int, epochs [][][]buffer.Commit, ends [][]buffer.Commit) {
+	ms := func(name string, from, to int) time.Duration {
+		return time.Duration(rapid.IntRange(from, to).Draw(t, name)) * time.Millisecond
+	}
+	c := window.Config{
+		Gap: ms("gap", 1, 9), LatenessBound: ms("late", 0, 9), PartAge: ms("age", 0, 9), PartClicks: rapid.IntRange(0, 3).Draw(t, "clicks"),
+		MaxSessionAge: 50 * time.Millisecond, MaxSessionClicks: 10,
+	}
+	partitions = rapid.IntRange(1, 4).Draw(t, "partitions")
+	all := make([]*growing, partitions)
+	for i := range all {
+		all[i] = newGrowing(t, schema.Partition(i), c)
+	}
+	for e := range rapid.IntRange(1, 3).Draw(t, "epochs") {
+		var epoch [][]buffer.Commit
+		var end []buffer.Commit
+		for _, g := range all {
+			var commits []buffer.Commit
+			now := max(1000, g.w.Meta().Watermark)
+			for range rapid.IntRange(0, 25).Draw(t, "steps") {
+				now += schema.EventTime(rapid.IntRange(-4, 8).Draw(t, "step"))
+				if rapid.IntRange(0, 6).Draw(t, "kind") == 0 {
+					commits = append(commits, g.commit(g.w.Tick(g.w.Meta().Watermark+3), buffer.KindTick))
+					continue
+				}
+				parts, _ := g.w.Add(schema.Click{UserID: fmt.Sprint(g.id, rapid.IntRange(0, 2).Draw(t, "user")), ItemID: "x", Action: "click", EventTime: now})
+				commits = append(commits, g.commit(parts, 0))
+			}
+			epoch = append(epoch, commits)
+			end = append(end, g.commit(g.w.End(schema.Epoch(e+1)), buffer.KindEnd))
+		}
+		epochs, ends = append(epochs, epoch), append(ends, end)
+	}
+	return partitions, epochs, ends
+}
+
+// TestTheOrderIsAFunctionOfTheLogs draws logs, how they grow, how much is asked for, and where the reader begins again.
+func TestTheOrderIsAFunctionOfTheLogs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		partitions, epochs, ends := drawLogs(t)
+		s := open(t)
+		defer s.Close()
+		position := schema.Position{}
+		reader, err := feed.New(s, feed.First(partitions), position)
+		must(t, err)
+		var got []schema.Part
+		var progress schema.Progress
+		progress.Through = schema.BeginningOfTime
+
+		// read takes what there is now, or some of it: Next without anything to return would wait, so its context is done.
+		done, cancel := context.WithCancel(context.Background())
+		cancel()
+		read := func(calls int) {
+			for range calls {
+				parts, now, err := reader.Next(done, rapid.IntRange(1, 5).Draw(t, "limit"))
+				if errors.Is(err, context.Canceled) {
+					return
+				}
+				must(t, err)
+				if now.Epoch < progress.Epoch || now.Epoch == progress.Epoch && now.Through < progress.Through {
+					t.Fatalf("progress fell from %+v to %+v", progress, now)
+				}
+				for _, p := range parts {
+					if p.Epoch < progress.Epoch || p.Epoch == progress.Epoch && p.Due < progress.Through {
+						t.Fatalf("part due %d in epoch %d came after progress %+v", p.Due, p.Epoch, progress)
+					}
+					position[p.Partition] = p.Emit + 1
+				}
+				got, progress = append(got, parts...), now
+			}
+		}
+		restart := func() {
+			reader, err = feed.New(s, feed.First(partitions), position.Clone())
+			must(t, err)
+			progress = schema.Progress{Through: schema.BeginningOfTime}
+		}
+		step := func() {
+			switch rapid.IntRange(0, 4).Draw(t, "reader") {
+			case 0:
+				read(rapid.IntRange(1, 4).Draw(t, "calls"))
+			case 1:
+				restart()
+			}
+		}
+		for e, epoch := range epochs {
+			for left := partitions; left > 0; {
+				i := rapid.IntRange(0, partitions-1).Draw(t, "grows")
+				if len(epoch[i]) == 0 {
+					left = 0
+					for _, commits := range epoch {
+						left += len(commits)
+					}
+					if left > 0 { // the drawn one is done: the next that is not
+						for len(epoch[i]) == 0 {
+							i = (i + 1) % partitions
+						}
+					} else {
+						break
+					}
+				}
+				n := rapid.IntRange(1, len(epoch[i])).Draw(t, "commits")
+				for _, c := range epoch[i][:n] {
+					must(t, s.Commit(c))
+				}
+				epoch[i] = epoch[i][n:]
+				step()
+			}
+			must(t, s.Commit(ends[e]...))
+			step()
+		}
+		read(1 << 20)
+		if !progress.Ended || progress.Epoch != schema.Epoch(len(epochs)) {
+			t.Fatalf("all is read, but progress is %+v", progress)
+		}
+
+		var want []schema.Part
+		for i := range partitions {
+			entries, err := s.Log(schema.Partition(i), 0, 1<<20)
+			must(t, err)
+			for _, entry := range entries {
+				if entry.Kind == buffer.KindPart {
+					want = append(want, entry.Part)
+				}
+			}
+		}
+		slices.SortFunc(want, buffer.Order)
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Fatalf("sequence differs (-sorted +read):\n%s", diff)
+		}
+	})
+}
+
+// TestNextWaits shows that a reader is woken by the commit that brings it something, and by no other.
+func TestNextWaits(t *testing.T) {
+	s := open(t)
+	defer s.Close()
+	c := window.DefaultConfig()
+	c.LatenessBound, c.PartAge = 0, time.Second
+	zero, one := newGrowing(t, 0, c), newGrowing(t, 1, c)
+	add := func(g *growing, at schema.EventTime) {
+		parts, _ := g.w.Add(schema.Click{UserID: "u", ItemID: "x", Action: "click", EventTime: at})
+		must(t, s.Commit(g.commit(parts, 0)))
+	}
+	reader, err := feed.New(s, feed.First(2), nil)
+	must(t, err)
+	type answer struct {
+		parts    []schema.Part
+		progress schema.Progress
+		err      error
+	}
+	answers := make(chan answer)
+	next := func() {
+		go func() {
+			parts, progress, err := reader.Next(context.Background(), 10)
+			answers <- answer{parts, progress, err}
+		}()
+	}
+	next()
+	add(zero, 10_000)
+	add(zero, 20_000) // a part is due, but partition 1 has not been heard of
+	add(one, 5_000)
+	a := <-answers
+	if a.err != nil || len(a.parts) != 0 || a.progress.Through != 5_000 {
+		t.Fatalf("got %+v, want progress to 5000", a)
+	}
+	next()
+	add(one, 10_999) // it makes partition 1's own part due, and not yet partition 0's at 11000
+	a = <-answers
+	if len(a.parts) != 1 || a.parts[0].Partition != 1 || a.parts[0].Due != 6_000 || a.progress.Through != 10_999 {
+		t.Fatalf("got %+v", a)
+	}
+	next()
+	add(one, 11_000) // what may still come on partition 1 is due at 11000 at the earliest, and is behind partition 0's
+	if a = <-answers; len(a.parts) != 1 || a.parts[0].Partition != 0 || a.parts[0].Due != 11_000 {
+		t.Fatalf("got %+v", a)
+	}
+	if history, err := reader.History(0, "u", 1, 5); err != nil || len(history) != 1 || history[0].Emit != 0 {
+		t.Fatalf("history: %v, %v", history, err)
+	}
+	next()
+	must(t, s.Close())
+	if a = <-answers; !errors.Is(a.err, buffer.ErrClosed) {
+		t.Fatalf("after close: %v", a.err)
+	}
+}
+
+// TestEqualDuesGoByPartition: at equal dues the lower partition goes first, so it alone may go on at the other's watermark.
+func TestEqualDuesGoByPartition(t *testing.T) {
+	for _, first := range []schema.Partition{0, 1} {
+		s := open(t)
+		part := schema.Part{Due: 7, UserID: "u", SessionStart: 1, Cause: schema.CauseGap, Final: true}
+		must(t, s.Commit(
+			buffer.Commit{Partition: first, Window: window.Meta{Watermark: 9}, Entries: []buffer.Entry{{Kind: buffer.KindPart, Part: part}}},
+			buffer.Commit{Partition: 1 - first, Window: window.Meta{Watermark: 7}}))
+		reader, err := feed.New(s, feed.First(2), nil)
+		must(t, err)
+		parts, progress, err := reader.Next(context.Background(), 5)
+		must(t, err)
+		if want := 1 - int(first); len(parts) != want || progress.Through != 7 {
+			t.Errorf("part on partition %d, the other at its due: %d parts, progress %+v; want %d parts", first, len(parts), progress, want)
+		}
+		must(t, s.Close())
+	}
+}
+
+func TestNewAndNextNameWhatIsWrong(t *testing.T) {
+	s := open(t)
+	defer s.Close()
+	if _, err := feed.New(s, nil, nil); err == nil {
+		t.Error("no partitions were accepted")
+	}
+	if _, err := feed.New(s, []schema.Partition{1, 1}, nil); err == nil {
+		t.Error("a partition named twice was accepted")
+	}
+	if _, err := feed.New(s, feed.First(1), schema.Position{4: 1}); err == nil {
+		t.Error("a position with another partition was accepted")
+	}
+	reader, err := feed.New(s, feed.First(1), schema.Position{0: 9})
+	must(t, err)
+	if _, _, err := reader.Next(context.Background(), 1); err == nil {
+		t.Error("a position beyond the log was accepted")
+	}
+	if _, _, err := reader.Next(context.Background(), 0); err == nil {
+		t.Error("a limit of 0 was accepted")
+	}
+}
