@@ -6,11 +6,11 @@ import (
 	"github.com/viterin/vek/vek32"
 )
 
-// The range in which exp is a normal float32. vek's kernel answers nonsense outside (e^-100 = -4e33), so x is clamped to it first: e^x
-// saturates at 1.2e-38 and 3.3e38. Softmax and SiLU do not tell that from 0 and infinity.
+// The range to which x is clamped first. Outside, vek's kernel answers nonsense: e^-100 = -4e33, and NaN from 88.4 on. So e^x
+// saturates at 1.2e-38 and 1.6e38; softmax and SiLU do not tell that from 0 and infinity.
 const (
 	expMin = -87.3
-	expMax = 88.7
+	expMax = 88
 )
 
 // Exp sets each x to e^x: for float32 within expUlp, clamped to the normal range; for float64 math.Exp. What is not a number
