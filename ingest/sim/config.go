@@ -69,6 +69,16 @@ func DefaultConfig() Config {
 	}
 }
 
+// AtRate returns c at another rate, with more users where c has fewer than thirty for each record per second: a higher rate
+// is then more users at the same pace, and not the same users without a pause.
+func (c Config) AtRate(recordsPerSecond float64) Config {
+	c.Rate = recordsPerSecond
+	if users := 30 * recordsPerSecond; users > float64(c.Users) && users < usersMax {
+		c.Users = int(users)
+	}
+	return c
+}
+
 // Bounds that keep the state of a shop within a few hundred bytes for each user and item.
 const (
 	usersMax        = 10_000_000

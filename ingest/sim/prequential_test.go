@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/schema"
 )
+
+var records = flag.Int("records", 30_000, "how many records the yardsticks run over")
 
 // score is recall@20 and MRR@20. Ties count against, items not seen before are misses.
 type score struct {
@@ -193,7 +196,7 @@ func (st *stand) structured(u *shopper, scores []float64) []float64 {
 // room between those and a learner of the world's structure, and none of them is without a chance.
 func TestYardsticks(t *testing.T) {
 	c := DefaultConfig()
-	c.Records = 60_000
+	c.Records = *records
 	s := yardsticks(t, c)
 	for _, name := range []string{"oracle", "structured", "five steps", "item-to-item", "popularity"} {
 		t.Logf("%-12s recall@20/MRR@20 %v of %d", name, s[name], s[name].tests)

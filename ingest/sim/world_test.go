@@ -137,18 +137,36 @@ func TestChoiceIsTheEquation(t *testing.T) {
 		if math.Abs(sum-1) > 1e-12 {
 			t.Fatalf("probabilities sum to %v", sum)
 		}
-		for i := range got {
-			rank := 0
-			for j := range got {
-				if got[j] >= got[i] {
-					rank++
-				}
-			}
-			if r := s.choice.rank(slot(i)); r != rank {
-				t.Fatalf("item %d of probability %v has rank %d, want %d", i, got[i], r, rank)
+		checkRanks(t, s.choice)
+
+		// The same with many items of equal weight: ties count against.
+		for i := range s.k.items {
+			it := &s.k.items[i]
+			it.appeal = float64(1 + i%2)
+			it.bornAt, it.diesAt = 0, 2*s.k.refreshAt
+		}
+		s.k.weigh(s.k.refreshAt)
+		s.choice.of(u)
+		checkRanks(t, s.choice)
+	})
+}
+
+func checkRanks(t *rapid.T, c *choice) {
+	p := make([]float64, len(c.k.items))
+	for i := range p {
+		p[i] = c.prob(slot(i))
+	}
+	for i := range p {
+		rank := 0
+		for j := range p {
+			if p[j] >= p[i] {
+				rank++
 			}
 		}
-	})
+		if r := c.rank(slot(i)); r != rank {
+			t.Fatalf("item %d of probability %v has rank %d, want %d", i, p[i], r, rank)
+		}
+	}
 }
 
 // What is drawn follows what the oracle says, within five standard deviations for every item.
