@@ -216,37 +216,39 @@ func TestConfigsNameAllFaults(t *testing.T) {
 
 // TestOutage stops the broker under a producer and a consumer, and starts it again on the same data.
 func TestOutage(t *testing.T) {
-	const n = 6000
-	dir := t.TempDir()
-	first, address := startKafka(t, 4, kfake.DataDir(dir))
-	_, port, _ := net.SplitHostPort(address)
-	number, _ := strconv.Atoi(port)
-	var cluster = first
-	stream := &numbered{n: n, users: 50, onNext: func(i int) {
-		if i == 2000 || i == 4000 {
-			cluster.Close()
-			time.Sleep(50 * time.Millisecond)
-			cluster, _ = startKafka(t, 4, kfake.DataDir(dir), kfake.Ports(number))
+	for _, group := range []string{"", "g"} {
+		const n = 6000
+		dir := t.TempDir()
+		cluster, address := startKafka(t, 4, kfake.DataDir(dir))
+		_, port, _ := net.SplitHostPort(address)
+		number, _ := strconv.Atoi(port)
+		c := newCollector()
+		stream := &numbered{n: n, users: 50, onNext: func(i int) {
+			if i == 2000 || i == 4000 {
+				c.until(t, "some records", func() bool { return c.total() >= i/2 })
+				cluster.Close()
+				time.Sleep(50 * time.Millisecond)
+				cluster, _ = startKafka(t, 4, kfake.DataDir(dir), kfake.Ports(number))
+			}
+		}}
+		k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, Group: group, MaxWait: 20 * time.Millisecond, SessionTimeout: 6 * time.Second})
+		stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
+		stats := produce(t, source.ProducerConfig{Brokers: []string{address}, BatchRecords: 10}, stream)
+		if stats.Sent != n {
+			t.Errorf("sent %d, want %d", stats.Sent, n)
 		}
-	}}
-	c := newCollector()
-	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, MaxWait: 20 * time.Millisecond})
-	stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
-	stats := produce(t, source.ProducerConfig{Brokers: []string{address}, BatchRecords: 10}, stream)
-	if stats.Sent != n {
-		t.Errorf("sent %d, want %d", stats.Sent, n)
-	}
-	c.until(t, "all", func() bool { return c.total() >= n })
-	c.until(t, "health", func() bool { return k.Health() == nil })
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	if len(c.faults) > 0 {
-		t.Fatal(c.faults)
-	}
-	checkNumbered(t, c, n)
-	if k.Stats().Faults == 0 {
-		t.Error("the consumer did not notice the outage: the test tests nothing")
+		c.until(t, "all", func() bool { return c.total() >= n })
+		c.until(t, "health", func() bool { return k.Health() == nil })
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if len(c.faults) > 0 {
+			t.Fatal(c.faults)
+		}
+		checkNumbered(t, c, n)
+		if k.Stats().Faults == 0 {
+			t.Error("the consumer did not notice the outage: the test tests nothing")
+		}
 	}
 }
 
@@ -365,5 +367,84 @@ func TestOffsetsOutOfRange(t *testing.T) {
 	c.next[0] = 111
 	if err := k.Run(context.Background(), c); !errors.Is(err, source.ErrTruncated) || !strings.Contains(err.Error(), "empty --data-dir") {
 		t.Errorf("behind the end: %v, want ErrTruncated", err)
+	}
+}
+
+// TestPartitionsAreThoseOfOtherClients compares with franz-go's default partitioner, which is Kafka's own.
+func TestPartitionsAreThoseOfOtherClients(t *testing.T) {
+	_, address := startKafka(t, 7)
+	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.DefaultProduceTopic(topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const n = 200
+	theirs := map[string]schema.Partition{}
+	for i := range n {
+		r, err := client.ProduceSync(context.Background(), &kgo.Record{Key: fmt.Appendf(nil, "user-%d", i)}).First()
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs[string(r.Key)] = schema.Partition(r.Partition)
+	}
+	produce(t, source.ProducerConfig{Brokers: []string{address}}, &numbered{n: n, users: n})
+	for p, records := range consume(t, address, "", 2*n).records {
+		for _, r := range records {
+			if theirs[string(r.Key)] != p {
+				t.Errorf("%s is on partition %d, other clients put it on %d", r.Key, p, theirs[string(r.Key)])
+			}
+		}
+	}
+}
+
+// TestCompactedTopic reads a log in which whole batches and the ends of batches are gone.
+func TestCompactedTopic(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	address := cluster.ListenAddrs()[0]
+	if err := cluster.CreateTopic(topic, 1, map[string]string{"cleanup.policy": "compact"}); err != nil {
+		t.Fatal(err)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.DefaultProduceTopic(topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for _, keys := range []string{"abc", "zzz", "bcq", "abcde", "xbc"} { // each word is a batch, of the letters' records
+		var records []*kgo.Record
+		for _, k := range keys {
+			records = append(records, &kgo.Record{Key: []byte(string(k)), Value: fmt.Appendf(nil, "%c%s", k, keys)})
+		}
+		if err := client.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cluster.Compact()
+	for start := range schema.Offset(17) {
+		c := newCollector()
+		c.next[0] = start
+		k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, MaxWait: 10 * time.Millisecond})
+		stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
+		c.until(t, "the end", func() bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.next[0] == 17
+		})
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, r := range c.records[0] {
+			got[string(r.Key)] = string(r.Value)
+		}
+		if start == 0 {
+			want := map[string]string{"a": "aabcde", "z": "zzzz", "q": "qbcq", "d": "dabcde", "e": "eabcde", "x": "xxbc", "b": "bxbc", "c": "cxbc"}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		}
 	}
 }
