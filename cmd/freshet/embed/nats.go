@@ -148,9 +148,15 @@ func (l *natsLog) Errorf(format string, args ...any) {
 }
 
 func (l *natsLog) Warnf(format string, args ...any) {
-	if l.log != nil {
-		l.log.Warn("nats: " + fmt.Sprintf(format, args...))
+	if l.log == nil {
+		return
 	}
+	text := fmt.Sprintf(format, args...)
+	level := slog.LevelWarn
+	if strings.Contains(text, "Recovering stream state") || strings.Contains(text, "Stream state outdated") {
+		level = slog.LevelInfo // after a kill the server reads a stream's blocks again instead of its index: nothing is lost
+	}
+	l.log.Log(context.Background(), level, "nats: "+text)
 }
 
 func (l *natsLog) Noticef(string, ...any) {}

@@ -67,6 +67,13 @@ func (a Aside) Total() (n int64) {
 	return n
 }
 
+// LastThird are the scores over the last third of the scored parts, when the beginning is over.
+type LastThird struct {
+	Recall20 Scores `json:"recall_at_20"`
+	MRR20    Scores `json:"mrr_at_20"`
+	Scored   int64  `json:"scored"`
+}
+
 // Adopted names a replica and the version that it serves.
 type Adopted struct {
 	ID      string         `json:"id"`
@@ -84,10 +91,12 @@ type Summary struct {
 	Versions  int64       `json:"versions"`
 	Recall20  Scores      `json:"recall_at_20"`
 	MRR20     Scores      `json:"mrr_at_20"`
-	Scored    int64       `json:"scored"` // examples behind the scores
+	Scored    int64       `json:"scored"` // parts behind the scores
+	LastThird LastThird   `json:"last_third"`
+	Rule      string      `json:"rule"` // how the scores are computed
 	Freshness Quantiles   `json:"freshness_seconds"`
 	Replicas  []Adopted   `json:"replicas"`
-	Digest    string      `json:"digest"` // of the weights: equal digests are equal models
+	Digest    string      `json:"digest"` // sha256 of the checkpoint: equal digests are equal models
 }
 
 // Replica is a replica as it is now.

@@ -5,11 +5,6 @@ import (
 	"strings"
 )
 
-// Rule says how the scores are made; it stands beneath them wherever they are printed at length.
-const Rule = `Scores are prequential: each session's next clicks are predicted before they are trained on.
-Recall@20 counts a hit among the first 20 items; ties rank against the model; an item never seen
-before counts as a miss for all.`
-
 // Table writes s for a person: aligned, and with the rule of the scores beneath.
 func (s Summary) Table() string {
 	var b strings.Builder
@@ -23,20 +18,32 @@ func (s Summary) Table() string {
 	row("versions", count(s.Versions), replicaVersions(s.Replicas))
 	row("freshness", seconds(s.Freshness.P50), "p50, p99 "+seconds(s.Freshness.P99))
 	b.WriteString("\n")
-	row("", "recall@20", fmt.Sprintf("%8s", "mrr@20"))
-	scores := func(name string, recall, mrr Number) { row(name, score(recall), fmt.Sprintf("%8s", score(mrr))) }
-	scores("model", s.Recall20.Model, s.MRR20.Model)
-	scores("item to item", s.Recall20.ItemToItem, s.MRR20.ItemToItem)
-	scores("popularity", s.Recall20.Popularity, s.MRR20.Popularity)
-	if s.Recall20.Best != nil {
-		mrr := None
-		if s.MRR20.Best != nil {
-			mrr = *s.MRR20.Best
+	line := func(name string, cells ...string) {
+		text := fmt.Sprintf("  %-16s", name)
+		for i, c := range cells {
+			text += fmt.Sprintf("%*s", []int{12, 9, 16, 9}[i], c)
 		}
-		scores("best possible", *s.Recall20.Best, mrr)
+		b.WriteString(strings.TrimRight(text, " ") + "\n")
 	}
-	row("scored", count(s.Scored), "predictions")
-	b.WriteString("\n  " + strings.ReplaceAll(Rule, "\n", "\n  ") + "\n")
+	line("", "recall@20", "mrr@20", "in last third:", "")
+	scores := func(name string, of func(Scores) Number) {
+		line(name, score(of(s.Recall20)), score(of(s.MRR20)), score(of(s.LastThird.Recall20)), score(of(s.LastThird.MRR20)))
+	}
+	scores("model", func(s Scores) Number { return s.Model })
+	scores("item to item", func(s Scores) Number { return s.ItemToItem })
+	scores("popularity", func(s Scores) Number { return s.Popularity })
+	if s.Recall20.Best != nil {
+		scores("best possible", func(s Scores) Number {
+			if s.Best == nil {
+				return None
+			}
+			return *s.Best
+		})
+	}
+	line("parts scored", count(s.Scored), "", count(s.LastThird.Scored))
+	if s.Rule != "" {
+		b.WriteString("\n" + wrap(s.Rule, "  ", 96))
+	}
 	if s.Digest != "" {
 		fmt.Fprintf(&b, "\n  model digest %s\n", s.Digest)
 	}
@@ -49,4 +56,23 @@ func replicaVersions(rs []Adopted) string {
 		parts = append(parts, fmt.Sprintf("%s serves %d", r.ID, r.Version))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// wrap breaks text at spaces into lines of at most width columns, each after indent.
+func wrap(text, indent string, width int) string {
+	var b strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(text) {
+		if column == 0 || column+1+len(word) > width {
+			if column > 0 {
+				b.WriteString("\n")
+			}
+			b.WriteString(indent + word)
+			column = len(indent) + len(word)
+			continue
+		}
+		b.WriteString(" " + word)
+		column += 1 + len(word)
+	}
+	return b.String() + "\n"
 }

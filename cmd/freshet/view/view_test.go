@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func unmeasured() Status {
 	none := Scores{Model: None, Popularity: None, ItemToItem: None}
 	return Status{Stage: StageStarting, ClicksPerSecond: None, WatermarkLagSeconds: None,
-		Summary: Summary{Recall20: none, MRR20: none, Freshness: Quantiles{None, None}}}
+		Summary: Summary{Recall20: none, MRR20: none, LastThird: LastThird{Recall20: none, MRR20: none}, Freshness: Quantiles{None, None}}}
 }
 
 func running() Status {
@@ -37,6 +37,8 @@ func running() Status {
 			Aside:     Aside{schema.ReasonLate: 12, schema.ReasonInvalid: 3, schema.ReasonDuplicate: 8},
 			Recall20:  Scores{Model: 0.4123, Popularity: 0.211, ItemToItem: 0.3224, Best: &best},
 			MRR20:     Scores{Model: 0.201, Popularity: 0.099, ItemToItem: 0.15, Best: &bestMRR},
+			LastThird: LastThird{Recall20: Scores{Model: 0.52, Popularity: 0.22, ItemToItem: 0.33, Best: &best}, MRR20: Scores{Model: 0.25, Popularity: 0.1, ItemToItem: 0.16, Best: &bestMRR}, Scored: 3_292},
+			Rule:      "test-then-train; ties count against, unseen items are misses, repeats allowed; a sentence that is long enough to need a second line",
 			Freshness: Quantiles{P50: 4.21, P99: 9.1}, Digest: "9f86d081884c7d65",
 		},
 		Replicas: []Replica{{Adopted{"replica-2", 40}, 5.1, "127.0.0.1:8081", "signature does not verify"},
