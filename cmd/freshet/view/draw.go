@@ -210,7 +210,7 @@ func (f *frame) stream(s Status, h *History) {
 	f.line(rowFormat+"  %s", "aside", count(s.Aside.Total()), f.dim(reasons(s.Aside)))
 	f.rank = rankKey
 	f.line(rowFormat+"  %s", "freshness p50", seconds(s.Freshness.P50), "p99 "+seconds(s.Freshness.P99)+
-		f.dim("   from a click's arrival to a served model"))
+		f.dim("   from arrival to a served model"))
 }
 
 func (f *frame) recall(s Status, h *History) {
@@ -232,7 +232,7 @@ func (f *frame) recall(s Status, h *History) {
 		f.line("%s  %s", row("best possible", *s.Recall20.Best, best), f.dim("  known because the clicks are simulated"))
 	}
 	f.rank = rankAside
-	f.line(" %s", f.dim(fmt.Sprintf("%-14s %10s  predictions, each scored before it is trained on", "", count(s.Scored))))
+	f.line(" %s", f.dim(fmt.Sprintf("%-14s %10s  parts scored, each before it is trained on", "", count(s.Scored))))
 }
 
 func (f *frame) replicas(s Status) {

@@ -9,7 +9,7 @@ import (
 func (s Summary) Table() string {
 	var b strings.Builder
 	row := func(name, figure, note string) {
-		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-16s %12s   %s", name, figure, note), " ") + "\n")
+		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-13s %10s   %s", name, figure, note), " ") + "\n")
 	}
 	row("clicks", count(s.Clicks), fmt.Sprintf("= %s trained + %s aside + %s pending", count(s.Trained), count(s.Aside.Total()), count(s.Pending)))
 	row("parts", count(s.Parts), "")
@@ -19,9 +19,9 @@ func (s Summary) Table() string {
 	row("freshness", seconds(s.Freshness.P50), "p50, p99 "+seconds(s.Freshness.P99))
 	b.WriteString("\n")
 	line := func(name string, cells ...string) {
-		text := fmt.Sprintf("  %-16s", name)
+		text := fmt.Sprintf("  %-13s", name)
 		for i, c := range cells {
-			text += fmt.Sprintf("%*s", []int{12, 9, 16, 9}[i], c)
+			text += fmt.Sprintf("%*s", []int{11, 9, 16, 9}[i], c)
 		}
 		b.WriteString(strings.TrimRight(text, " ") + "\n")
 	}
@@ -42,7 +42,7 @@ func (s Summary) Table() string {
 	}
 	line("parts scored", count(s.Scored), "", count(s.LastThird.Scored))
 	if s.Rule != "" {
-		b.WriteString("\n" + wrap(s.Rule, "  ", 96))
+		b.WriteString("\n" + wrap(s.Rule, "  ", 78))
 	}
 	if s.Digest != "" {
 		fmt.Fprintf(&b, "\n  model digest %s\n", s.Digest)

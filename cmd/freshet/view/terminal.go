@@ -104,6 +104,7 @@ type screen struct {
 	history       *History
 	status        Status
 	polled        bool
+	ended         bool
 	width, height int
 	stops         int
 }
@@ -143,6 +144,7 @@ func (s *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return s, tea.Batch(s.logs(), s.poll(refresh))
 	case endMsg:
 		s.show(msg.Status)
+		s.ended = true
 		return s, tea.Sequence(s.logs(), tea.Quit)
 	}
 	return s, nil
@@ -178,5 +180,9 @@ func (s *screen) View() tea.View {
 	if s.stops > 0 {
 		hint = "once more leaves at once"
 	}
-	return tea.NewView(draw(s.status, s.history, s.width, s.height, colourPalette, hint))
+	picture := draw(s.status, s.history, s.width, s.height-1, colourPalette, hint)
+	if s.ended {
+		picture += "\n" // the renderer clears the last line when it leaves: let that be an empty one
+	}
+	return tea.NewView(picture)
 }
