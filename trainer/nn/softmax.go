@@ -28,6 +28,10 @@ func SampledSoftmax[F Float](d, s []F, targets, excluded []int32, weight float64
 		d[j] = 0
 	}
 	negatives := float64(sum(d))
+	if negatives == 0 { // no candidate is a negative: nothing to tell apart
+		clear(d)
+		return 0
+	}
 	share := weight / float64(len(targets))
 	push := 0.0 // what a negative's e^s is multiplied by
 	for _, j := range targets {

@@ -2,24 +2,10 @@ package nn
 
 import "github.com/viterin/vek/vek32"
 
-// The loops below are vek's AVX2 kernels for float32 of some length, else plain Go. Element-wise ones give the same bits either way;
-// Dot has one order of summation per length and machine.
+// The loops below are vek's AVX2 kernels for float32 of some length, else plain Go: element-wise, and the same bits either way.
 const vekMinLen = 16
 
 func useVek[F Float](n int) bool { return accelerated && n >= vekMinLen && single[F]() }
-
-// Dot returns the sum of x·y.
-func Dot[F Float](x, y []F) F {
-	want("dot", "y", len(y), len(x))
-	if useVek[F](len(x)) {
-		return F(vek32.Dot(f32(x), f32(y)))
-	}
-	var sum F
-	for i, v := range x {
-		sum += v * y[i]
-	}
-	return sum
-}
 
 // Add adds x to dst.
 func Add[F Float](dst, x []F) {

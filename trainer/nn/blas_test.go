@@ -1,0 +1,235 @@
+package nn
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"testing"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/gonum"
+	"gorgonia.org/tensor"
+)
+
+// engines are those that this build and this machine have.
+func engines() map[string]tensor.BLAS {
+	list := map[string]tensor.BLAS{"go": goEngine{}}
+	if e, name, ok := openBLAS(); ok {
+		list[name] = e
+	}
+	return list
+}
+
+// TestEnginesAgainstNaive compares every engine with three loops, over transposes, strides, alpha, beta and odd shapes.
+func TestEnginesAgainstNaive(t *testing.T) {
+	for name, e := range engines() {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(1, 1))
+			for _, s := range [][3]int{{1, 1, 1}, {1, 64, 1}, {5, 7, 3}, {17, 33, 9}, {40, 40, 32}, {64, 129, 31}, {3, 300, 200}, {100, 64, 257}} {
+				for _, tA := range []blas.Transpose{blas.NoTrans, blas.Trans} {
+					for _, tB := range []blas.Transpose{blas.NoTrans, blas.Trans} {
+						for _, ab := range [][2]float64{{1, 0}, {1, 1}, {-0.5, 0}, {2, 0.25}} {
+							compareGemm(t, e, rng, s[0], s[1], s[2], tA, tB, ab[0], ab[1])
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func compareGemm(t *testing.T, e tensor.BLAS, rng *rand.Rand, m, n, k int, tA, tB blas.Transpose, alpha, beta float64) {
+	t.Helper()
+	rowsA, colsA, rowsB, colsB := m, k, k, n
+	if tA == blas.Trans {
+		rowsA, colsA = k, m
+	}
+	if tB == blas.Trans {
+		rowsB, colsB = n, k
+	}
+	lda, ldb, ldc := colsA+rng.IntN(2)*3, colsB+rng.IntN(2)*5, n+rng.IntN(2)*2
+	a, b, c := random(rng, rowsA*lda), random(rng, rowsB*ldb), random(rng, m*ldc)
+	want := append([]float64{}, c...)
+	for i := range m {
+		for j := range n {
+			sum := 0.0
+			for l := range k {
+				x, y := 0.0, 0.0
+				if tA == blas.Trans {
+					x = a[l*lda+i]
+				} else {
+					x = a[i*lda+l]
+				}
+				if tB == blas.Trans {
+					y = b[j*ldb+l]
+				} else {
+					y = b[l*ldb+j]
+				}
+				sum += x * y
+			}
+			want[i*ldc+j] = alpha*sum + beta*want[i*ldc+j]
+		}
+	}
+	narrow := func(x []float64) []float32 {
+		y := make([]float32, len(x))
+		for i, v := range x {
+			y[i] = float32(v)
+		}
+		return y
+	}
+	c32 := narrow(c)
+	if beta == 0 { // what c holds must not matter
+		for i := range c32 {
+			if i%ldc < n {
+				c32[i] = float32(math.NaN())
+				c[i] = math.NaN()
+			}
+		}
+	}
+	e.Sgemm(tA, tB, m, n, k, float32(alpha), narrow(a), lda, narrow(b), ldb, float32(beta), c32, ldc)
+	e.Dgemm(tA, tB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+	shape := fmt.Sprintf("m=%d n=%d k=%d %c%c alpha=%v beta=%v strides %d %d %d", m, n, k, tA, tB, alpha, beta, lda, ldb, ldc)
+	for i := range want {
+		// rounding of a sum of k products of size 1: about sqrt(k) half units
+		if !(math.Abs(float64(c32[i])-want[i]) < 3e-6*math.Sqrt(float64(k+1))*4) {
+			t.Fatalf("sgemm %s: number %d is %v, want %v", shape, i, c32[i], want[i])
+		}
+		if !(math.Abs(c[i]-want[i]) < 1e-13*float64(k+1)) {
+			t.Fatalf("dgemm %s: number %d is %v, want %v", shape, i, c[i], want[i])
+		}
+	}
+}
+
+func TestGemv(t *testing.T) {
+	for name, e := range engines() {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(2, 1))
+			for _, s := range [][2]int{{1, 1}, {5, 3}, {33, 64}, {1025, 65}} {
+				m, n := s[0], s[1]
+				a, x := random(rng, m*n), random(rng, n)
+				want := make([]float64, m)
+				gonum.Implementation{}.Dgemv(blas.NoTrans, m, n, 1, a, n, x, 1, 0, want, 1)
+				a32, x32, y32, y := make([]float32, m*n), make([]float32, n), make([]float32, m), make([]float64, m)
+				for i := range a {
+					a32[i] = float32(a[i])
+				}
+				for i := range x {
+					x32[i] = float32(x[i])
+				}
+				e.Sgemv(blas.NoTrans, m, n, 1, a32, n, x32, 1, 0, y32, 1)
+				e.Dgemv(blas.NoTrans, m, n, 1, a, n, x, 1, 0, y, 1)
+				for i := range want {
+					if math.Abs(float64(y32[i])-want[i]) > 1e-4 || math.Abs(y[i]-want[i]) > 1e-12 {
+						t.Fatalf("%v: row %d is %v and %v, want %v", s, i, y32[i], y[i], want[i])
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestBackendIsTheChosenOne keeps a build from falling back in silence: where the machine has OpenBLAS and the build may load it, it runs.
+func TestBackendIsTheChosenOne(t *testing.T) {
+	_, name, ok := openBLAS()
+	if ok && os.Getenv("FRESHET_BLAS") != "go" && Backend() != name {
+		t.Errorf("backend is %q, the machine has %q", Backend(), name)
+	}
+	if _, got := openEngine("go"); got != goBackend() {
+		t.Errorf("FRESHET_BLAS=go gives %q", got)
+	}
+	t.Log(Backend())
+}
+
+// TestEnginesAreDeterministic multiplies the same matrices from several goroutines and demands the same bits each time.
+func TestEnginesAreDeterministic(t *testing.T) {
+	for name, e := range engines() {
+		rng := rand.New(rand.NewPCG(3, 1))
+		const m, n, k = 300, 256, 64
+		a, b := make([]float32, m*k), make([]float32, k*n)
+		for i := range a {
+			a[i] = float32(rng.NormFloat64())
+		}
+		for i := range b {
+			b[i] = float32(rng.NormFloat64())
+		}
+		out := make([][]float32, 8)
+		var wg sync.WaitGroup
+		for g := range out {
+			wg.Go(func() {
+				out[g] = make([]float32, m*n)
+				for range 3 {
+					e.Sgemm(blas.NoTrans, blas.NoTrans, m, n, k, 1, a, k, b, n, 0, out[g], n)
+				}
+			})
+		}
+		wg.Wait()
+		for g := range out {
+			for i := range out[g] {
+				if math.Float32bits(out[g][i]) != math.Float32bits(out[0][i]) {
+					t.Fatalf("%s: number %d is %v in one goroutine and %v in another", name, i, out[g][i], out[0][i])
+				}
+			}
+		}
+	}
+}
+
+func TestWrongShapesPanic(t *testing.T) {
+	f := func(name string, call func()) {
+		t.Helper()
+		defer func() {
+			if recover() == nil {
+				t.Errorf("%s: no panic", name)
+			}
+		}()
+		call()
+	}
+	x := make([]float32, 12)
+	f("inner sizes", func() { Gemm(Whole(x, 3), Plain, Plain, 1, Whole(x, 3), Whole(x, 4), 0) })
+	f("short c", func() {
+		Gemm(Block[float32]{Data: x[:5], Rows: 3, Cols: 3, Stride: 3}, Plain, Plain, 1, Whole(x, 4), Whole(x, 3), 0)
+	})
+	f("ragged matrix", func() { NewMatrix(x, 5) })
+	f("matmul", func() { MatMul(NewMatrix(x, 4), NewMatrix(x, 3), NewMatrix(x, 4)) })
+}
+
+func BenchmarkGemm(b *testing.B) {
+	for _, s := range [][3]int{{2560, 128, 64}, {64, 1024, 64}, {40, 40, 32}} {
+		m, n, k := s[0], s[1], s[2]
+		for name, e := range engines() {
+			b.Run(fmt.Sprintf("%dx%dx%d/%s", m, n, k, name), func(b *testing.B) {
+				x, y, z := make([]float32, m*k), make([]float32, k*n), make([]float32, m*n)
+				for b.Loop() {
+					e.Sgemm(blas.NoTrans, blas.Trans, m, n, k, 1, x, k, y, k, 0, z, n)
+				}
+				b.ReportMetric(2*float64(m*n*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
+}
+
+// BenchmarkTensor is a product through tensor, to be set against the same one in BenchmarkGemm.
+func BenchmarkTensor(b *testing.B) {
+	for _, s := range [][3]int{{2560, 128, 64}, {40, 40, 32}} {
+		m, n, k := s[0], s[1], s[2]
+		b.Run(fmt.Sprintf("%dx%dx%d", m, n, k), func(b *testing.B) {
+			x, y, z := NewMatrix(make([]float32, m*k), k), NewMatrix(make([]float32, k*n), n), NewMatrix(make([]float32, m*n), n)
+			b.ReportAllocs()
+			for b.Loop() {
+				MatMul(z, x, y)
+			}
+		})
+	}
+}
+
+func BenchmarkSiLU(b *testing.B) {
+	x, y, s := make([]float32, 65536), make([]float32, 65536), make([]float32, 65536)
+	for i := range x {
+		x[i] = float32(i%100)/10 - 5
+	}
+	for b.Loop() {
+		SiLU(y, s, x)
+	}
+	b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N)/65536, "ns/number")
+}

@@ -1,0 +1,443 @@
+package nn
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+func random(rng *rand.Rand, n int) []float64 {
+	x := make([]float64, n)
+	for i := range x {
+		x[i] = rng.NormFloat64()
+	}
+	return x
+}
+
+// checkGradient compares grad with central differences of f by each number of x. With h = 1e-5 the truncation is about h² = 1e-10 and the
+// rounding about 1e-16/h = 1e-11: the bound of 1e-6 leaves room for steep norms.
+func checkGradient(t *testing.T, name string, x, grad []float64, f func() float64) {
+	t.Helper()
+	const h = 1e-5
+	nonZero := len(x) == 0
+	for i := range x {
+		saved := x[i]
+		x[i] = saved + h
+		up := f()
+		x[i] = saved - h
+		down := f()
+		x[i] = saved
+		want := (up - down) / (2 * h)
+		if math.Abs(grad[i]-want)/max(1, math.Abs(grad[i])+math.Abs(want)) > 1e-6 {
+			t.Fatalf("%s: gradient by number %d is %.9g, numerically %.9g", name, i, grad[i], want)
+		}
+		nonZero = nonZero || grad[i] != 0
+	}
+	if !nonZero {
+		t.Errorf("%s: the gradient is all zero: nothing was checked", name)
+	}
+}
+
+// dot is the loss of these tests: a random direction through the output, so that its gradient is that direction.
+func dot(a, b []float64) float64 {
+	s := 0.0
+	for i := range a {
+		s += a[i] * b[i]
+	}
+	return s
+}
+
+func TestMatMulGradient(t *testing.T) {
+	for _, s := range [][3]int{{1, 1, 1}, {1, 5, 3}, {7, 1, 2}, {5, 3, 11}, {13, 17, 7}} {
+		m, k, n := s[0], s[1], s[2]
+		rng := rand.New(rand.NewPCG(1, uint64(m)))
+		a, b, dy := random(rng, m*k), random(rng, k*n), random(rng, m*n)
+		ma, mb := NewMatrix(a, k), NewMatrix(b, n)
+		f := func() float64 {
+			y := NewMatrix(make([]float64, m*n), n)
+			MatMul(y, ma, mb)
+			return dot(y.Data, dy)
+		}
+		da, db := make([]float64, m*k), make([]float64, k*n)
+		MatMulBackward(da, db, dy, ma, mb)
+		checkGradient(t, fmt.Sprint("a ", s), a, da, f)
+		checkGradient(t, fmt.Sprint("b ", s), b, db, f)
+		again := append([]float64{}, db...)
+		MatMulBackward(nil, db, dy, ma, mb)
+		for i := range db {
+			if math.Abs(db[i]-2*again[i]) > 1e-12 {
+				t.Fatalf("backward must add: %v after two calls, %v after one", db[i], again[i])
+			}
+		}
+	}
+}
+
+func TestSiLUGradient(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 0))
+	x, dy := random(rng, 11), random(rng, 11)
+	x[0], x[1], x[2] = 0, 30, -30
+	y, slope := make([]float64, 11), make([]float64, 11)
+	f := func() float64 {
+		SiLU(y, slope, x)
+		return dot(y, dy)
+	}
+	f()
+	dx := append([]float64{}, dy...)
+	SiLUBackward(dx, slope)
+	checkGradient(t, "x", x, dx, f)
+}
+
+func TestLayerNormGradient(t *testing.T) {
+	for _, s := range [][2]int{{1, 2}, {1, 7}, {5, 13}} {
+		n, d := s[0], s[1]
+		rng := rand.New(rand.NewPCG(3, uint64(d)))
+		x, dy := random(rng, n*d), random(rng, n*d)
+		y, inv := make([]float64, n*d), make([]float64, n)
+		f := func() float64 {
+			LayerNorm(y, inv, x, d)
+			return dot(y, dy)
+		}
+		f()
+		dx := make([]float64, n*d)
+		LayerNormBackward(dx, dy, append([]float64{}, y...), append([]float64{}, inv...), d)
+		checkGradient(t, fmt.Sprint("x ", s), x, dx, f)
+	}
+}
+
+func TestLayerNormOfConstantRow(t *testing.T) {
+	y, inv := make([]float32, 3), make([]float32, 1)
+	LayerNorm(y, inv, []float32{5, 5, 5}, 3)
+	if y[0] != 0 || y[1] != 0 || y[2] != 0 || math.IsInf(float64(inv[0]), 0) {
+		t.Errorf("norm of a constant row = %v, 1/deviation %v", y, inv[0])
+	}
+}
+
+func TestGateGradient(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 0))
+	const n, d = 3, 5
+	x, wide, dy := random(rng, n*d), random(rng, n*2*d), random(rng, n*d)
+	u := Whole(wide, 2*d).Columns(d, 2*d)
+	f := func() float64 {
+		y := make([]float64, n*d)
+		Gate(y, x, u)
+		return dot(y, dy)
+	}
+	dx, dwide := make([]float64, n*d), make([]float64, n*2*d)
+	GateBackward(dx, Whole(dwide, 2*d).Columns(d, 2*d), dy, x, u)
+	checkGradient(t, "x", x, dx, f)
+	checkGradient(t, "u", wide, dwide, f)
+}
+
+func TestBiasGradient(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 0))
+	y, b, dy := random(rng, 15), random(rng, 5), random(rng, 15)
+	f := func() float64 {
+		out := append([]float64{}, y...)
+		AddBias(out, b)
+		return dot(out, dy)
+	}
+	db := make([]float64, 5)
+	AddBiasBackward(db, dy)
+	checkGradient(t, "b", b, db, f)
+}
+
+func TestRotation(t *testing.T) {
+	rng := rand.New(rand.NewPCG(6, 0))
+	const n, heads, width = 4, 3, 6
+	r := NewRotation[float64](10, width)
+	positions := []int32{0, 3, 9, 3}
+	x, dy := random(rng, n*heads*width), random(rng, n*heads*width)
+	f := func() float64 {
+		y := append([]float64{}, x...)
+		r.Apply(Whole(y, heads*width), positions)
+		return dot(y, dy)
+	}
+	dx := append([]float64{}, dy...)
+	r.ApplyBackward(Whole(dx, heads*width), positions)
+	checkGradient(t, "x", x, dx, f)
+
+	// only differences of positions matter: q at p and k at p' give the same product as at p+5 and p'+5
+	q, k := random(rng, width), random(rng, width)
+	at := func(p, p2 int32) float64 {
+		a, b := append([]float64{}, q...), append([]float64{}, k...)
+		r.Apply(Whole(a, width), []int32{p})
+		r.Apply(Whole(b, width), []int32{p2})
+		return dot(a, b)
+	}
+	if a, b := at(1, 4), at(6, 9); math.Abs(a-b) > 1e-12 {
+		t.Errorf("product at positions 1, 4 is %v, at 6, 9 it is %v", a, b)
+	}
+	if a, b := at(1, 4), at(1, 5); math.Abs(a-b) < 1e-3 {
+		t.Errorf("product does not depend on the position: %v, %v", a, b)
+	}
+}
+
+func attentionInput(rng *rand.Rand, asking, tokens, d int, bias []float64) (AttentionInput[float64], []float64, []float64, []float64) {
+	q, k, v := random(rng, asking*d), random(rng, tokens*d), random(rng, tokens*d)
+	in := AttentionInput[float64]{Q: Whole(q, d), K: Whole(k, d), V: Whole(v, d), Bias: bias}
+	for i := range asking {
+		at := tokens - asking + i
+		in.At = append(in.At, int32(at))
+		in.Sees = append(in.Sees, int32(rng.IntN(at+1)))
+		for range tokens {
+			in.Bucket = append(in.Bucket, uint8(rng.IntN(len(bias))))
+		}
+	}
+	return in, q, k, v
+}
+
+func TestAttentionGradient(t *testing.T) {
+	for _, s := range []struct{ asking, tokens, heads, width int }{{1, 1, 1, 2}, {1, 5, 2, 3}, {5, 5, 3, 2}, {7, 7, 1, 5}} {
+		rng := rand.New(rand.NewPCG(7, uint64(s.tokens)))
+		d := s.heads * s.width
+		bias := random(rng, 3)
+		in, q, k, v := attentionInput(rng, s.asking, s.tokens, d, bias)
+		at := Attention[float64]{Heads: s.heads, Scale: 4}
+		size := s.heads * s.asking * s.tokens
+		cache := AttentionCache[float64]{make([]float64, size), make([]float64, size)}
+		do := random(rng, s.asking*d)
+		f := func() float64 {
+			o := make([]float64, s.asking*d)
+			at.Forward(Whole(o, d), cache, in)
+			return dot(o, do)
+		}
+		f()
+		dq, dk, dv, dbias := make([]float64, len(q)), make([]float64, len(k)), make([]float64, len(v)), make([]float64, 3)
+		at.Backward(Whole(dq, d), Whole(dk, d), Whole(dv, d), dbias, Whole(do, d), cache, in, make([]float64, size))
+		checkGradient(t, fmt.Sprint("q ", s), q, dq, f)
+		checkGradient(t, fmt.Sprint("k ", s), k, dk, f)
+		checkGradient(t, fmt.Sprint("v ", s), v, dv, f)
+		checkGradient(t, fmt.Sprint("bias ", s), bias, dbias, f)
+	}
+}
+
+// TestAttentionSeesOnlyItsMask changes what a query must not see, and demands the same bits.
+func TestAttentionSeesOnlyItsMask(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 0))
+	const tokens, d = 6, 4
+	in, _, k, v := attentionInput(rng, tokens, tokens, d, random(rng, 3))
+	at := Attention[float64]{Heads: 2, Scale: 4}
+	out := func() []float64 {
+		o := make([]float64, tokens*d)
+		at.Forward(Whole(o, d), AttentionCache[float64]{make([]float64, 2*tokens*tokens), make([]float64, 2*tokens*tokens)}, in)
+		return o
+	}
+	for changed := range tokens {
+		before := out()
+		for j := range d {
+			k[changed*d+j]++
+			v[changed*d+j]--
+		}
+		after := out()
+		for i := range tokens {
+			sees := changed == i || changed < int(in.Sees[i])
+			same := true
+			for j := range d {
+				same = same && before[i*d+j] == after[i*d+j]
+			}
+			if same == sees {
+				t.Errorf("token %d changed, token %d sees it: %v, output the same: %v", changed, i, sees, same)
+			}
+		}
+	}
+}
+
+func TestSampledSoftmaxGradient(t *testing.T) {
+	for _, s := range []struct {
+		n                 int
+		targets, excluded []int32
+	}{{1, []int32{0}, nil}, {7, []int32{3}, nil}, {11, []int32{0, 10, 4}, []int32{2}}, {3, []int32{0, 1}, []int32{2}}} {
+		rng := rand.New(rand.NewPCG(9, uint64(s.n)))
+		x := random(rng, s.n)
+		d := make([]float64, s.n)
+		const weight = 0.7
+		f := func() float64 { return weight * SampledSoftmax(make([]float64, s.n), x, s.targets, s.excluded, weight) }
+		SampledSoftmax(d, x, s.targets, s.excluded, weight)
+		if alone := s.n == len(s.targets)+len(s.excluded); alone { // nothing to tell apart: loss and gradient are zero
+			if loss := f(); math.Abs(loss) > 1e-15 {
+				t.Errorf("loss without negatives = %v", loss)
+			}
+			continue
+		}
+		checkGradient(t, fmt.Sprint(s), x, d, f)
+
+		// the definition, written down
+		want := 0.0
+		for _, i := range s.targets {
+			sum := math.Exp(x[i])
+			for j := range x {
+				if !contains(s.targets, j) && !contains(s.excluded, j) {
+					sum += math.Exp(x[j])
+				}
+			}
+			want -= math.Log(math.Exp(x[i])/sum) / float64(len(s.targets))
+		}
+		if got := f() / weight; math.Abs(got-want) > 1e-12 {
+			t.Errorf("%v: loss %v, by the definition %v", s, got, want)
+		}
+	}
+}
+
+func contains(x []int32, j int) bool {
+	for _, v := range x {
+		if int(v) == j {
+			return true
+		}
+	}
+	return false
+}
+
+// TestLogQ compares the formula with how often an item is drawn.
+func TestLogQ(t *testing.T) {
+	const uniform, n, recent, inBatch, frequency = 5, 40, 7, 3, 0.06
+	rng := rand.New(rand.NewPCG(10, 0))
+	in := 0
+	const trials = 200_000
+	for range trials {
+		hit := false
+		for range uniform {
+			hit = hit || rng.IntN(n) == 0
+		}
+		for range recent + inBatch {
+			hit = hit || rng.Float64() < frequency
+		}
+		if hit {
+			in++
+		}
+	}
+	got, want := math.Exp(LogQ(uniform, n, recent, inBatch, frequency)), float64(in)/trials
+	if math.Abs(got-want) > 0.015 { // the formula takes draws for Poisson: a little low; the standard error of the trials is .001
+		t.Errorf("chance of being drawn %.4f, in %d trials %.4f", got, trials, want)
+	}
+	if rare := LogQ(1, 1<<30, 0, 1, 0); math.IsInf(rare, 0) || math.Abs(rare+30*math.Ln2) > 1e-6 {
+		t.Errorf("log q of one draw out of 2^30 is %v, want %v", rare, -30*math.Ln2)
+	}
+}
+
+// TestExpError measures the error of both kernels in units in the last place, over the whole range and at its ends.
+func TestExpError(t *testing.T) {
+	kernels := map[string]func([]float32){
+		"Exp": Exp[float32],
+		"polynomial": func(x []float32) {
+			for i, v := range x {
+				x[i] = expPoly(v)
+			}
+		},
+	}
+	for name, exp := range kernels {
+		worst, at := 0.0, float32(0)
+		for v := float32(-87.3); v <= 88; v += 0.00137 {
+			x := []float32{v, v, v, v, v, v, v, v, v}
+			exp(x)
+			if x[0] != x[8] {
+				t.Fatalf("%s: e^%v is %v in a block of 8 and %v behind it", name, v, x[0], x[8])
+			}
+			want := math.Exp(float64(v))
+			ulp := float64(math.Nextafter32(float32(want), float32(math.Inf(1))) - float32(want))
+			if e := math.Abs(float64(x[0])-want) / ulp; e > worst {
+				worst, at = e, v
+			}
+		}
+		t.Logf("%s: at most %.2f ulp, at %v", name, worst, at)
+		if worst > expUlp {
+			t.Errorf("%s: error of %.2f ulp at %v, want at most %v", name, worst, at, expUlp)
+		}
+		for _, v := range []float32{-1e30, -100, -88, 89, 88.5, 100, 1e30, float32(math.Inf(1)), float32(math.Inf(-1))} {
+			x := []float32{v, v, v, v, v, v, v, v, v}
+			exp(x)
+			low, high := float32(1e-38), float32(1.7e38)
+			if v < 0 && (x[0] > 2e-38 || x[8] > 2e-38 || x[0] < 0) || v > 0 && (x[0] < 1e38 || x[8] < 1e38 || x[0] > high) || !(x[0] >= low) {
+				t.Errorf("%s: e^%v = %v and %v", name, v, x[0], x[8])
+			}
+		}
+	}
+}
+
+// TestSiLU32 compares the passes over blocks with the definition, at lengths around the blocks and at extreme values, and demands that
+// what is not a number stays so: the caller finds it.
+func TestSiLU32(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 0))
+	for _, n := range []int{1, 15, 16, 17, siluBlock - 1, siluBlock, siluBlock + 1, 3*siluBlock + 5} {
+		x, y, slope := make([]float32, n), make([]float32, n), make([]float32, n)
+		for i := range x {
+			x[i] = float32(rng.NormFloat64() * math.Exp(rng.NormFloat64()*2))
+		}
+		x[0], x[n/2] = -200, 200
+		SiLU(y, slope, x)
+		for i, v := range x {
+			s := 1 / (1 + math.Exp(-float64(v)))
+			wantY, wantSlope := float64(v)*s, s*(1+float64(v)*(1-s))
+			if math.Abs(float64(y[i])-wantY) > 1e-6*max(1, math.Abs(wantY)) || math.Abs(float64(slope[i])-wantSlope) > 2e-6*max(1, math.Abs(float64(v))) {
+				t.Fatalf("n=%d: SiLU(%v) = %v with slope %v, want %v, %v", n, v, y[i], slope[i], wantY, wantSlope)
+			}
+		}
+	}
+	x := make([]float32, 32)
+	x[3] = float32(math.NaN())
+	y := make([]float32, 32)
+	SiLU(y, make([]float32, 32), x)
+	if y[3] == y[3] || y[4] != 0 {
+		t.Errorf("SiLU of not a number is %v, of its neighbour 0 %v", y[3], y[4])
+	}
+}
+
+func TestAdamWAgainstDefinition(t *testing.T) {
+	a := AdamW{Rate: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Decay: 0.1}
+	w, m, v := []float32{1}, []float32{0}, []float32{0}
+	wantW, wantM, wantV := 1.0, 0.0, 0.0
+	for step := 1; step <= 5; step++ {
+		g := float64(step)*0.3 - 1
+		a.Step(w, []float32{float32(g)}, m, v, 0.5, uint64(step), true)
+		g *= 0.5
+		wantM, wantV = 0.9*wantM+0.1*g, 0.99*wantV+0.01*g*g
+		mHat, vHat := wantM/(1-math.Pow(0.9, float64(step))), wantV/(1-math.Pow(0.99, float64(step)))
+		wantW = wantW - 0.01*0.1*wantW - 0.01*mHat/(math.Sqrt(vHat)+1e-8)
+		if math.Abs(float64(w[0])-wantW) > 1e-6 {
+			t.Fatalf("step %d: weight %v, want %v", step, w[0], wantW)
+		}
+	}
+}
+
+func TestAdagradAgainstDefinition(t *testing.T) {
+	a := Adagrad{Rate: 0.05, Eps: 1e-10}
+	w, acc := []float32{1, 2}, float32(0)
+	a.Step(w, []float32{0.3, -0.4}, &acc)
+	// acc = (.09+.16)/2 = .125, step .05/sqrt(.125)
+	if math.Abs(float64(acc)-0.125) > 1e-7 || math.Abs(float64(w[0])-(1-0.3*0.05/math.Sqrt(0.125))) > 1e-6 || math.Abs(float64(w[1])-(2+0.4*0.05/math.Sqrt(0.125))) > 1e-6 {
+		t.Errorf("acc %v, weights %v", acc, w)
+	}
+	a.Step(w, []float32{0, 0}, new(float32))
+	if math.IsNaN(float64(w[0])) {
+		t.Error("a zero gradient on a fresh row gives a weight that is not a number")
+	}
+}
+
+func TestWorkspaceLendsDistinctMemory(t *testing.T) {
+	var w Workspace[float32]
+	for round := range 4 {
+		w.Reset()
+		var all [][]float32
+		for i := range 10 {
+			x := w.Zeros(7 * (round + i))
+			for j := range x {
+				if x[j] != 0 {
+					t.Fatalf("round %d: Zeros lends %v", round, x[j])
+				}
+				x[j] = float32(i + 1)
+			}
+			all = append(all, x)
+		}
+		for i, x := range all {
+			for _, v := range x {
+				if v != float32(i+1) {
+					t.Fatalf("round %d: loan %d was overwritten with %v", round, i, v)
+				}
+			}
+		}
+	}
+	w.Reset()
+	if n := testing.AllocsPerRun(10, func() { w.Reset(); w.Take(100) }); n != 0 {
+		t.Errorf("a steady pass allocates %v times", n)
+	}
+}
