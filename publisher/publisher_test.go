@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -450,6 +451,42 @@ func TestSignature(t *testing.T) {
 	}
 }
 
+// The bytes of format 1 never change: what an older freshet signed, a newer one must be able to verify.
+func TestGoldenManifest(t *testing.T) {
+	seed, err := nkeys.EncodeSeed(nkeys.PrefixByteUser, bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := schema.Manifest{
+		Format: 1, Model: "shop", Version: 9, Kind: schema.KindDelta, Parent: 8, Base: 6,
+		Objects:        []schema.Object{{Name: publisher.ObjectName("shop", 9, "items"), Bytes: 5, SHA256: strings.Repeat("ab", 32)}},
+		TrainedThrough: schema.TrainedThrough{EventTime: 1_700_000_000_000, Positions: schema.Position{0: 5, 10: 6, 2: 1}},
+		Step:           7, Items: 3, Metrics: map[string]float64{"recall_at_20": 0.1, "loss": 1e-7}, ConfigDigest: strings.Repeat("cd", 32),
+		CreatedAt: time.UnixMilli(1_700_000_000_123).UTC(), Publisher: "host:1",
+	}
+	if err := publisher.Sign(&m, seed); err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/manifest_1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want = bytes.TrimSpace(want); !bytes.Equal(got, want) {
+		t.Errorf("the manifest is written as\n%s\nwas\n%s", got, want)
+	}
+	read, err := publisher.ParseManifest(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := publisher.Verify(read, []string{m.Signer}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDamagedObjectsAreRefused(t *testing.T) {
 	js := dial(t, startNATS(t, t.TempDir(), 0))
 	m := publish(t, open(t, js, config("a")), 1, 2)
@@ -462,9 +499,7 @@ func TestDamagedObjectsAreRefused(t *testing.T) {
 	for name, damaged := range map[string][]byte{
 		"truncated": b[:len(b)-1], "longer": append(slices.Clone(b), 0), "empty": {}, "flipped": append([]byte{b[0] ^ 1}, b[1:]...),
 	} {
-		if _, err := objects.PutBytes(t.Context(), o.Name, damaged); err != nil {
-			t.Fatal(err)
-		}
+		putObject(t, js, o.Name, damaged)
 		if _, err := store(t, js).Fetch(t.Context(), o); !errors.Is(err, publisher.ErrDigest) {
 			t.Errorf("%s: got %v, want ErrDigest", name, err)
 		}

@@ -3,7 +3,9 @@ package replica_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +18,7 @@ import (
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 func TestReplicasAnswerAsTheModelItself(t *testing.T) {
@@ -164,6 +167,111 @@ func TestNATSRestart(t *testing.T) {
 	if diff := cmp.Diff(expected(trainee.direct, 10, "i1"), ask(t, r.Handler(), body(10, "i1")).Items); diff != "" {
 		t.Errorf("after the restart:\n%s", diff)
 	}
+}
+
+func TestNATSComesBackEmpty(t *testing.T) {
+	s := startNATS(t, t.TempDir(), 0)
+	js := dial(t, s)
+	p := newPublisher(t, js, nil)
+	trainee := newTrainee(t, 10)
+	r, _ := start(t, config("r1"), js, nil)
+	serves(t, r, trainee.publish(t, p).Version)
+	serves(t, r, trainee.publish(t, p).Version)
+	at := port(s)
+	stopNATS(s)
+	startNATS(t, t.TempDir(), at)
+	var m schema.Manifest
+	eventually(t, "the publisher begins the line again", func() bool {
+		var err error
+		m, err = p.Publish(t.Context(), trainee.update(t, p.NextKind()))
+		return err == nil
+	})
+	serves(t, r, m.Version)
+	serves(t, r, trainee.publish(t, p).Version)
+	if diff := cmp.Diff(expected(trainee.direct, 10, "i1"), ask(t, r.Handler(), body(10, "i1")).Items); diff != "" {
+		t.Errorf("%s", diff)
+	}
+}
+
+// Whatever the order of versions, refusals, takeovers and restarts: the replica ends at the newest version, answers as the
+// model itself, and never goes back.
+func TestAnyOrderOfEvents(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	line := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		line++
+		name := fmt.Sprintf("line-%d", line)
+		open := func() *publisher.Publisher {
+			return newPublisher(t, js, func(c *publisher.Config) { c.Model, c.BaseEvery = name, 3 })
+		}
+		cfg := config("r1")
+		cfg.Model, cfg.Dir = name, t.TempDir()
+		trainee := newTrainee(t, 5)
+		p := open()
+		var overtaken []*publisher.Publisher
+		r, stop := start(t, cfg, js, nil)
+		defer func() { stop() }()
+		var head schema.Version
+		check := func() {
+			if head == 0 {
+				return
+			}
+			serves(t, r, head)
+		}
+		rt.Repeat(map[string]func(*rapid.T){
+			"publish": func(*rapid.T) {
+				trainee.admit(1)
+				m := trainee.publish(t, p)
+				if m.Version <= head {
+					rt.Fatalf("version %d after %d", m.Version, head)
+				}
+				head = m.Version
+				check()
+				want := expected(trainee.direct, 10, "i1", "i5")
+				if diff := cmp.Diff(want, ask(t, r.Handler(), body(10, "i1", "i5")).Items); diff != "" {
+					rt.Fatalf("version %d (-direct +replica):\n%s", head, diff)
+				}
+			},
+			"publish what the guard refuses": func(*rapid.T) {
+				u := trainee.update(t, p.NextKind())
+				u.Objects = append(u.Objects, publisher.Object{Name: "bad", Table: schema.Table{
+					Columns: []schema.Column{{Name: "x", Data: []float32{float32(math.NaN())}}}}})
+				if _, err := p.Publish(t.Context(), u); !errors.Is(err, publisher.ErrGuard) {
+					rt.Fatalf("got %v", err)
+				}
+				check()
+			},
+			"another publisher takes over": func(*rapid.T) {
+				overtaken = append(overtaken, p)
+				p = open()
+				head = trainee.publish(t, p).Version
+				check()
+			},
+			"an overtaken publisher tries": func(*rapid.T) {
+				for _, old := range overtaken {
+					if _, err := old.Publish(t.Context(), trainee.update(t, schema.KindBase)); !errors.Is(err, publisher.ErrLine) {
+						rt.Fatalf("got %v, want ErrLine", err)
+					}
+				}
+				if len(overtaken) > 0 { // the trainee's changed rows went with the refused update
+					head = must(p.Publish(t.Context(), trainee.update(t, schema.KindBase))).Version
+				}
+				check()
+			},
+			"the replica starts again": func(*rapid.T) {
+				stop()
+				r, stop = start(t, cfg, js, nil)
+				check()
+			},
+		})
+	})
+}
+
+func must(m schema.Manifest, err error) schema.Manifest {
+	if err != nil {
+		panic(err)
+	}
+	return m
 }
 
 // Under load, while version after version is swapped in, no request fails and each answer is that of the version it names (I8).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 )
+
+// maxRefused bounds, in bytes, what is reported of an error that joins many faults.
+const maxRefused = 1000
 
 // version is a version that serves: immutable, so that whoever loaded the pointer to it has all of one version (I8).
 type version struct {
@@ -110,7 +114,7 @@ func (r *Replica) swap(v *version, kind string) {
 // say remembers why the newest head is not served ("" = it is), and wakes the reporter.
 func (r *Replica) say(refused string) {
 	r.mu.Lock()
-	r.refused = refused
+	r.refused = strings.ToValidUTF8(refused[:min(len(refused), maxRefused)], "")
 	r.mu.Unlock()
 	select {
 	case r.news <- struct{}{}:
