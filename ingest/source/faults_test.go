@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -252,26 +252,135 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestLostAcknowledgements has the broker append batches and answer with an error, or cut the connection instead of it.
-func TestLostAcknowledgements(t *testing.T) {
+// TestProduceFaults has the broker append batches and answer that it timed out, or refuse them for reasons that pass.
+func TestProduceFaults(t *testing.T) {
+	for _, fault := range []*kerr.Error{kerr.RequestTimedOut, kerr.NotLeaderForPartition, kerr.UnknownProducerID,
+		kerr.OutOfOrderSequenceNumber, kerr.InvalidProducerEpoch} {
+		cluster, address := startKafka(t, 2)
+		random := rand.New(rand.NewPCG(1, 2)) // used on the broker's goroutine only
+		handle := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: fault, Count: -1, When: func(kmsg.Request) bool {
+			return random.IntN(4) == 0
+		}})
+		const n = 200
+		stats := produce(t, source.ProducerConfig{Brokers: []string{address}, BatchRecords: 20}, &numbered{n: n, users: 50})
+		if hits := handle.Hits(); hits == 0 {
+			t.Errorf("%v: no request failed: the test tests nothing", fault)
+		}
+		handle.Remove()
+		if stats.Sent != n {
+			t.Errorf("%v: sent %d, want %d", fault, stats.Sent, n)
+		}
+		checkNumbered(t, consume(t, address, "", n), n)
+	}
+}
+
+func TestProduceGivesUpWhereRetryingCannotHelp(t *testing.T) {
+	cluster, address := startKafka(t, 1)
+	try := func(s source.Stream) error {
+		p, err := source.NewProducer(source.ProducerConfig{Brokers: []string{address}, Topic: topic}, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Run(context.Background())
+	}
+	if err := try(&fixed{values: [][]byte{make([]byte, 3<<20)}}); err == nil || !strings.Contains(err.Error(), "raise its max.message.bytes") {
+		t.Errorf("too large: %v", err)
+	}
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed})
+	if err := try(&fixed{values: [][]byte{{1}}}); err == nil || !strings.Contains(err.Error(), "allow it") {
+		t.Errorf("not allowed: %v", err)
+	}
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord})
+	if err := try(&fixed{values: [][]byte{{1}}}); err == nil || !strings.Contains(err.Error(), "check its settings") {
+		t.Errorf("refused: %v", err)
+	}
+}
+
+// TestHealthOfAProducer looks at it while the broker refuses, and lets the broker answer once that was seen.
+func TestHealthOfAProducer(t *testing.T) {
+	cluster, address := startKafka(t, 1)
+	handle := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotLeaderForPartition, Count: -1})
+	p, err := source.NewProducer(source.ProducerConfig{Brokers: []string{address}, Topic: topic}, &numbered{n: 10, users: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(context.Background()) }()
+	for p.Health() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	handle.Remove()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Health(); err != nil || p.Stats().Sent != 10 {
+		t.Errorf("health %v, stats %+v after the fault", err, p.Stats())
+	}
+}
+
+// TestGroupFaults has the coordinator fail to join members and to take commits.
+func TestGroupFaults(t *testing.T) {
 	cluster, address := startKafka(t, 2)
-	random := rand.New(rand.NewPCG(1, 2))
-	var mu sync.Mutex
-	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: -1, When: func(kmsg.Request) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return random.IntN(4) == 0
-	}})
-	const n = 400
-	stats := produce(t, source.ProducerConfig{Brokers: []string{address}, BatchRecords: 20}, &numbered{n: n, users: 50})
-	if hits := fault.Hits(); hits == 0 {
-		t.Error("no acknowledgement was lost: the test tests nothing")
+	const n = 100
+	produce(t, source.ProducerConfig{Brokers: []string{address}}, &numbered{n: n, users: 10})
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, Err: kerr.CoordinatorNotAvailable})
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.CoordinatorNotAvailable})
+	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, Group: "g", CommitEvery: 10 * time.Millisecond})
+	c := newCollector()
+	stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
+	c.until(t, "all", func() bool { return c.total() == n })
+	c.until(t, "the second commit", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return committed(t, address, "g", 0) == int64(len(c.records[0])) && committed(t, address, "g", 1) == int64(len(c.records[1]))
+	})
+	if err := stop(); err != nil {
+		t.Fatal(err)
 	}
-	fault.Remove()
-	if stats.Sent != n {
-		t.Errorf("sent %d, want %d", stats.Sent, n)
+	if k.Stats().Faults == 0 {
+		t.Error("joining did not fail: the test tests nothing")
 	}
-	checkNumbered(t, consume(t, address, "", n), n)
+	checkNumbered(t, c, n)
+}
+
+// TestEmptiedEndOfABatch answers fetches as a broker does whose compaction removed the end of a batch: with the whole
+// batch, as long as the offset lies within it.
+func TestEmptiedEndOfABatch(t *testing.T) {
+	cluster, address := startKafka(t, 1)
+	batch := kmsg.RecordBatch{Magic: 2, LastOffsetDelta: 9, NumRecords: 2, ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, PartitionLeaderEpoch: -1}
+	for i := range 2 {
+		r := kmsg.Record{OffsetDelta: int32(i), Value: []byte{'a' + byte(i)}}
+		r.Length = int32(len(r.AppendTo(nil)) - 1)
+		batch.Records = r.AppendTo(batch.Records)
+	}
+	batch.Length = int32(len(batch.AppendTo(nil)) - 12)
+	batch.CRC = int32(crc32.Checksum(batch.AppendTo(nil)[21:], crc32.MakeTable(crc32.Castagnoli)))
+	cluster.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		request := r.(*kmsg.FetchRequest)
+		p := kmsg.NewFetchResponseTopicPartition()
+		p.HighWatermark, p.LastStableOffset = 10, 10
+		if request.Topics[0].Partitions[0].FetchOffset < 10 {
+			p.RecordBatches = batch.AppendTo(nil)
+		}
+		response := request.ResponseKind().(*kmsg.FetchResponse)
+		response.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{p}}}
+		return response, nil, true
+	})
+	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}})
+	c := newCollector()
+	stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
+	c.until(t, "the end", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.empty[0].Next == 10
+	})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"a", "b"}, values(c.records[0])); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 // TestResume stops producers at random points and demands the same partitions as without a stop.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -125,6 +126,50 @@ func TestBrokerIsKilled(t *testing.T) {
 	checkNumbered(t, consume(t, address, "", n), n)
 }
 
+// TestProducerIsKilled kills the producer's process (SIGKILL) at random moments, and demands every record once.
+func TestProducerIsKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	_, address := startKafka(t, 4)
+	random := rand.New(rand.NewPCG(5, 6))
+	for range 5 {
+		c := producerProcess(t, address)
+		time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond)
+		kill(c)
+	}
+	if c := producerProcess(t, address); c.Wait() != nil {
+		t.Fatalf("the last producer failed: %v", c.ProcessState)
+	}
+	checkNumbered(t, consume(t, address, "", killedRecords), killedRecords)
+}
+
+const killedRecords = 10_000
+
+func producerProcess(t testing.TB, address string) *exec.Cmd {
+	t.Helper()
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), "PRODUCER_ADDRESS="+address)
+	c.Stderr = os.Stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func runProducer(address string) error {
+	p, err := source.NewProducer(source.ProducerConfig{Brokers: []string{address}, Topic: topic, BatchRecords: 20},
+		&numbered{n: killedRecords, users: 50, onNext: func(i int) {
+			if i%100 == 0 {
+				time.Sleep(5 * time.Millisecond)
+			}
+		}})
+	if err != nil {
+		return err
+	}
+	return p.Run(context.Background())
+}
+
 func kill(c *exec.Cmd) {
 	_ = c.Process.Kill()
 	_ = c.Wait()
@@ -159,6 +204,13 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println(c.ListenAddrs()[0])
 		select {}
+	}
+	if address := os.Getenv("PRODUCER_ADDRESS"); address != "" {
+		if err := runProducer(address); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	os.Exit(m.Run())
 }
