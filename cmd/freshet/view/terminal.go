@@ -141,7 +141,7 @@ func (s *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 	case statusMsg:
 		s.show(Status(msg))
-		return s, tea.Batch(s.logs(), s.poll(refresh))
+		return s, tea.Sequence(s.logs(), s.poll(refresh)) // in this order: the end, which a poll reports, must not overtake a log line
 	case endMsg:
 		s.show(msg.Status)
 		s.ended = true
