@@ -13,12 +13,14 @@ import (
 )
 
 // BenchmarkApply measures clicks through windows and synced commits, batches of 1000, with n sessions open. Decoding is
-// left out: it is the format's cost. All users click once in 20 minutes of event time, so that n stay open.
+// left out: it is the format's cost. All users come once in 20 minutes of event time, so that n sessions stay open, and
+// click so many times then. One click a visit is the worst case: each is a session, a part, and an empty final part.
 func BenchmarkApply(b *testing.B) {
 	const size = 1000
 	for _, where := range []string{"memory", "disk"} {
-		for _, n := range []int{10_000, 100_000} {
-			b.Run(fmt.Sprintf("%s/open=%d", where, n), func(b *testing.B) {
+		for _, c := range []struct{ n, visit int }{{10_000, 1}, {100_000, 1}, {10_000, 5}, {100_000, 5}} {
+			n := c.n
+			b.Run(fmt.Sprintf("%s/open=%d/visit=%d", where, n, c.visit), func(b *testing.B) {
 				dir, fs := "store", buffer.Memory()
 				if where == "disk" {
 					dir, fs = b.TempDir(), nil
@@ -32,11 +34,11 @@ func BenchmarkApply(b *testing.B) {
 				for i := range users {
 					users[i] = fmt.Sprintf("user-%07d", i)
 				}
-				step := 20 * 60_000 / float64(n)
+				step := 20 * 60_000 / float64(n*c.visit)
 				decode := func(r source.Record) (schema.Click, error) {
 					i := binary.LittleEndian.Uint64(r.Value)
 					at := noon + schema.EventTime(float64(i)*step)
-					return schema.Click{UserID: users[int(i*7919)%n], ItemID: "item-123", Action: schema.ActionClick, EventTime: at, EventID: string(r.Value)}, nil
+					return schema.Click{UserID: users[int(i)/c.visit*7919%n], ItemID: "item-123", Action: schema.ActionClick, EventTime: at, EventID: string(r.Value)}, nil
 				}
 				node, err := ingest.New(s, decode, ingest.DefaultOptions("clicks"))
 				if err != nil {
@@ -58,7 +60,7 @@ func BenchmarkApply(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				for next < n {
+				for next < n*c.visit {
 					apply(size)
 				}
 				b.ReportAllocs()
