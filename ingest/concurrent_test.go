@@ -26,11 +26,11 @@ func TestPartitionsGoOnAtTheSameTime(t *testing.T) {
 	reader, err := feed.New(s, feed.First(partitions), nil)
 	must(t, err)
 
-	reading, ctx := errgroup.WithContext(context.Background())
+	reading, readContext := errgroup.WithContext(context.Background())
 	var got []schema.Part
 	reading.Go(func() error {
 		for {
-			parts, progress, err := reader.Next(ctx, 16)
+			parts, progress, err := reader.Next(readContext, 16)
 			if err != nil {
 				return err
 			}
@@ -41,7 +41,7 @@ func TestPartitionsGoOnAtTheSameTime(t *testing.T) {
 			n.Offsets()
 		}
 	})
-	applying, ctx := errgroup.WithContext(ctx)
+	applying, ctx := errgroup.WithContext(context.Background())
 	for _, p := range feed.First(partitions) {
 		applying.Go(func() error {
 			at := noon
