@@ -1,13 +1,10 @@
 package replica_test
 
 import (
-	"net/http/httptest"
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
 )
-
-func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
 
 // BenchmarkRecommend answers a user with two clicks from 10 000 items, through the handler, on one goroutine.
 func BenchmarkRecommend(b *testing.B) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -249,7 +250,7 @@ func TestTokenGuardsTheAPIAndNothingElse(t *testing.T) {
 		if authorization != "" {
 			req.Header.Set("Authorization", authorization)
 		}
-		w := newRecorder()
+		w := httptest.NewRecorder()
 		r.Handler().ServeHTTP(w, req)
 		return w.Code
 	}
