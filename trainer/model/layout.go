@@ -152,11 +152,8 @@ func gapBucket(before, at schema.EventTime) uint8 {
 
 // hourOf is the hour of the day in UTC.
 func hourOf(t schema.EventTime) uint8 {
-	h := int64(t) / 3_600_000 % hours
-	if h < 0 {
-		h += hours
-	}
-	return uint8(h)
+	const hour, day = 3_600_000, 24 * 3_600_000
+	return uint8((int64(t)%day + day) % day / hour)
 }
 
 // sceneBucket is 0 for no scene and a hash of the name otherwise.

@@ -100,8 +100,8 @@ func (p *pass[F]) loss(items *table[F], rows *rowGradients[F], t *task) (loss fl
 
 // ranks returns the 1-based rank of each target among the rows below known. A tie counts against the target. A target that is not below known
 // has rank 0; one whose score is not a number comes last.
-func (p *pass[F]) ranks(items *table[F], targets [][]Row, known int, scratch []F) (ranks [][]int32, _ []F) {
-	const bound = 8 << 20 // numbers at a time: all examples over a small table, some of them over a large one
+// At most bound scores are held at a time, but all of one example: every example over a small table, some of them over a large one.
+func (p *pass[F]) ranks(items *table[F], targets [][]Row, known int, scratch []F, bound int) (ranks [][]int32, _ []F) {
 	b, d := p.layout.sequences(), p.cfg.Dim
 	ranks = make([][]int32, b)
 	group := max(1, min(b, bound/max(1, known)))

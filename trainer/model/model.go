@@ -125,6 +125,9 @@ func (m *Model) Forward(batch []Example) {
 	m.pass.forward(m.w, &m.items)
 }
 
+// maxScores bounds the memory of Ranks: 32 MiB.
+const maxScores = 8 << 20
+
 // Ranks returns, for each example and each of its targets, the target's rank by score among the rows below known: 1 is best, ties count
 // against the target, a target that is not below known has rank 0, and one whose score is not a number comes last.
 func (m *Model) Ranks(known int) [][]int32 {
@@ -132,7 +135,7 @@ func (m *Model) Ranks(known int) [][]int32 {
 	for i := range m.batch {
 		m.targetsOfRank = append(m.targetsOfRank, m.batch[i].Targets)
 	}
-	ranks, scratch := m.pass.ranks(&m.items, m.targetsOfRank, min(known, m.items.n), m.scores)
+	ranks, scratch := m.pass.ranks(&m.items, m.targetsOfRank, min(known, m.items.n), m.scores, maxScores)
 	m.scores = scratch
 	return ranks
 }
@@ -251,7 +254,7 @@ func (m *Model) sample() task {
 			recent = 0
 		}
 		for range recent {
-			t.candidates = append(t.candidates, m.ring[m.rng.IntN(len(m.ring))])
+			t.candidates = append(t.candidates, m.recent(m.rng.IntN(len(m.ring))))
 		}
 		slices.Sort(t.candidates)
 		t.candidates = slices.Compact(t.candidates)
@@ -309,6 +312,10 @@ func (m *Model) remember() {
 	m.batch = nil
 }
 
+// recent returns the i-th target of the ring, oldest first: where the ring happens to start must not matter to what is drawn.
+func (m *Model) recent(i int) Row { return m.ring[(m.ringNext+i)%len(m.ring)] }
+
+// String says what the model looks like, in one line.
 func (m *Model) String() string {
 	return fmt.Sprintf("TBGRecall: %d items, width %d, %d blocks, %d heads, %d shared weights", m.items.n, m.cfg.Dim, m.cfg.Blocks, m.cfg.Heads, len(m.w.arena))
 }

@@ -68,7 +68,7 @@ func (m *Model) Tables() ([]NamedTable, error) {
 	}
 	recent := make([]int32, 0, len(m.ring))
 	for i := range m.ring {
-		recent = append(recent, int32(m.ring[(m.ringNext+i)%len(m.ring)]))
+		recent = append(recent, int32(m.recent(i)))
 	}
 	random, err := m.source.MarshalBinary()
 	if err != nil {

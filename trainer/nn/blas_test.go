@@ -175,6 +175,68 @@ func TestEnginesAreDeterministic(t *testing.T) {
 	}
 }
 
+// TestEnginesDoNotSeeAlignment moves the operands in memory and demands the same bits: where a slice happens to lie must not show in the
+// weights (I4). gonum's dot product fails this.
+func TestEnginesDoNotSeeAlignment(t *testing.T) {
+	for name, e := range engines() {
+		for _, s := range [][3]int{{1, 5, 16}, {3, 3, 40}, {7, 9, 64}, {16, 40, 64}, {40, 40, 32}, {40, 32, 40}, {64, 257, 64}, {300, 128, 64}, {1, 1024, 64}} {
+			m, n, k := s[0], s[1], s[2]
+			rng := rand.New(rand.NewPCG(4, uint64(m)))
+			numbers := func(n int) []float32 {
+				x := make([]float32, n)
+				for i := range x {
+					x[i] = float32(rng.NormFloat64())
+				}
+				return x
+			}
+			a, b, v := numbers(m*k), numbers(k*n), numbers(k)
+			moved := func(x []float32, by int) []float32 {
+				y := make([]float32, len(x)+by)[by:]
+				copy(y, x)
+				return y
+			}
+			for _, tA := range []blas.Transpose{blas.NoTrans, blas.Trans} {
+				for _, tB := range []blas.Transpose{blas.NoTrans, blas.Trans} {
+					lda, ldb := k, n
+					if tA == blas.Trans {
+						lda = m
+					}
+					if tB == blas.Trans {
+						ldb = k
+					}
+					var want []float32
+					for by := range 16 {
+						c := moved(make([]float32, m*n), (by*3)%16)
+						e.Sgemm(tA, tB, m, n, k, 1, moved(a, by), lda, moved(b, (by*7)%16), ldb, 0, c, n)
+						if by == 0 {
+							want = c
+							continue
+						}
+						for i := range c {
+							if math.Float32bits(c[i]) != math.Float32bits(want[i]) {
+								t.Fatalf("%s: %dx%dx%d %c%c: moved by %d numbers, %v became %v", name, m, n, k, tA, tB, by, want[i], c[i])
+							}
+						}
+					}
+				}
+			}
+			var want []float32
+			for by := range 16 {
+				y := moved(make([]float32, m), (by*3)%16)
+				e.Sgemv(blas.NoTrans, m, k, 1, moved(a, by), k, moved(v, (by*5)%16), 1, 0, y, 1)
+				if by == 0 {
+					want = y
+				}
+				for i := range y {
+					if math.Float32bits(y[i]) != math.Float32bits(want[i]) {
+						t.Fatalf("%s: gemv %dx%d: moved by %d numbers, %v became %v", name, m, k, by, want[i], y[i])
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestWrongShapesPanic(t *testing.T) {
 	f := func(name string, call func()) {
 		t.Helper()

@@ -9,7 +9,9 @@ import (
 	"gonum.org/v1/gonum/blas/gonum"
 )
 
-// goEngine is the engine without foreign code: vek's AVX2 kernels for the float32 products they win, gonum for the rest.
+// goEngine is the engine without foreign code: vek's AVX2 kernels for float32, plain loops where the product is too small for them, gonum
+// for float64, which only the tests of gradients use. gonum's float32 products are not used: its dot product starts with what is not
+// aligned, so that the place of a slice in memory shows in the last bits.
 type goEngine struct{ gonum.Implementation }
 
 func goBackend() string {
@@ -43,7 +45,7 @@ func borrow(n int) *[]float32 {
 // Sgemm packs what is transposed or strided and lets vek multiply plain row-major matrices.
 func (e goEngine) Sgemm(tA, tB blas.Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
 	if !accelerated || m*n*k < vekMinWork || n < 8 {
-		e.Implementation.Sgemm(tA, tB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+		plainGemm(tA, tB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 		return
 	}
 	packedB := b
@@ -99,8 +101,45 @@ func (e goEngine) Sgemm(tA, tB blas.Transpose, m, n, k int, alpha float32, a []f
 	}
 }
 
-// multiply sets dst = a·b, all packed. A single row of much work is split by k, because vek would go parallel on it only from four
-// rows on: m < 4 never does.
+// plainGemm is three loops: by rows of b where that is how they lie, else a sum each.
+func plainGemm(tA, tB blas.Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
+	at := func(i, l int) float32 {
+		if tA != blas.NoTrans {
+			return a[l*lda+i]
+		}
+		return a[i*lda+l]
+	}
+	for i := range m {
+		row := c[i*ldc:][:n]
+		for j := range row {
+			if beta == 0 {
+				row[j] = 0
+			} else {
+				row[j] *= beta
+			}
+		}
+		if tB == blas.NoTrans {
+			for l := range k {
+				AddScaled(row, alpha*at(i, l), b[l*ldb:][:n])
+			}
+			continue
+		}
+		for j := range row {
+			line := b[j*ldb:][:k]
+			if tA == blas.NoTrans {
+				row[j] += alpha * dot4(a[i*lda:][:k], line)
+				continue
+			}
+			var sum float32
+			for l, v := range line {
+				sum += v * at(i, l)
+			}
+			row[j] += alpha * sum
+		}
+	}
+}
+
+// multiply sets dst = a·b, all packed. vek goes parallel from four rows and vekStripWork on; a strip is less.
 func multiply(dst, a, b []float32, m, k, n int) { vek32.MatMul_Into(dst, a[:m*k], b[:k*n], k) }
 
 // pack sets dst (rows, cols) to src, or to the transpose of a src of cols rows.
@@ -126,14 +165,18 @@ func pack(dst []float32, rows, cols int, src []float32, stride int, transposed b
 	}
 }
 
-// Sgemv is a dot product a row.
+// Sgemv is a dot product a row. What Gemv does not ask for is left to gonum.
 func (e goEngine) Sgemv(tA blas.Transpose, m, n int, alpha float32, a []float32, lda int, x []float32, incX int, beta float32, y []float32, incY int) {
-	if !accelerated || tA != blas.NoTrans || incX != 1 || incY != 1 || beta != 0 || n < 8 {
+	if tA != blas.NoTrans || incX != 1 || incY != 1 || beta != 0 {
 		e.Implementation.Sgemv(tA, m, n, alpha, a, lda, x, incX, beta, y, incY)
 		return
 	}
 	x = x[:n]
 	for i := range m {
-		y[i] = alpha * vek32.Dot(a[i*lda:][:n], x)
+		if accelerated && n >= 8 {
+			y[i] = alpha * vek32.Dot(a[i*lda:][:n], x)
+		} else {
+			y[i] = alpha * dot4(a[i*lda:][:n], x)
+		}
 	}
 }

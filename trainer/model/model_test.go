@@ -1,0 +1,499 @@
+package model
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/freshet-ml/freshet/schema"
+	"pgregory.net/rapid"
+)
+
+func small() Config {
+	c := DefaultConfig()
+	c.Dim, c.MaxTokens, c.MaxSessions, c.RecentWindow = 16, 24, 6, 50
+	c.NegativesUniform, c.NegativesRecent = 20, 20
+	return c
+}
+
+// trained returns a model that has taken some steps on random sessions.
+func trained(tb testing.TB, cfg Config, items, steps int) (*Model, *rand.Rand) {
+	tb.Helper()
+	m := filled(tb, cfg, items)
+	rng := rand.New(rand.NewPCG(7, 7))
+	for range steps {
+		m.Forward(randomExamples(rng, items, 8, 5, 4))
+		if s := m.Step(); s.Skipped {
+			tb.Fatalf("step skipped: %+v", s)
+		}
+	}
+	return m, rng
+}
+
+// queries returns the query vectors of a batch.
+func (m *Model) queries(batch []Example) []float32 {
+	m.Forward(batch)
+	return slices.Clone(m.pass.z.Data)
+}
+
+func near(t *testing.T, what string, got, want []float32, bound float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d numbers, want %d", what, len(got), len(want))
+	}
+	for i := range got {
+		if math.Abs(float64(got[i])-float64(want[i])) > bound {
+			t.Fatalf("%s: number %d is %v, want %v", what, i, got[i], want[i])
+		}
+	}
+}
+
+// TestBatchIsItsSequences runs sequences of different lengths together, in another order, and alone. Products of other shapes may sum in another
+// order: hence a bound, and not equal bits.
+func TestBatchIsItsSequences(t *testing.T) {
+	m, rng := trained(t, small(), 30, 5)
+	d := m.cfg.Dim
+	batch := randomExamples(rng, 30, 9, 7, 5)
+	together := m.queries(batch)
+	order := rng.Perm(len(batch))
+	var shuffled []Example
+	for _, i := range order {
+		shuffled = append(shuffled, batch[i])
+	}
+	other := m.queries(shuffled)
+	for j, i := range order {
+		near(t, "in another order", other[j*d:][:d], together[i*d:][:d], 1e-5)
+	}
+	for i := range batch {
+		near(t, "alone", m.queries(batch[i:i+1]), together[i*d:][:d], 1e-5)
+	}
+}
+
+// TestItemsOfASessionHaveNoOrder permutes the items of every session and demands the same query.
+func TestItemsOfASessionHaveNoOrder(t *testing.T) {
+	m, rng := trained(t, small(), 30, 5)
+	batch := randomExamples(rng, 30, 6, 4, 4)
+	before := m.queries(batch)
+	for i := range batch {
+		for k := range batch[i].Past {
+			e := batch[i].Past[k].Events
+			rng.Shuffle(len(e), func(a, b int) { e[a], e[b] = e[b], e[a] })
+		}
+	}
+	near(t, "shuffled within sessions", m.queries(batch), before, 1e-5)
+	changed := false
+	for i := range batch {
+		if p := batch[i].Past; len(p) > 1 {
+			p[0].Events, p[1].Events = p[1].Events, p[0].Events
+			changed = true
+		}
+	}
+	if after := m.queries(batch); !changed || slices.Equal(after, before) {
+		t.Error("the order of sessions makes no difference")
+	}
+}
+
+// TestSessionMask looks into the last layer but one: what a token holds must not depend on later sessions nor on its siblings.
+func TestSessionMask(t *testing.T) {
+	m, _ := trained(t, small(), 30, 5)
+	past := []Session{
+		{At: 1000, Events: []Event{{1, schema.ActionClick}, {2, schema.ActionCart}}},
+		{At: 60_000, Events: []Event{{3, schema.ActionClick}, {4, schema.ActionClick}, {5, schema.ActionClick}}},
+		{At: 90_000, Events: []Event{{6, schema.ActionClick}}},
+	}
+	// tokens: c1 1 2  c2 3 4 5  c3 6  c4
+	session := []int{0, 0, 0, 1, 1, 1, 1, 2, 2, 3}
+	context := []bool{true, false, false, true, false, false, false, true, false, true}
+	run := func() [][]float32 {
+		m.Forward([]Example{{Past: past, At: 100_000}})
+		c := &m.pass.blocks[1] // the input of the last block is the output of the first, of every token
+		var out [][]float32
+		for i := range session {
+			out = append(out, slices.Clone(c.norm.Data[i*m.cfg.Dim:][:m.cfg.Dim]))
+		}
+		return out
+	}
+	before := run()
+	items := []int{1, 2, 4, 5, 6, 8} // the item tokens
+	k := 0
+	for s := range past {
+		for e := range past[s].Events {
+			changed := items[k]
+			k++
+			saved := past[s].Events[e].Row
+			past[s].Events[e].Row = 20
+			after := run()
+			past[s].Events[e].Row = saved
+			for i := range session {
+				sees := i == changed || session[i] > session[changed]
+				if same := slices.Equal(before[i], after[i]); same == sees {
+					t.Errorf("token %d (session %d, context %v) changed with token %d: %v, want %v", i, session[i], context[i], changed, !same, sees)
+				}
+			}
+		}
+	}
+}
+
+// TestLossAtTheStart is ln of the number of candidates, because an untrained model knows nothing; and that also with the correction, because before any
+// target was seen all items are equally likely to be drawn.
+func TestLossAtTheStart(t *testing.T) {
+	cfg := DefaultConfig()
+	m := filled(t, cfg, 900) // fewer than the draws: the softmax is full
+	m.Forward(randomExamples(rand.New(rand.NewPCG(1, 1)), 900, 64, 5, 4))
+	s := m.Step()
+	if s.Candidates != 900 || math.Abs(s.Loss-math.Log(900)) > 0.1 {
+		t.Errorf("first loss over %d items = %.3f, want about ln 900 = %.3f", s.Candidates, s.Loss, math.Log(900))
+	}
+	m = filled(t, cfg, 20_000)
+	m.Forward(randomExamples(rand.New(rand.NewPCG(1, 1)), 20_000, 64, 5, 4))
+	if s := m.Step(); s.Candidates > 1300 || math.Abs(s.Loss-math.Log(float64(s.Candidates))) > 0.1 {
+		t.Errorf("first loss over %d of 20,000 items = %.3f, want about ln %[1]d = %.3f", s.Candidates, s.Loss, math.Log(float64(s.Candidates)))
+	}
+}
+
+func TestOverfitsOneBatch(t *testing.T) {
+	cfg := small()
+	m := filled(t, cfg, 200)
+	batch := randomExamples(rand.New(rand.NewPCG(2, 2)), 200, 10, 4, 3)
+	for i := range batch {
+		batch[i].Targets = batch[i].Targets[:1]
+	}
+	first := -1.0
+	for range 400 {
+		m.Forward(batch)
+		if s := m.Step(); first < 0 {
+			first = s.Loss
+		}
+	}
+	m.Forward(batch)
+	for i, ranks := range m.Ranks(m.Items()) {
+		if len(batch[i].Past) > 0 && ranks[0] != 1 {
+			t.Errorf("after 400 steps on one batch, the target of example %d has rank %d", i, ranks[0])
+		}
+	}
+	if s := m.Step(); s.Loss > first/20 {
+		t.Errorf("loss fell from %.3f to %.3f only", first, s.Loss)
+	}
+}
+
+// TestRanks compares with counting, in float64, and with equal rows for ties.
+func TestRanks(t *testing.T) {
+	m, rng := trained(t, small(), 60, 5)
+	clear(m.items.vector(7)) // scores that are equal in every bit, whatever the order of summation
+	clear(m.items.vector(8))
+	m.items.biasOf(7)[0] = m.items.biasOf(8)[0]
+	batch := randomExamples(rng, 60, 12, 4, 3)
+	batch[0].Targets, batch[1].Targets, batch[2].Targets = []Row{7, 8, 59}, nil, []Row{0}
+	m.Forward(batch)
+	z := slices.Clone(m.pass.z.Data)
+	const known = 50
+	got := m.Ranks(known)
+	d := m.cfg.Dim
+	for i, e := range batch {
+		if len(got[i]) != len(e.Targets) {
+			t.Fatalf("example %d: %d ranks for %d targets", i, len(got[i]), len(e.Targets))
+		}
+		score := func(r Row) float64 {
+			s := float64(m.items.biasOf(r)[0])
+			for j, v := range m.items.vector(r) {
+				s += float64(v) * float64(z[i*d+j])
+			}
+			return s
+		}
+		for j, target := range e.Targets {
+			want := int32(0)
+			if target < known {
+				for r := range Row(known) {
+					if score(r) >= score(target) {
+						want++
+					}
+				}
+			}
+			if got[i][j] != want {
+				t.Errorf("example %d, target %d: rank %d, want %d", i, target, got[i][j], want)
+			}
+		}
+	}
+	if got[0][0] != got[0][1] || got[0][2] != 0 {
+		t.Errorf("equal items have ranks %d and %d, an item that is not known has %d", got[0][0], got[0][1], got[0][2])
+	}
+	m.items.biasOf(0)[0] = float32(math.NaN())
+	if last := m.Ranks(known)[2][0]; last != known {
+		t.Errorf("a score that is not a number has rank %d, want the last, %d", last, known)
+	}
+	if none := m.Ranks(0); none[0][0] != 0 || len(none) != len(batch) {
+		t.Errorf("with nothing known, ranks are %v", none)
+	}
+}
+
+// TestRanksInGroups forces the catalogue to be scored for a few examples at a time.
+func TestRanksInGroups(t *testing.T) {
+	m, rng := trained(t, small(), 60, 2)
+	batch := randomExamples(rng, 60, 20, 3, 3)
+	m.Forward(batch)
+	want := m.Ranks(60)
+	targets := make([][]Row, len(batch))
+	for i := range batch {
+		targets[i] = batch[i].Targets
+	}
+	for _, bound := range []int{1, 61, 150} {
+		got, _ := m.pass.ranks(&m.items, targets, 60, nil, bound)
+		for i := range got {
+			if !slices.Equal(got[i], want[i]) {
+				t.Errorf("bound %d, example %d: ranks %v, want %v", bound, i, got[i], want[i])
+			}
+		}
+	}
+}
+
+// TestNotFiniteMovesNothing damages one weight after the other and demands that the step is skipped, says where, and moves nothing.
+func TestNotFiniteMovesNothing(t *testing.T) {
+	m, rng := trained(t, small(), 60, 3)
+	batch := randomExamples(rng, 60, 8, 4, 3)
+	m.items.vector(batch[0].Past[0].Events[0].Row)[3] = float32(math.Inf(1))
+	weights, step := slices.Clone(m.w.arena), m.step
+	m.Forward(batch)
+	s := m.Step()
+	if !s.Skipped || s.Where == "" {
+		t.Fatalf("a step on an infinite item was not skipped: %+v", s)
+	}
+	if !slices.Equal(weights, m.w.arena) || m.step != step {
+		t.Error("a skipped step moved weights")
+	}
+}
+
+func TestNotFiniteGradientNamesTheTensor(t *testing.T) {
+	m, _ := trained(t, small(), 60, 1)
+	for i, s := range m.specs {
+		clear(m.dw.arena)
+		m.dw.views[i][0] = float32(math.NaN())
+		if where := m.notFinite(math.NaN()); where != s.name {
+			t.Errorf("a gradient of %s that is not a number is reported as %q", s.name, where)
+		}
+	}
+	clear(m.dw.arena)
+	if where := m.notFinite(1); where != "" {
+		t.Errorf("finite gradients are reported as %q", where)
+	}
+}
+
+func TestLossWithoutHistoryIsAnOption(t *testing.T) {
+	for _, with := range []bool{false, true} {
+		cfg := small()
+		cfg.LossWithoutHistory = with
+		m := filled(t, cfg, 60)
+		before := slices.Clone(m.w.arena)
+		m.Forward([]Example{{At: 1000, Targets: []Row{4}}})
+		s := m.Step()
+		if moved := !slices.Equal(before, m.w.arena); moved != with || (s.Examples == 1) != with {
+			t.Errorf("loss without history %v: weights moved %v, examples %d", with, moved, s.Examples)
+		}
+		if m.frequency[4] != 1 {
+			t.Errorf("loss without history %v: the target was not counted", with)
+		}
+	}
+}
+
+// TestSample holds the candidates' rules on random batches: sorted, distinct, all chosen targets in, no sibling as a negative, corrections below 0.
+func TestSample(t *testing.T) {
+	m, _ := trained(t, small(), 100, 10)
+	rapid.Check(t, func(t *rapid.T) {
+		seed := rapid.Uint64().Draw(t, "seed")
+		rng := rand.New(rand.NewPCG(seed, 1))
+		batch := randomExamples(rng, 100, 1+rng.IntN(6), 3, 3)
+		for i := range batch {
+			if rng.IntN(3) == 0 { // more targets than are learned from at once
+				batch[i].Targets = nil
+				for _, r := range rng.Perm(100)[:12] {
+					batch[i].Targets = append(batch[i].Targets, Row(r))
+				}
+			}
+		}
+		m.Forward(batch)
+		task := m.sample()
+		if !slices.IsSorted(task.candidates) || len(slices.Compact(slices.Clone(task.candidates))) != len(task.candidates) {
+			t.Fatalf("candidates are not rising: %v", task.candidates)
+		}
+		for i, e := range batch {
+			learned := len(e.Past) > 0
+			if want := min(len(e.Targets), m.cfg.MaxTargets); learned && len(task.targets[i]) != want || !learned && len(task.targets[i]) != 0 {
+				t.Fatalf("example %d with %d targets and %d sessions is learned from %d", i, len(e.Targets), len(e.Past), len(task.targets[i]))
+			}
+			if !learned {
+				continue
+			}
+			aside := append(slices.Clone(task.targets[i]), task.excluded[i]...)
+			for j, r := range task.candidates {
+				if isTarget := slices.Contains(e.Targets, r); isTarget != slices.Contains(aside, int32(j)) {
+					t.Fatalf("example %d: item %d is a target: %v, is kept from the negatives: %v", i, r, isTarget, !isTarget)
+				}
+			}
+		}
+		for j, q := range task.logQ {
+			if !(q < 0) || math.IsInf(q, 0) {
+				t.Fatalf("log q of candidate %d is %v", j, q)
+			}
+		}
+	})
+}
+
+// TestRingCountsTheLastTargets holds the frequencies against the last targets, counted again.
+func TestRingCountsTheLastTargets(t *testing.T) {
+	m, rng := trained(t, small(), 30, 0)
+	var all []Row
+	for range 40 {
+		batch := randomExamples(rng, 30, 3, 2, 2)
+		for _, e := range batch {
+			all = append(all, e.Targets...)
+		}
+		m.Forward(batch)
+		m.Step()
+		want := make([]uint32, 30)
+		for _, r := range all[max(0, len(all)-m.cfg.RecentWindow):] {
+			want[r]++
+		}
+		if !slices.Equal(m.frequency, want) {
+			t.Fatalf("after %d targets, frequencies are %v, want %v", len(all), m.frequency, want)
+		}
+	}
+}
+
+func TestLayoutKeepsTheNewest(t *testing.T) {
+	cfg := small()
+	cfg.MaxSessions, cfg.MaxTokens = 3, 9
+	session := func(rows ...Row) Session {
+		s := Session{At: schema.EventTime(1000 * rows[0])}
+		for _, r := range rows {
+			s.Events = append(s.Events, Event{r, schema.ActionClick})
+		}
+		return s
+	}
+	f := func(want []Row, past ...Session) {
+		t.Helper()
+		var l layout
+		l.reset()
+		l.add(&cfg, past, 99_000, "")
+		if !slices.Equal(l.row, want) {
+			t.Errorf("tokens %v, want %v", l.row, want)
+		}
+		if l.position[len(l.position)-1] != 0 || int(l.query[0]) != len(want)-1 || l.tokens() > cfg.MaxTokens {
+			t.Errorf("the request is token %d at position %d of %d", l.query[0], l.position[len(l.position)-1], len(want))
+		}
+	}
+	f([]Row{-1})
+	f([]Row{-1, 1, -1}, session(1))
+	f([]Row{-1, 2, -1, 3, -1, 4, -1}, session(1), session(2), session(3), session(4))                    // three sessions
+	f([]Row{-1, 3, -1, 4, 5, 6, 7, -1}, Session{At: 1}, session(3), Session{At: 2}, session(4, 5, 6, 7)) // empty ones take no place
+	f([]Row{-1, 2, 3, -1, 4, 5, 6, 7, -1}, session(1, 2, 3), session(4, 5, 6, 7))                        // the latest items of what fits in part
+	f([]Row{-1, 3, 4, 5, 6, 7, 8, 9, -1}, session(1, 2, 3, 4, 5, 6, 7, 8, 9))
+}
+
+func TestBuckets(t *testing.T) {
+	const s = 1000
+	for _, c := range []struct {
+		ms   schema.EventTime
+		want uint8
+	}{{0, 0}, {999, 0}, {2 * s, 2}, {60 * s, 13}, {86400 * s, 37}, {1e15, 91}} {
+		if got := timeBucket(5, 5+c.ms); got != c.want {
+			t.Errorf("bucket of %d ms is %d, want floor(ln(s)/.301) = %d", c.ms, got, c.want)
+		}
+		if timeBucket(5+c.ms, 5) != c.want {
+			t.Errorf("bucket of -%d ms differs", c.ms)
+		}
+	}
+	if timeBucket(math.MinInt64, math.MaxInt64) >= timeBuckets {
+		t.Error("the widest distance has no bucket")
+	}
+	for _, c := range []struct {
+		ms   schema.EventTime
+		want uint8
+	}{{-1, 0}, {0, 0}, {4999, 0}, {5000, 1}, {3 * 86400 * s, 13}, {259199 * s, 12}} {
+		if got := gapBucket(0, c.ms); got != c.want {
+			t.Errorf("gap of %d ms is %d, want %d", c.ms, got, c.want)
+		}
+	}
+	if hourOf(-1) != 23 || hourOf(3_600_000*25) != 1 {
+		t.Errorf("hours %d, %d", hourOf(-1), hourOf(3_600_000*25))
+	}
+}
+
+func TestSessionOf(t *testing.T) {
+	click := func(item string, action schema.Action, at schema.EventTime) schema.Click {
+		return schema.Click{UserID: "u", ItemID: item, Action: action, EventTime: at, Scene: "home", Item: schema.ItemInfo{Category: "of " + item}}
+	}
+	m := filled(t, small(), 0)
+	clicks := []schema.Click{
+		click("seen", schema.ActionExposure, 5), click("b", schema.ActionClick, 10), click("a", "wishlist", 20),
+		click("b", schema.ActionPurchase, 30), click("b", schema.ActionCart, 40),
+	}
+	s := m.SessionOf(clicks)
+	want := []Event{{0, schema.ActionPurchase}, {1, "wishlist"}}
+	if s.At != 5 || s.Scene != "home" || !slices.Equal(s.Events, want) {
+		t.Errorf("session %+v, want events %v", s, want)
+	}
+	if m.Items() != 2 || m.ID(0) != "b" || m.categories[1] != "of a" {
+		t.Errorf("%d items, the first is %q, categories %q", m.Items(), m.ID(0), m.categories)
+	}
+	if _, ok := m.Row("seen"); ok {
+		t.Error("an item that was only shown has a row")
+	}
+	if again := m.SessionOf(clicks); !slices.Equal(again.Events, want) || m.Items() != 2 {
+		t.Error("the same clicks give other rows the second time")
+	}
+}
+
+// TestFreshRowsDependOnSeedAndRow: admitting needs no random state, so it may happen at any time without disturbing the samples.
+func TestFreshRowsDependOnSeedAndRow(t *testing.T) {
+	a, b := filled(t, small(), 3), filled(t, small(), 3)
+	a.Forward(randomExamples(rand.New(rand.NewPCG(1, 1)), 3, 4, 2, 2))
+	a.Step()
+	a.Admit("new", schema.ItemInfo{})
+	b.Admit("new", schema.ItemInfo{})
+	if !slices.Equal(a.items.vector(3), b.items.vector(3)) {
+		t.Error("a fresh row depends on what was trained before")
+	}
+	other := small()
+	other.Seed++
+	if c := filled(t, other, 1); slices.Equal(a.items.vector(0), c.items.vector(0)) || slices.Equal(a.w.arena, c.w.arena) {
+		t.Error("another seed gives the same weights")
+	}
+}
+
+func TestConfigValidateJoinsAllFaults(t *testing.T) {
+	if err := DefaultConfig().Validate(); err != nil {
+		t.Errorf("the defaults are not valid: %v", err)
+	}
+	c := DefaultConfig()
+	c.Dim, c.Heads, c.DenseRate, c.NegativesUniform = 63, 2, math.NaN(), 0
+	err := c.Validate()
+	for _, part := range []string{"heads", "dense_rate", "negatives_uniform"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not name %s", err, part)
+		}
+	}
+	if _, err := New(c); err == nil {
+		t.Error("New takes a config that is not valid")
+	}
+}
+
+func TestDigestIsOfTheShape(t *testing.T) {
+	a, b := DefaultConfig(), DefaultConfig()
+	b.Seed, b.DenseRate, b.NegativesUniform, b.Clip = 9, 0.1, 7, 0
+	if a.Digest() != b.Digest() {
+		t.Error("the digest depends on how the model is trained")
+	}
+	seen := map[string]bool{a.Digest(): true}
+	for _, change := range []func(*Config){
+		func(c *Config) { c.Dim = 32 }, func(c *Config) { c.Blocks = 1 }, func(c *Config) { c.Heads = 4 },
+		func(c *Config) { c.MaxSessions = 5 }, func(c *Config) { c.MaxTokens = 64 }, func(c *Config) { c.Scenes = 4 },
+	} {
+		c := DefaultConfig()
+		change(&c)
+		if seen[c.Digest()] {
+			t.Errorf("%+v has the digest of another shape", c)
+		}
+		seen[c.Digest()] = true
+	}
+}
