@@ -22,8 +22,9 @@ type Options struct {
 	// CacheBytes bounds the cache of uncompressed blocks. Default 64 MiB: the log's end and the user index of the active
 	// users are what is read, the rest is written once.
 	CacheBytes int64
-	// MemTableBytes is the size of one in-memory table; there are at most four. Default 32 MiB: about a minute of 50k clicks/s,
-	// so that most sessions open and close without reaching a file.
+	// MemTableBytes is the size of one in-memory table; there are at most four. Default 32 MiB: sessions are written again
+	// and again while they are open, and what happens within one table never reaches a file. With 16 MiB flushes and
+	// compactions took about 40 % more time, and commits no less.
 	MemTableBytes int64
 	// AsideRecords and AsideBytes bound the records kept aside, the oldest go first. Default 100000 and 256 MiB: enough to
 	// understand a fault and to redrive a day of it.
