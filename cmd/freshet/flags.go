@@ -114,7 +114,7 @@ type SimulateCmd struct {
 
 // RecommendCmd asks a replica.
 type RecommendCmd struct {
-	UserID  string   `arg:"" name:"user" help:"The user's id."`
+	User    string   `required:"" placeholder:"ID" help:"The user's id."`
 	Server  string   `default:"http://127.0.0.1:8080" placeholder:"URL" help:"A replica (${default})."`
 	K       int      `short:"k" default:"20" help:"How many items (${default})."`
 	Scene   string   `placeholder:"NAME" help:"Where on the site they will be shown."`

@@ -116,9 +116,10 @@ type Publish struct {
 
 // Serve is the replicas' configuration.
 type Serve struct {
-	Listen   string `koanf:"listen" doc:"host:port of the HTTP API; port 0 picks one and prints it"`
-	Replicas int    `koanf:"replicas" doc:"how many replicas up runs"`
-	Token    string `koanf:"token" doc:"bearer token that callers must send; empty asks for none" secret:"true"`
+	Listen      string   `koanf:"listen" doc:"host:port of the HTTP API; port 0 picks one and prints it"`
+	Replicas    int      `koanf:"replicas" doc:"how many replicas up runs"`
+	TrustedKeys []string `koanf:"trusted_keys" doc:"nkey public keys whose signature serve accepts; none accepts any version"`
+	Token       string   `koanf:"token" doc:"bearer token that callers must send; empty asks for none" secret:"true"`
 }
 
 // Default returns the configuration that runs without any setting. Where a part has defaults of its own they are the same
@@ -139,6 +140,6 @@ func Default() Config {
 			PublishEvery: 2 * time.Second, CheckpointEvery: 30 * time.Second, KeepCheckpoints: 2,
 			Model: Model{Dim: 64, Blocks: 2, Heads: 2}},
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5},
-		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2},
+		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2, TrustedKeys: []string{}},
 	}
 }

@@ -33,7 +33,7 @@ func (s Source) FileFormat() (string, error) {
 	if s.Format == "csv" || s.Format == "jsonl" {
 		return s.Format, nil
 	}
-	switch strings.ToLower(filepath.Ext(s.From)) {
+	switch strings.ToLower(filepath.Ext(strings.TrimSuffix(s.From, ".gz"))) {
 	case ".csv":
 		return "csv", nil
 	case ".jsonl", ".ndjson", ".json":

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/freshet-ml/freshet/cmd/freshet/config"
+	"github.com/freshet-ml/freshet/ingest/sim"
+	"github.com/freshet-ml/freshet/ingest/window"
+	"github.com/freshet-ml/freshet/trainer"
+	"github.com/google/go-cmp/cmp"
+)
+
+// What "freshet config" prints as the default is what a part takes as its default: the numbers stand in two places, and
+// this keeps them the same. The reasons stand with the part.
+func TestDefaultsAreThePartsOwn(t *testing.T) {
+	c := config.Default()
+	if diff := cmp.Diff(window.DefaultConfig(), windowConfig(c.Window)); diff != "" {
+		t.Errorf("window (-part +config):\n%s", diff)
+	}
+	if diff := cmp.Diff(trainer.DefaultConfig(), trainerConfig(c.Train)); diff != "" {
+		t.Errorf("trainer (-part +config):\n%s", diff)
+	}
+	if diff := cmp.Diff(sim.DefaultConfig(), simConfig(c)); diff != "" {
+		t.Errorf("sim (-part +config):\n%s", diff)
+	}
+}

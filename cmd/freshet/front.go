@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/freshet-ml/freshet/cmd/freshet/view"
+)
+
+// listen takes the address before anything else is started, so that a port in use is said at once.
+func listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w: stop what uses it, or give another --listen (port 0 picks a free one)", address, err)
+	}
+	return l, nil
+}
+
+// front is the HTTP face of "freshet up": it spreads requests over the replicas in turn, and answers for the node itself.
+func front(replicas []http.Handler, status func() view.Status, metrics *prometheus.Registry) http.Handler {
+	mux := nodeHandler(status, metrics)
+	var turn atomic.Uint64
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		replicas[turn.Add(1)%uint64(len(replicas))].ServeHTTP(w, r)
+	})
+	return mux
+}
+
+// nodeHandler answers for a node: its status and its metrics.
+func nodeHandler(status func() view.Status, metrics *prometheus.Registry) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(status()); err != nil {
+			panic(http.ErrAbortHandler) // the client is gone
+		}
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// health adds the probes of a node without replicas: it is ready while problem returns nil.
+func health(mux *http.ServeMux, problem func() error) {
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := problem(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+}
+
+// drainTimeout bounds the wait for open requests at the end.
+const drainTimeout = 5 * time.Second
+
+// serveHTTP serves h until ctx ends, then lets open requests finish.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve http on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	err := s.Shutdown(drain)
+	if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}

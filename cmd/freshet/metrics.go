@@ -1,0 +1,72 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/freshet-ml/freshet/cmd/freshet/view"
+	"github.com/freshet-ml/freshet/schema"
+)
+
+// collector turns the status into Prometheus metrics, so that they, the live view and the JSON cannot disagree. Names have
+// base units and no user or item labels.
+type collector struct{ status func() view.Status }
+
+var (
+	clicksDesc    = prometheus.NewDesc("freshet_clicks_total", "Records read from Kafka.", nil, nil)
+	asideDesc     = prometheus.NewDesc("freshet_clicks_aside_total", "Records put aside, by reason.", []string{"reason"}, nil)
+	partsDesc     = prometheus.NewDesc("freshet_parts_total", "Parts of sessions emitted.", nil, nil)
+	trainedDesc   = prometheus.NewDesc("freshet_clicks_trained_total", "Clicks trained on.", nil, nil)
+	pendingDesc   = prometheus.NewDesc("freshet_clicks_pending", "Clicks in open sessions and in parts not trained on yet.", nil, nil)
+	openDesc      = prometheus.NewDesc("freshet_sessions_open", "Open sessions.", nil, nil)
+	lagDesc       = prometheus.NewDesc("freshet_consumer_lag_records", "Records of the topic that have not been read.", nil, nil)
+	watermarkDesc = prometheus.NewDesc("freshet_watermark_lag_seconds", "How far the slowest partition's watermark is behind the fastest's, in event time.", nil, nil)
+	stepsDesc     = prometheus.NewDesc("freshet_train_steps_total", "Optimiser steps.", nil, nil)
+	recallDesc    = prometheus.NewDesc("freshet_recall_at_20_ratio", "Prequential recall@20 over the last third of the tests.", []string{"arm"}, nil)
+	mrrDesc       = prometheus.NewDesc("freshet_mrr_at_20_ratio", "Prequential MRR@20 over the last third of the tests.", []string{"arm"}, nil)
+	scoredDesc    = prometheus.NewDesc("freshet_parts_scored_total", "Parts scored before they were trained on.", nil, nil)
+
+	collectorDescs = []*prometheus.Desc{clicksDesc, asideDesc, partsDesc, trainedDesc, pendingDesc, openDesc, lagDesc, watermarkDesc,
+		stepsDesc, recallDesc, mrrDesc, scoredDesc}
+)
+
+// Describe sends what Collect may send.
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range collectorDescs {
+		out <- d
+	}
+}
+
+// Collect sends the figures of now. What has not been measured is left out.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	s := c.status()
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	gauge := func(d *prometheus.Desc, v view.Number, labels ...string) {
+		if v.Known() {
+			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+		}
+	}
+	counter(clicksDesc, float64(s.Clicks))
+	for _, reason := range schema.Reasons {
+		counter(asideDesc, float64(s.Aside[reason]), string(reason))
+	}
+	counter(partsDesc, float64(s.Parts))
+	counter(trainedDesc, float64(s.Trained))
+	gauge(pendingDesc, view.Number(s.Pending))
+	gauge(openDesc, view.Number(s.OpenSessions))
+	gauge(lagDesc, view.Number(s.KafkaLag))
+	gauge(watermarkDesc, s.WatermarkLagSeconds)
+	counter(stepsDesc, float64(s.Steps))
+	counter(scoredDesc, float64(s.Scored))
+	arms := func(d *prometheus.Desc, of view.Scores) {
+		gauge(d, of.Model, "model")
+		gauge(d, of.Popularity, "popularity")
+		gauge(d, of.ItemToItem, "item_to_item")
+		if of.Best != nil {
+			gauge(d, *of.Best, "best")
+		}
+	}
+	arms(recallDesc, s.LastThird.Recall20)
+	arms(mrrDesc, s.LastThird.MRR20)
+}

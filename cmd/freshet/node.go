@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/freshet-ml/freshet/cmd/freshet/config"
+	"github.com/freshet-ml/freshet/cmd/freshet/datadir"
+	"github.com/freshet-ml/freshet/cmd/freshet/view"
+	"github.com/freshet-ml/freshet/trainer/nn"
+)
+
+// node is "freshet ingest" and "freshet train": a process against a Kafka, and for train a NATS, that run elsewhere.
+type node struct {
+	*app
+	closers  closers
+	stages   *stages
+	listener net.Listener
+	in       *intake
+	train    *training
+	metrics  *prometheus.Registry
+	monitor  *monitor
+}
+
+// Run reads clicks into sessions until ctx ends.
+func (c *IngestCmd) Run(ctx context.Context, a *app) error { return runNode(ctx, a, false) }
+
+// Run reads clicks, trains on them and publishes until ctx ends. Ingest and trainer share the process, because they share
+// the log.
+func (c *TrainCmd) Run(ctx context.Context, a *app) error { return runNode(ctx, a, true) }
+
+func runNode(ctx context.Context, a *app, train bool) (err error) {
+	n := &node{app: a, stages: newStages(), metrics: prometheus.NewRegistry()}
+	defer n.closers.close(&err)
+	if err := n.open(ctx, train); err != nil {
+		return err
+	}
+	n.stages.start("http", func(ctx context.Context) error {
+		mux := nodeHandler(n.monitor.status, n.metrics)
+		health(mux, n.in.kafka.Health)
+		return serveHTTP(ctx, n.listener, mux)
+	})
+	if train {
+		n.stages.start("reports", n.train.follow)
+		n.stages.start("trainer", n.train.run)
+	}
+	n.stages.start("ingest", n.in.run)
+	n.monitor.enter(view.StageRunning)
+	n.log.Info("freshet is up", "http", n.monitor.static.API, "kafka", n.cfg.Kafka.Brokers, "topic", n.cfg.Kafka.Topic,
+		"nats", n.monitor.static.NATS, "blas", n.monitor.static.Backend, "data_dir", n.cfg.DataDir)
+	n.stages.start("log", func(ctx context.Context) error {
+		view.Plain(ctx, n.log, 10*time.Second, n.monitor.status)
+		return nil
+	})
+	err = n.stages.wait(ctx, nil)
+	n.monitor.enter(view.StageStopping)
+	if err = n.stages.stop(err); errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		n.log.Info("stopped in order")
+		return nil
+	}
+	return err
+}
+
+func (n *node) open(ctx context.Context, train bool) (err error) {
+	c := n.cfg.Config
+	var missing []error
+	if c.Kafka.Embedded() {
+		missing = append(missing, errors.New("no Kafka to read from: give --brokers HOST:PORT, or run everything in one process with \"freshet up\""))
+	}
+	if train && c.NATS.Embedded() {
+		missing = append(missing, errors.New("no NATS to publish to: give --nats nats://HOST:PORT, or run everything in one process with \"freshet up\""))
+	}
+	if len(missing) > 0 {
+		return errors.Join(missing...)
+	}
+	if n.listener, err = listen(c.Serve.Listen); err != nil {
+		return err
+	}
+	n.closers.add(closeListener(n.listener))
+	dir, err := openDataDir(n.app, &n.closers)
+	if err != nil {
+		return err
+	}
+	if n.in, err = openIntake(ctx, c, dir, c.Kafka.Brokers, true, n.log); err != nil {
+		return err
+	}
+	n.closers.add(n.in.close)
+	static := view.Status{API: "http://" + n.listener.Addr().String(), Kafka: c.Kafka.Brokers[0], NATS: c.NATS.URL}
+	if train {
+		nc, js, err := dialNATS(ctx, c.NATS.URL, "freshet trainer")
+		if err != nil {
+			return err
+		}
+		n.closers.add(closeConn(nc))
+		if n.train, err = openTraining(ctx, c, dir, n.in, js, n.metrics, n.log); err != nil {
+			return err
+		}
+		static.Backend = nn.Backend()
+	}
+	n.monitor = &monitor{in: n.in, train: n.train, started: time.Now(), stage: view.StageStarting, static: static}
+	n.metrics.MustRegister(collector{n.monitor.status})
+	return nil
+}
+
+// openDataDir takes the data directory for this process.
+func openDataDir(a *app, c *closers) (*datadir.Dir, error) {
+	dir, err := datadir.Open(a.cfg.DataDir, a.now())
+	if err != nil {
+		return nil, err
+	}
+	c.add(dir.Close)
+	if unclean := dir.Unclean(); unclean != "" {
+		a.log.Warn("the last run did not end in order; going on from what it made durable", "it", unclean)
+	}
+	return dir, nil
+}
+
+// needFile refuses a source that is not a file.
+func needFile(c config.Source) error {
+	if c.Kind() != config.KindFile {
+		return fmt.Errorf("%s is not a file: give the path of one, or see \"freshet simulate\"", c.From)
+	}
+	return nil
+}

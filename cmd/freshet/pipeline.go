@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/freshet-ml/freshet/cmd/freshet/config"
+	"github.com/freshet-ml/freshet/cmd/freshet/datadir"
+	"github.com/freshet-ml/freshet/ingest"
+	"github.com/freshet-ml/freshet/ingest/buffer"
+	"github.com/freshet-ml/freshet/ingest/feed"
+	"github.com/freshet-ml/freshet/ingest/source"
+	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer"
+)
+
+// intake is the ingest half: Kafka in, a durable log of parts out.
+type intake struct {
+	kafka      *source.Kafka
+	node       *ingest.Node
+	store      *buffer.Store
+	partitions int
+}
+
+// openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
+// file or of the simulated shop has event time only.
+func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers []string, live bool, log *slog.Logger) (*intake, error) {
+	decoder, err := source.NewDecoder(c.Source.Fields)
+	if err != nil {
+		return nil, err
+	}
+	kafka, err := source.NewKafka(source.KafkaConfig{Brokers: brokers, Topic: c.Kafka.Topic, Group: c.Kafka.Group, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	partitions, err := kafka.Partitions(ctx)
+	if err != nil {
+		return nil, errors.Join(err, kafka.Close())
+	}
+	store, err := buffer.Open(dir.Buffer(), buffer.Options{Log: log})
+	if err != nil {
+		return nil, errors.Join(err, kafka.Close())
+	}
+	options := ingest.Options{Window: windowConfig(c.Window), Topic: c.Kafka.Topic, MaxAhead: c.Window.MaxAhead, Log: log}
+	if live {
+		options.IdleAfter = c.Window.IdleAfter
+	}
+	node, err := ingest.New(store, decoder.Decode, options)
+	if err != nil {
+		return nil, errors.Join(err, store.Close(), kafka.Close())
+	}
+	return &intake{kafka: kafka, node: node, store: store, partitions: partitions}, nil
+}
+
+// run reads the topic until ctx ends.
+func (in *intake) run(ctx context.Context) error { return in.kafka.Run(ctx, in.node) }
+
+// reached reports whether everything before ends is in the log or in open windows.
+func (in *intake) reached(ends []schema.Offset) bool {
+	offsets := in.node.Offsets()
+	for p, end := range ends {
+		if next, owned := offsets[schema.Partition(p)]; !owned || next < end {
+			return false
+		}
+	}
+	return true
+}
+
+func (in *intake) close() error { return errors.Join(in.store.Close(), in.kafka.Close()) }
+
+// training is the other half: the log in, versions out.
+type training struct {
+	trainer   *trainer.Trainer
+	publisher *publisher.Publisher
+	fresh     *trainer.Freshness
+	feed      *feed.Feed
+	log       *slog.Logger
+
+	mu      sync.Mutex
+	reports map[string]publisher.Report // guarded by mu; the latest of each replica
+}
+
+func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *intake, js jetstream.JetStream, metrics *prometheus.Registry, log *slog.Logger) (*training, error) {
+	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "freshet_freshness_seconds", Help: "Time from a click's arrival on Kafka to the first served model trained on it.",
+		Buckets: prometheus.ExponentialBuckets(0.25, 2, 14),
+	})
+	metrics.MustRegister(seconds)
+	fresh := trainer.NewFreshness(func(s float64, clicks int64) {
+		for range clicks {
+			seconds.Observe(s)
+		}
+	})
+	t, err := trainer.Open(dir.Checkpoints(), trainerConfig(c.Train), fresh, log, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	f, err := feed.New(in.store, feed.First(in.partitions), t.Position())
+	if err != nil {
+		return nil, err
+	}
+	key, err := dir.SigningKey()
+	if err != nil {
+		return nil, err
+	}
+	seed, err := key.Seed()
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	p, err := publisher.New(ctx, js, publisher.Config{
+		Model: c.Publish.Model, ID: fmt.Sprintf("%s, process %d", host, os.Getpid()), BaseEvery: c.Publish.BaseEvery, Seed: seed,
+		Metric: "recall_at_20_model", MaxDrop: c.Publish.MaxDrop, Log: log, Registerer: metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &training{trainer: t, publisher: p, fresh: fresh, feed: f, log: log, reports: map[string]publisher.Report{}}, nil
+}
+
+// run trains until ctx ends, or until the end after trainer.Finish.
+func (t *training) run(ctx context.Context) error {
+	return t.trainer.Run(ctx, t.feed, outlet{t.publisher})
+}
+
+// follow listens to the replicas until ctx ends. What they adopt ends the measurement of freshness.
+func (t *training) follow(ctx context.Context) error {
+	for {
+		err := t.publisher.Reports(ctx, func(r publisher.Report) {
+			t.mu.Lock()
+			t.reports[r.ID] = r
+			t.mu.Unlock()
+			if r.Version > 0 {
+				t.fresh.Adopted(r.Version, r.AppliedAt)
+			}
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t.log.Debug("lost sight of the replicas' reports", "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// behind says which of the named replicas do not serve version v, or a later one, and why. It returns nil when all do.
+func (t *training) behind(v schema.Version, replicas []string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs []error
+	for _, id := range replicas {
+		if r := t.reports[id]; r.Version < v {
+			errs = append(errs, fmt.Errorf("%s serves version %d, not %d: %s", id, r.Version, v, r.Refused))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// outlet is the publisher as the trainer wants it.
+type outlet struct{ p *publisher.Publisher }
+
+var _ trainer.Publisher = outlet{}
+
+func (o outlet) NextKind() schema.Kind { return o.p.NextKind() }
+
+func (o outlet) Publish(ctx context.Context, v trainer.Version) (schema.Version, error) {
+	u := publisher.Update{Kind: v.Kind, TrainedThrough: v.Through, Step: v.Step, Items: v.Items, Metrics: v.Metrics, ConfigDigest: v.ConfigDigest}
+	for _, t := range v.Tables {
+		u.Objects = append(u.Objects, publisher.Object{Name: t.Name, Table: t.Table})
+	}
+	m, err := o.p.Publish(ctx, u)
+	switch {
+	case errors.Is(err, publisher.ErrLine):
+		err = fmt.Errorf("%w: %w", trainer.ErrFenced, err)
+	case errors.Is(err, publisher.ErrGuard):
+		err = fmt.Errorf("%w: %w", trainer.ErrRefused, err)
+	}
+	return m.Version, err
+}
+
+// natsWithin bounds the wait for a NATS server at the start. Later outages are waited out.
+const natsWithin = 5 * time.Second
+
+// dialNATS connects to url and waits until the server answers.
+func dialNATS(ctx context.Context, url, name string) (*nats.Conn, jetstream.JetStream, error) {
+	nc, js, err := publisher.Connect(url, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := awaitNATS(ctx, nc, url); err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	return nc, js, nil
+}
+
+// awaitNATS returns when the server at url answers on nc, or with what to do when it does not within natsWithin.
+func awaitNATS(ctx context.Context, nc *nats.Conn, url string) error {
+	for deadline := time.Now().Add(natsWithin); !nc.IsConnected(); time.Sleep(20 * time.Millisecond) {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case time.Now().After(deadline):
+			return fmt.Errorf("no NATS server answers at %s: start one with JetStream (nats-server -js), or leave --nats out of \"freshet up\" to use the embedded one", url)
+		}
+	}
+	return nil
+}

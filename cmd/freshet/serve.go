@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/replica"
+)
+
+// Run follows the published versions and serves them until ctx ends.
+func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
+	var closers closers
+	defer closers.close(&err)
+	if a.cfg.NATS.Embedded() {
+		return errors.New("no NATS to follow: give --nats nats://HOST:PORT, or run everything in one process with \"freshet up\"")
+	}
+	l, err := listen(a.cfg.Serve.Listen)
+	if err != nil {
+		return err
+	}
+	closers.add(closeListener(l))
+	dir, err := openDataDir(a, &closers)
+	if err != nil {
+		return err
+	}
+	id := c.ID
+	if id == "" {
+		if id, err = os.Hostname(); err != nil {
+			return err
+		}
+	}
+	r, err := replica.New(replica.Config{
+		ID: id, Model: a.cfg.Publish.Model, Address: "http://" + l.Addr().String(), Dir: dir.Replica(id),
+		TrustedKeys: a.cfg.Serve.TrustedKeys, Token: a.cfg.Serve.Token, Log: a.log,
+	}, nil) // histories are in the log, which is another process's: requests bring their own clicks
+	if err != nil {
+		return err
+	}
+	nc, js, err := publisher.Connect(a.cfg.NATS.URL, "freshet "+id)
+	if err != nil {
+		return err
+	}
+	closers.add(closeConn(nc))
+	s := newStages()
+	s.start("replica", func(ctx context.Context) error { return r.Run(ctx, js) })
+	s.start("http", func(ctx context.Context) error { return r.Serve(ctx, l) })
+	if err := awaitNATS(ctx, nc, a.cfg.NATS.URL); err != nil {
+		if _, serving := r.Current(); !serving {
+			return s.stop(err)
+		}
+		a.log.Warn("serving the last good version until NATS answers", "error", err)
+	}
+	a.log.Info("replica is up", "id", id, "api", "http://"+l.Addr().String(), "nats", a.cfg.NATS.URL, "model", a.cfg.Publish.Model)
+	if err = s.stop(s.wait(ctx, nil)); errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		a.log.Info("stopped in order")
+		return nil
+	}
+	return err
+}

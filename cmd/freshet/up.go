@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/freshet-ml/freshet/cmd/freshet/config"
+	"github.com/freshet-ml/freshet/cmd/freshet/datadir"
+	"github.com/freshet-ml/freshet/cmd/freshet/embed"
+	"github.com/freshet-ml/freshet/cmd/freshet/view"
+	"github.com/freshet-ml/freshet/ingest/source"
+	"github.com/freshet-ml/freshet/publisher/replica"
+	"github.com/freshet-ml/freshet/trainer/nn"
+)
+
+// up is the whole house in one process. What it opens it closes in reverse order; what runs, runs as a stage.
+type up struct {
+	*app
+	once bool
+
+	closers  closers
+	stages   *stages
+	listener net.Listener
+	in       *intake
+	train    *training
+	producer *source.Producer
+	input    source.Stream
+	replicas []*replica.Replica
+	ids      []string
+	metrics  *prometheus.Registry
+	monitor  *monitor
+}
+
+// Run returns at the end of the input with --once, else when ctx ends.
+func (c *UpCmd) Run(ctx context.Context, a *app) (err error) {
+	u := &up{app: a, once: c.Once, stages: newStages(), metrics: prometheus.NewRegistry()}
+	defer u.closers.close(&err)
+	if err := u.open(ctx); err != nil {
+		return err
+	}
+	hide := u.show()
+	err = u.run(ctx)
+	u.monitor.enter(view.StageStopping)
+	err = u.stages.stop(err)
+	hide()
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		if u.once {
+			return err // the end was not reached
+		}
+		u.log.Info("stopped in order; the next \"freshet up\" on this data directory goes on from here", "data_dir", u.cfg.DataDir)
+		return nil
+	}
+	if err == nil && u.once {
+		err = u.summarise(c.JSON)
+	}
+	return err
+}
+
+// open takes every resource, in an order in which the cheap refusals come first.
+func (u *up) open(ctx context.Context) (err error) {
+	c := u.cfg.Config
+	if c.Source.Kind() == config.KindKafka && c.Kafka.Embedded() {
+		return errors.New("--source kafka needs --brokers: the embedded broker has only what up itself produces")
+	}
+	if u.listener, err = listen(c.Serve.Listen); err != nil {
+		return err
+	}
+	u.closers.add(closeListener(u.listener))
+	var id uint64
+	if c.Source.Kind() != config.KindKafka {
+		if u.input, id, err = openStream(c); err != nil {
+			return err
+		}
+		u.closers.add(u.input.Close)
+	}
+	dir, err := datadir.Open(c.DataDir, time.Now())
+	if err != nil {
+		return err
+	}
+	u.closers.add(dir.Close)
+	if unclean := dir.Unclean(); unclean != "" {
+		u.log.Warn("the last run did not end in order; going on from what it made durable", "it", unclean)
+	}
+	brokers, err := u.openKafka(ctx, dir)
+	if err != nil {
+		return err
+	}
+	url, err := u.openNATS(dir)
+	if err != nil {
+		return err
+	}
+	nc, js, err := dialNATS(ctx, url, "freshet trainer")
+	if err != nil {
+		return err
+	}
+	u.closers.add(closeConn(nc))
+	if u.in, err = openIntake(ctx, c, dir, brokers, c.Source.Kind() == config.KindKafka, u.log); err != nil {
+		return err
+	}
+	u.closers.add(u.in.close)
+	if u.train, err = openTraining(ctx, c, dir, u.in, js, u.metrics, u.log); err != nil {
+		return err
+	}
+	if u.input != nil {
+		p, err := producerConfig(c, brokers, id, !u.once, u.log)
+		if err != nil {
+			return err
+		}
+		if u.producer, err = source.NewProducer(p, u.input); err != nil {
+			return err
+		}
+	}
+	u.monitor = &monitor{in: u.in, train: u.train, producer: u.producer, input: u.input, started: time.Now(), stage: view.StageStarting,
+		static: view.Status{Backend: nn.Backend(), API: "http://" + u.listener.Addr().String(), Kafka: brokers[0], NATS: url}}
+	u.metrics.MustRegister(collector{u.monitor.status})
+	return u.openReplicas(dir)
+}
+
+func (u *up) openKafka(ctx context.Context, dir *datadir.Dir) (brokers []string, err error) {
+	c := u.cfg.Kafka
+	if !c.Embedded() {
+		if u.input != nil {
+			_, err = source.EnsureTopic(ctx, source.TopicConfig{Brokers: c.Brokers, Topic: c.Topic, Partitions: c.Partitions})
+		}
+		return c.Brokers, err
+	}
+	broker, err := embed.StartKafka(embed.KafkaConfig{Port: c.Port, DataDir: dir.Kafka(), Topic: c.Topic, Partitions: c.Partitions,
+		Retention: c.Retention, RetentionBytes: c.RetentionBytes, Sync: c.Sync, Log: u.log})
+	if err != nil {
+		return nil, err
+	}
+	u.closers.add(broker.Close)
+	return []string{broker.Address()}, nil
+}
+
+func (u *up) openNATS(dir *datadir.Dir) (url string, err error) {
+	if !u.cfg.NATS.Embedded() {
+		return u.cfg.NATS.URL, nil
+	}
+	server, err := embed.StartNATS(embed.NATSConfig{Port: u.cfg.NATS.Port, StoreDir: dir.NATS(), Log: u.log})
+	if err != nil {
+		return "", err
+	}
+	u.closers.add(server.Close)
+	return server.URL(), nil
+}
+
+// openReplicas makes the replicas, each with a connection and a directory of its own, trusting this directory's key alone.
+func (u *up) openReplicas(dir *datadir.Dir) error {
+	key, err := dir.SigningKey()
+	if err != nil {
+		return err
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		return fmt.Errorf("signing key: %w", err)
+	}
+	for i := range u.cfg.Serve.Replicas {
+		id := fmt.Sprintf("replica-%d", i+1)
+		r, err := replica.New(replica.Config{
+			ID: id, Model: u.cfg.Publish.Model, Address: u.monitor.static.API, Dir: dir.Replica(id), TrustedKeys: []string{public},
+			Token: u.cfg.Serve.Token, Log: u.log,
+		}, u.in.store)
+		if err != nil {
+			return err
+		}
+		u.replicas, u.ids = append(u.replicas, r), append(u.ids, id)
+	}
+	return nil
+}
+
+// run starts the stages from the end of the pipeline to its beginning, and waits for the end.
+func (u *up) run(ctx context.Context) error {
+	handlers := make([]http.Handler, len(u.replicas))
+	for i, r := range u.replicas {
+		handlers[i] = r.Handler()
+		nc, js, err := dialNATS(ctx, u.monitor.static.NATS, "freshet "+u.ids[i])
+		if err != nil {
+			return err
+		}
+		u.closers.add(closeConn(nc))
+		u.stages.start(u.ids[i], func(ctx context.Context) error { return r.Run(ctx, js) })
+	}
+	u.stages.start("http", func(ctx context.Context) error {
+		return serveHTTP(ctx, u.listener, front(handlers, u.monitor.status, u.metrics))
+	})
+	u.stages.start("reports", u.train.follow)
+	trained := u.stages.start("trainer", u.train.run)
+	u.stages.start("ingest", u.in.run)
+	u.log.Info("freshet is up", "api", u.monitor.static.API, "kafka", u.monitor.static.Kafka, "nats", u.monitor.static.NATS,
+		"replicas", len(u.replicas), "blas", nn.Backend(), "data_dir", u.cfg.DataDir)
+	u.monitor.enter(view.StageRunning)
+	if u.producer == nil {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	produced := u.stages.start("producer", u.producer.Run)
+	if err := u.stages.wait(ctx, produced.done); err != nil {
+		return err
+	}
+	// The input was bounded. What is on its way is read, closed, trained on, published and adopted.
+	u.monitor.enter(view.StageDraining)
+	if err := u.stages.until(ctx, func() bool { return u.in.reached(u.producer.Stats().Ends) }); err != nil {
+		return err
+	}
+	if err := u.in.node.End(ctx); err != nil {
+		return err
+	}
+	if !u.once {
+		u.log.Info("the input has ended; serving until interrupted")
+		return u.stages.wait(ctx, nil)
+	}
+	u.train.trainer.Finish()
+	if err := u.stages.wait(ctx, trained.done); err != nil {
+		return err
+	}
+	last := u.train.trainer.Stats().Version
+	deadline := time.Now().Add(adoptWithin)
+	err := u.stages.until(ctx, func() bool { return u.train.behind(last, u.ids) == nil || time.Now().After(deadline) })
+	return errors.Join(err, u.train.behind(last, u.ids))
+}
+
+// adoptWithin bounds the wait for the replicas at the end. All else is done by then.
+const adoptWithin = time.Minute
+
+// show lets a person watch until the returned function is called: live on a terminal, as log lines elsewhere.
+func (u *up) show() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if !u.terminal {
+			view.Plain(ctx, u.log, 5*time.Second, u.monitor.status)
+			return
+		}
+		screen := view.NewTerminal(view.TerminalConfig{In: u.stdin, Out: u.stderr, Poll: u.monitor.status, Stop: u.stop, Abort: u.abort})
+		defer u.logTo(screen)()
+		if err := screen.Run(ctx); err != nil {
+			u.log.Warn("there is no live view", "error", err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// summarise prints what the run has done: a table, or with --json one object as the last line.
+func (u *up) summarise(asJSON bool) error {
+	u.monitor.enter(view.StageDone)
+	end := u.monitor.status().End()
+	if asJSON {
+		return json.NewEncoder(u.stdout).Encode(end)
+	}
+	_, err := fmt.Fprint(u.stdout, end.Table())
+	return err
+}
