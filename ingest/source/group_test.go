@@ -298,13 +298,20 @@ func TestNothingIsLeftRunning(t *testing.T) {
 }
 
 func BenchmarkProduce(b *testing.B) {
-	_, address := startKafka(b, 4)
+	cluster, address := startKafka(b, 4)
 	value := []byte(`{"user_id":"59","item_id":"234853","timestamp":1506826800026,"action":"click","session_id":"1506826329267796"}`)
 	b.ReportAllocs()
 	b.ResetTimer()
-	s := &repeated{n: b.N, value: value}
-	produce(b, source.ProducerConfig{Brokers: []string{address}}, s)
+	stats := produce(b, source.ProducerConfig{Brokers: []string{address}}, &repeated{n: b.N, value: value})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	b.StopTimer()
+	var held int64 // what the broker says it has
+	for _, p := range cluster.PartitionInfos(topic) {
+		held += p.HighWatermark
+	}
+	if held != int64(b.N) || stats.Sent != uint64(b.N) {
+		b.Fatalf("sent %d, the broker has %d, want %d", stats.Sent, held, b.N)
+	}
 }
 
 // repeated is a stream of n records that costs next to nothing to make.
