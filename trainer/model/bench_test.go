@@ -82,3 +82,35 @@ func BenchmarkRecommend(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDelta is 2,000 changed rows of 100,000: the copy that training waits for, and the version a replica makes of it.
+func BenchmarkDelta(b *testing.B) {
+	m := filled(b, DefaultConfig(), 100_000)
+	o := m.Snapshot(true, nil).Objects()
+	s, err := LoadServed(o[0].Table, o[1].Table)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	change := func() {
+		for range 2000 {
+			m.touch(Row(rng.IntN(100_000)))
+		}
+	}
+	b.Run("Snapshot", func(b *testing.B) {
+		for b.Loop() {
+			change()
+			m.Snapshot(false, nil)
+		}
+	})
+	change()
+	o = m.Snapshot(false, nil).Objects()
+	b.Run("Apply", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := s.Apply(o[0].Table, o[1].Table); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
