@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/schema"
-	"pgregory.net/rapid"
 )
 
 func small() Config {
@@ -293,129 +292,6 @@ func TestLossWithoutHistoryIsAnOption(t *testing.T) {
 		if m.frequency[4] != 1 {
 			t.Errorf("loss without history %v: the target was not counted", with)
 		}
-	}
-}
-
-// TestSample holds the candidates' rules on random batches: sorted, distinct, all chosen targets in, no sibling as a negative, corrections below 0.
-func TestSample(t *testing.T) {
-	m, _ := trained(t, small(), 100, 10)
-	rapid.Check(t, func(t *rapid.T) {
-		seed := rapid.Uint64().Draw(t, "seed")
-		rng := rand.New(rand.NewPCG(seed, 1))
-		batch := randomExamples(rng, 100, 1+rng.IntN(6), 3, 3)
-		for i := range batch {
-			if rng.IntN(3) == 0 { // more targets than are learned from at once
-				batch[i].Targets = nil
-				for _, r := range rng.Perm(100)[:12] {
-					batch[i].Targets = append(batch[i].Targets, Row(r))
-				}
-			}
-		}
-		m.Forward(batch)
-		task := m.sample()
-		if !slices.IsSorted(task.candidates) || len(slices.Compact(slices.Clone(task.candidates))) != len(task.candidates) {
-			t.Fatalf("candidates are not rising: %v", task.candidates)
-		}
-		for i, e := range batch {
-			learned := len(e.Past) > 0
-			if want := min(len(e.Targets), m.cfg.MaxTargets); learned && len(task.targets[i]) != want || !learned && len(task.targets[i]) != 0 {
-				t.Fatalf("example %d with %d targets and %d sessions is learned from %d", i, len(e.Targets), len(e.Past), len(task.targets[i]))
-			}
-			if !learned {
-				continue
-			}
-			aside := append(slices.Clone(task.targets[i]), task.excluded[i]...)
-			for j, r := range task.candidates {
-				if isTarget := slices.Contains(e.Targets, r); isTarget != slices.Contains(aside, int32(j)) {
-					t.Fatalf("example %d: item %d is a target: %v, is kept from the negatives: %v", i, r, isTarget, !isTarget)
-				}
-			}
-		}
-		for j, q := range task.logQ {
-			if !(q < 0) || math.IsInf(q, 0) {
-				t.Fatalf("log q of candidate %d is %v", j, q)
-			}
-		}
-	})
-}
-
-// TestRingCountsTheLastTargets holds the frequencies against the last targets, counted again.
-func TestRingCountsTheLastTargets(t *testing.T) {
-	m, rng := trained(t, small(), 30, 0)
-	var all []Row
-	for range 40 {
-		batch := randomExamples(rng, 30, 3, 2, 2)
-		for _, e := range batch {
-			all = append(all, e.Targets...)
-		}
-		m.Forward(batch)
-		m.Step()
-		want := make([]uint32, 30)
-		for _, r := range all[max(0, len(all)-m.cfg.RecentWindow):] {
-			want[r]++
-		}
-		if !slices.Equal(m.frequency, want) {
-			t.Fatalf("after %d targets, frequencies are %v, want %v", len(all), m.frequency, want)
-		}
-	}
-}
-
-func TestLayoutKeepsTheNewest(t *testing.T) {
-	cfg := small()
-	cfg.MaxSessions, cfg.MaxTokens = 3, 9
-	session := func(rows ...Row) Session {
-		s := Session{At: schema.EventTime(1000 * rows[0])}
-		for _, r := range rows {
-			s.Events = append(s.Events, Event{r, schema.ActionClick})
-		}
-		return s
-	}
-	f := func(want []Row, past ...Session) {
-		t.Helper()
-		var l layout
-		l.reset()
-		l.add(&cfg, past, 99_000, "")
-		if !slices.Equal(l.row, want) {
-			t.Errorf("tokens %v, want %v", l.row, want)
-		}
-		if l.position[len(l.position)-1] != 0 || int(l.query[0]) != len(want)-1 || l.tokens() > cfg.MaxTokens {
-			t.Errorf("the request is token %d at position %d of %d", l.query[0], l.position[len(l.position)-1], len(want))
-		}
-	}
-	f([]Row{-1})
-	f([]Row{-1, 1, -1}, session(1))
-	f([]Row{-1, 2, -1, 3, -1, 4, -1}, session(1), session(2), session(3), session(4))                    // three sessions
-	f([]Row{-1, 3, -1, 4, 5, 6, 7, -1}, Session{At: 1}, session(3), Session{At: 2}, session(4, 5, 6, 7)) // empty ones take no place
-	f([]Row{-1, 2, 3, -1, 4, 5, 6, 7, -1}, session(1, 2, 3), session(4, 5, 6, 7))                        // the latest items of what fits in part
-	f([]Row{-1, 3, 4, 5, 6, 7, 8, 9, -1}, session(1, 2, 3, 4, 5, 6, 7, 8, 9))
-}
-
-func TestBuckets(t *testing.T) {
-	const s = 1000
-	for _, c := range []struct {
-		ms   schema.EventTime
-		want uint8
-	}{{0, 0}, {999, 0}, {2 * s, 2}, {60 * s, 13}, {86400 * s, 37}, {1e15, 91}} {
-		if got := timeBucket(5, 5+c.ms); got != c.want {
-			t.Errorf("bucket of %d ms is %d, want floor(ln(s)/.301) = %d", c.ms, got, c.want)
-		}
-		if timeBucket(5+c.ms, 5) != c.want {
-			t.Errorf("bucket of -%d ms differs", c.ms)
-		}
-	}
-	if timeBucket(math.MinInt64, math.MaxInt64) >= timeBuckets {
-		t.Error("the widest distance has no bucket")
-	}
-	for _, c := range []struct {
-		ms   schema.EventTime
-		want uint8
-	}{{-1, 0}, {0, 0}, {4999, 0}, {5000, 1}, {3 * 86400 * s, 13}, {259199 * s, 12}} {
-		if got := gapBucket(0, c.ms); got != c.want {
-			t.Errorf("gap of %d ms is %d, want %d", c.ms, got, c.want)
-		}
-	}
-	if hourOf(-1) != 23 || hourOf(3_600_000*25) != 1 {
-		t.Errorf("hours %d, %d", hourOf(-1), hourOf(3_600_000*25))
 	}
 }
 

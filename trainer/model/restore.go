@@ -1,0 +1,159 @@
+package model
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/freshet-ml/freshet/schema"
+)
+
+// Restore returns the model that Tables described. Everything is checked before it returns; faults are ErrCorrupt and name the table.
+// All rows count as changed since the last Snapshot.
+func Restore(cfg Config, tables map[string]schema.Table) (*Model, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m := empty(cfg)
+	if err := readParams(&m.cfg, m.w.arena, tables[tableParams]); err != nil {
+		return nil, err
+	}
+	if err := m.restoreItems(tables[tableItems]); err != nil {
+		return nil, fmt.Errorf("items: %w", err)
+	}
+	if err := m.restoreMoments(tables[tableMoments]); err != nil {
+		return nil, fmt.Errorf("moments: %w", err)
+	}
+	if err := m.restoreRecent(tables[tableRecent]); err != nil {
+		return nil, fmt.Errorf("recent: %w", err)
+	}
+	if err := m.restoreRandom(tables[tableRandom]); err != nil {
+		return nil, fmt.Errorf("random: %w", err)
+	}
+	return m, nil
+}
+
+func (m *Model) restoreItems(t schema.Table) error {
+	in, err := readItems(&m.cfg, t)
+	if err != nil {
+		return err
+	}
+	acc, err := accumulators(t, "acc", len(in.ids))
+	if err != nil {
+		return err
+	}
+	accBias, err := accumulators(t, "bias_acc", len(in.ids))
+	if err != nil {
+		return err
+	}
+	for i, id := range in.ids {
+		if in.rows[i] != int32(i) {
+			return fmt.Errorf("%w: row %d is missing", schema.ErrCorrupt, i)
+		}
+		if r, ok := m.index[id]; ok {
+			return fmt.Errorf("%w: item %q has the rows %d and %d", schema.ErrCorrupt, id, r, i)
+		}
+		r := m.appendRow(id)
+		copy(m.items.vector(r), in.vectors[i*m.cfg.Dim:])
+		m.items.biasOf(r)[0] = in.biases[i]
+		m.acc[i/chunkRows][i%chunkRows], m.accBias[i/chunkRows][i%chunkRows] = acc[i], accBias[i]
+		m.categories[r] = in.categories[i]
+		m.touch(r)
+	}
+	return nil
+}
+
+func accumulators(t schema.Table, name string, n int) ([]float32, error) {
+	acc, err := schema.Col[[]float32](t, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(acc) != n {
+		return nil, fmt.Errorf("%w: %s has %d rows, want %d", schema.ErrCorrupt, name, len(acc), n)
+	}
+	if j := firstBad(acc); j >= 0 || slices.ContainsFunc(acc, func(v float32) bool { return v < 0 }) {
+		return nil, fmt.Errorf("%w: %s has numbers that are negative or not finite", schema.ErrCorrupt, name)
+	}
+	return acc, nil
+}
+
+func (m *Model) restoreMoments(t schema.Table) error {
+	names, err := schema.Col[[]string](t, "name")
+	if err != nil {
+		return err
+	}
+	first, err := schema.Col[[][]float32](t, "first")
+	if err != nil {
+		return err
+	}
+	second, err := schema.Col[[][]float32](t, "second")
+	if err != nil {
+		return err
+	}
+	if len(names) != len(m.specs) || len(first) != len(m.specs) || len(second) != len(m.specs) {
+		return fmt.Errorf("%w: %d tensors, want %d", schema.ErrCorrupt, len(names), len(m.specs))
+	}
+	at := 0
+	for i := range m.specs {
+		n := m.specs[i].size()
+		if names[i] != m.specs[i].name || len(first[i]) != n || len(second[i]) != n {
+			return fmt.Errorf("%w: tensor %d is %q with %d and %d numbers, want %q with %d", schema.ErrCorrupt, i, names[i], len(first[i]), len(second[i]), m.specs[i].name, n)
+		}
+		if firstBad(first[i]) >= 0 || firstBad(second[i]) >= 0 {
+			return fmt.Errorf("%w: %q has numbers that are not finite", schema.ErrCorrupt, names[i])
+		}
+		copy(m.first[at:], first[i])
+		copy(m.second[at:], second[i])
+		at += n
+	}
+	return nil
+}
+
+func (m *Model) restoreRecent(t schema.Table) error {
+	rows, err := schema.Col[[]int32](t, "row")
+	if err != nil {
+		return err
+	}
+	if len(rows) > m.cfg.RecentWindow {
+		return fmt.Errorf("%w: %d targets, recent_window is %d", schema.ErrCorrupt, len(rows), m.cfg.RecentWindow)
+	}
+	for _, r := range rows {
+		if r < 0 || int(r) >= m.items.n {
+			return fmt.Errorf("%w: there is no row %d", schema.ErrCorrupt, r)
+		}
+		m.ring = append(m.ring, Row(r))
+		m.frequency[r]++
+	}
+	return nil
+}
+
+func (m *Model) restoreRandom(t schema.Table) error {
+	var config Config
+	if err := json.Unmarshal([]byte(t.MetaValue(metaConfig)), &config); err != nil {
+		return fmt.Errorf("%w: config: %v", schema.ErrCorrupt, err)
+	}
+	if config != m.cfg {
+		return fmt.Errorf("%w: it was trained with another model config %+v, want %+v", schema.ErrCorrupt, config, m.cfg)
+	}
+	step, err := schema.Col[[]uint64](t, "step")
+	if err != nil {
+		return err
+	}
+	state, err := schema.Col[[]string](t, "state")
+	if err != nil {
+		return err
+	}
+	if len(step) != 1 || len(state) != 1 {
+		return fmt.Errorf("%w: %d lines, want 1", schema.ErrCorrupt, len(step))
+	}
+	random, err := hex.DecodeString(state[0])
+	if err != nil {
+		return fmt.Errorf("%w: %v", schema.ErrCorrupt, err)
+	}
+	if err := m.source.UnmarshalBinary(random); err != nil {
+		return fmt.Errorf("%w: %v", schema.ErrCorrupt, err)
+	}
+	m.step = step[0]
+	return nil
+}

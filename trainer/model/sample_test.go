@@ -1,0 +1,74 @@
+package model
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestSample holds the candidates' rules on random batches: sorted, distinct, all chosen targets in, no sibling as a negative, corrections below 0.
+func TestSample(t *testing.T) {
+	m, _ := trained(t, small(), 100, 10)
+	rapid.Check(t, func(t *rapid.T) {
+		seed := rapid.Uint64().Draw(t, "seed")
+		rng := rand.New(rand.NewPCG(seed, 1))
+		batch := randomExamples(rng, 100, 1+rng.IntN(6), 3, 3)
+		for i := range batch {
+			if rng.IntN(3) == 0 { // more targets than are learned from at once
+				batch[i].Targets = nil
+				for _, r := range rng.Perm(100)[:12] {
+					batch[i].Targets = append(batch[i].Targets, Row(r))
+				}
+			}
+		}
+		m.Forward(batch)
+		task := m.sample()
+		if !slices.IsSorted(task.candidates) || len(slices.Compact(slices.Clone(task.candidates))) != len(task.candidates) {
+			t.Fatalf("candidates are not rising: %v", task.candidates)
+		}
+		for i, e := range batch {
+			learned := len(e.Past) > 0
+			if want := min(len(e.Targets), m.cfg.MaxTargets); learned && len(task.targets[i]) != want || !learned && len(task.targets[i]) != 0 {
+				t.Fatalf("example %d with %d targets and %d sessions is learned from %d", i, len(e.Targets), len(e.Past), len(task.targets[i]))
+			}
+			if !learned {
+				continue
+			}
+			aside := append(slices.Clone(task.targets[i]), task.excluded[i]...)
+			for j, r := range task.candidates {
+				if isTarget := slices.Contains(e.Targets, r); isTarget != slices.Contains(aside, int32(j)) {
+					t.Fatalf("example %d: item %d is a target: %v, is kept from the negatives: %v", i, r, isTarget, !isTarget)
+				}
+			}
+		}
+		for j, q := range task.logQ {
+			if !(q < 0) || math.IsInf(q, 0) {
+				t.Fatalf("log q of candidate %d is %v", j, q)
+			}
+		}
+	})
+}
+
+// TestRingCountsTheLastTargets holds the frequencies against the last targets, counted again.
+func TestRingCountsTheLastTargets(t *testing.T) {
+	m, rng := trained(t, small(), 30, 0)
+	var all []Row
+	for range 40 {
+		batch := randomExamples(rng, 30, 3, 2, 2)
+		for _, e := range batch {
+			all = append(all, e.Targets...)
+		}
+		m.Forward(batch)
+		m.Step()
+		want := make([]uint32, 30)
+		for _, r := range all[max(0, len(all)-m.cfg.RecentWindow):] {
+			want[r]++
+		}
+		if !slices.Equal(m.frequency, want) {
+			t.Fatalf("after %d targets, frequencies are %v, want %v", len(all), m.frequency, want)
+		}
+	}
+}
