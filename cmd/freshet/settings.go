@@ -24,8 +24,9 @@ func windowConfig(c config.Window) window.Config {
 
 func simConfig(c config.Config) sim.Config {
 	s := sim.DefaultConfig()
-	s.Seed, s.Rate, s.Records = c.Sim.Seed, c.Sim.Rate, c.Source.Clicks
+	s.Seed, s.Records = c.Sim.Seed, c.Source.Clicks
 	s.Users, s.Items, s.Clusters = c.Sim.Users, c.Sim.Items, c.Sim.Clusters
+	s = s.AtRate(c.Sim.Rate) // a busier shop needs more users than were configured
 	s.SessionClicks, s.Think, s.ItemLife = c.Sim.SessionClicks, c.Sim.Think, c.Sim.ItemLife
 	s.TasteDrift, s.TasteJump, s.ExposureShare = c.Sim.TasteDrift, c.Sim.TasteJump, c.Sim.ExposureShare
 	s.OutOfOrder, s.Late, s.Duplicate = c.Sim.OutOfOrder, c.Sim.Late, c.Sim.Duplicate
@@ -40,6 +41,8 @@ func trainerConfig(c config.Train) trainer.Config {
 	t.PopularityHalfLife = c.PopularityHalfLife
 	t.PublishEvery, t.CheckpointEvery, t.KeepCheckpoints = c.PublishEvery, c.CheckpointEvery, c.KeepCheckpoints
 	t.Model.Dim, t.Model.Blocks, t.Model.Heads, t.Model.Seed = c.Model.Dim, c.Model.Blocks, c.Model.Heads, c.Seed
+	t.Model.DenseRate, t.Model.RowRate = c.Model.DenseRate, c.Model.RowRate
+	t.Model.NegativesUniform, t.Model.NegativesRecent = c.Model.NegativesUniform, c.Model.NegativesRecent
 	t.Model.MaxSessions = c.HistoryParts
 	return t
 }

@@ -38,8 +38,14 @@ type up struct {
 	monitor  *monitor
 }
 
+// onceClicks ends "freshet up --once" on the simulated shop, which has no end of its own, after about a minute.
+const onceClicks = 200_000
+
 // Run returns at the end of the input with --once, else when ctx ends.
 func (c *UpCmd) Run(ctx context.Context, a *app) (err error) {
+	if c.Once && a.cfg.Source.Kind() == config.KindSim && a.cfg.Source.Clicks == 0 {
+		a.cfg.Source.Clicks = onceClicks
+	}
 	u := &up{app: a, once: c.Once, stages: newStages(), metrics: prometheus.NewRegistry()}
 	defer u.closers.close(&err)
 	if err := u.open(ctx); err != nil {

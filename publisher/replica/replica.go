@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,11 +104,14 @@ func (r *Replica) age(v *version) time.Duration {
 
 // swap makes v the version served.
 func (r *Replica) swap(v *version, kind string) {
-	r.current.Store(v)
+	level := slog.LevelDebug // every few seconds, as long as it lives
+	if r.current.Swap(v) == nil {
+		level = slog.LevelInfo
+	}
 	r.metrics.version.Set(float64(v.manifest.Version))
 	r.metrics.items.Set(float64(v.served.Items()))
 	r.metrics.adoptions.WithLabelValues(kind).Inc()
-	r.cfg.Log.Info("replica serves a new version", "model", r.cfg.Model, "version", v.manifest.Version, "kind", kind,
+	r.cfg.Log.Log(context.Background(), level, "replica serves a new version", "id", r.cfg.ID, "model", r.cfg.Model, "version", v.manifest.Version, "kind", kind,
 		"step", v.manifest.Step, "items", v.served.Items())
 }
 

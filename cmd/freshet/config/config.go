@@ -100,11 +100,15 @@ type Train struct {
 	Model              Model         `koanf:"model" doc:"the model's shape; changing it begins a new model"`
 }
 
-// Model is the shape of the model.
+// Model is the shape of the model, and how it steps.
 type Model struct {
-	Dim    int `koanf:"dim" doc:"length of the vectors"`
-	Blocks int `koanf:"blocks" doc:"blocks of attention"`
-	Heads  int `koanf:"heads" doc:"heads of a block"`
+	Dim              int     `koanf:"dim" doc:"length of the vectors"`
+	Blocks           int     `koanf:"blocks" doc:"blocks of attention"`
+	Heads            int     `koanf:"heads" doc:"heads of a block"`
+	DenseRate        float64 `koanf:"dense_rate" doc:"step of the weights that all items share (AdamW)"`
+	RowRate          float64 `koanf:"row_rate" doc:"step of the items' vectors and biases (row-wise Adagrad)"`
+	NegativesUniform int     `koanf:"negatives_uniform" doc:"negatives of a step drawn from all items"`
+	NegativesRecent  int     `koanf:"negatives_recent" doc:"negatives of a step drawn from recent clicks"`
 }
 
 // Publish is the publisher's configuration.
@@ -138,7 +142,7 @@ func Default() Config {
 			MaxSessionAge: 6 * time.Hour, MaxSessionClicks: 1000, IdleAfter: 30 * time.Second, MaxAhead: 10 * time.Minute},
 		Train: Train{Seed: 1, BatchParts: 64, BatchSpan: 10 * time.Second, HistoryParts: 20, PopularityHalfLife: time.Hour,
 			PublishEvery: 2 * time.Second, CheckpointEvery: 30 * time.Second, KeepCheckpoints: 2,
-			Model: Model{Dim: 64, Blocks: 2, Heads: 2}},
+			Model: Model{Dim: 64, Blocks: 2, Heads: 2, DenseRate: 0.0005, RowRate: 0.05, NegativesUniform: 512, NegativesRecent: 512}},
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5},
 		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2, TrustedKeys: []string{}},
 	}

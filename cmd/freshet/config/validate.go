@@ -158,6 +158,10 @@ func (c *checker) train(t Train) {
 	between(c, "train.model.dim", t.Model.Dim, 4, 1024)
 	between(c, "train.model.blocks", t.Model.Blocks, 1, 32)
 	between(c, "train.model.heads", t.Model.Heads, 1, 64)
+	between(c, "train.model.negatives_uniform", t.Model.NegativesUniform, 1, 1<<20)
+	between(c, "train.model.negatives_recent", t.Model.NegativesRecent, 0, 1<<20)
+	between(c, "train.model.dense_rate", t.Model.DenseRate, 0, 1)
+	between(c, "train.model.row_rate", t.Model.RowRate, 0, 10)
 	if t.Model.Heads > 0 && t.Model.Dim%t.Model.Heads != 0 {
 		c.fault("train.model.heads", fmt.Sprintf("%d heads do not divide a dim of %d", t.Model.Heads, t.Model.Dim), "make dim a multiple of heads")
 	}
