@@ -120,13 +120,12 @@ func (t *Trainer) Run(ctx context.Context, feed Feed, pub Publisher) error {
 	g.Go(func() error {
 		defer close(t.outbox)
 		err := t.training(ctx, pub)
-		return errors.Join(err, t.checkpoint())
+		if unsaved := t.checkpoint(); unsaved != nil { // told to stop or not, this is a failure
+			return unsaved
+		}
+		return err
 	})
-	err := g.Wait()
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+	return g.Wait()
 }
 
 func (t *Trainer) training(ctx context.Context, pub Publisher) error {

@@ -57,13 +57,13 @@ func runNode(ctx context.Context, a *app, train bool) (err error) {
 		view.Plain(ctx, n.log, 10*time.Second, n.monitor.status)
 		return nil
 	})
-	err = n.stages.wait(ctx, nil)
+	ended := n.stages.wait(ctx, nil)
 	n.monitor.enter(view.StageStopping)
-	if err = n.stages.stop(err); errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		n.log.Info("stopped in order")
-		return nil
+	if err := n.stages.stop(ended); err != nil {
+		return err
 	}
-	return err
+	n.log.Info("stopped in order")
+	return nil
 }
 
 func (n *node) open(ctx context.Context, train bool) (err error) {

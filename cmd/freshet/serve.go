@@ -53,9 +53,9 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 		a.log.Warn("serving the last good version until NATS answers", "error", err)
 	}
 	a.log.Info("replica is up", "id", id, "api", "http://"+l.Addr().String(), "nats", a.cfg.NATS.URL, "model", a.cfg.Publish.Model)
-	if err = s.stop(s.wait(ctx, nil)); errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		a.log.Info("stopped in order")
-		return nil
+	if err := s.stop(s.wait(ctx, nil)); err != nil {
+		return err
 	}
-	return err
+	a.log.Info("stopped in order")
+	return nil
 }

@@ -80,18 +80,18 @@ func (s *stages) until(ctx context.Context, what func() bool) error {
 	return nil
 }
 
-// stop ends the stages from the last to the first. It joins cause, unless that is errStageFailed, with what went wrong in
-// each of them.
+// stop ends the stages from the last to the first. It returns cause joined with what went wrong in each of them, where being
+// told to stop is not wrong: neither for a stage nor as the cause.
 func (s *stages) stop(cause error) error {
 	var errs []error
-	if !errors.Is(cause, errStageFailed) {
+	if cause != nil && !errors.Is(cause, errStageFailed) && !errors.Is(cause, context.Canceled) {
 		errs = append(errs, cause)
 	}
 	for _, st := range slices.Backward(s.running) {
 		st.cancel()
 		select {
 		case <-st.done:
-			if st.err != nil && !errors.Is(st.err, context.Canceled) { // being told to stop is no failure
+			if st.err != nil && !errors.Is(st.err, context.Canceled) {
 				errs = append(errs, fmt.Errorf("%s: %w", st.name, st.err))
 			}
 		case <-time.After(stopTimeout):

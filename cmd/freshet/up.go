@@ -52,21 +52,20 @@ func (c *UpCmd) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	hide := u.show()
-	err = u.run(ctx)
+	ended := u.run(ctx)
 	u.monitor.enter(view.StageStopping)
-	err = u.stages.stop(err)
+	err = u.stages.stop(ended)
 	hide()
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		if u.once {
-			return err // the end was not reached
-		}
-		u.log.Info("stopped in order; the next \"freshet up\" on this data directory goes on from here", "data_dir", u.cfg.DataDir)
-		return nil
+	switch {
+	case err != nil:
+		return err
+	case ended == nil:
+		return u.summarise(c.JSON)
+	case u.once:
+		return ended // interrupted before the end
 	}
-	if err == nil && u.once {
-		err = u.summarise(c.JSON)
-	}
-	return err
+	u.log.Info("stopped in order; the next \"freshet up\" on this data directory goes on from here", "data_dir", u.cfg.DataDir)
+	return nil
 }
 
 // open takes every resource, in an order in which the cheap refusals come first.
