@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"math"
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
@@ -67,6 +68,10 @@ func (r *Replica) recommend(v *version, q Request) Answer {
 		r.queries.add(query)
 	} else {
 		source, scored = SourceBaseline, v.served.Popular(q.K, keep)
+		// Popularity is published as a logarithm that counts from 1970; a caller gets the share of the most popular item's.
+		for i := len(scored) - 1; i >= 0; i-- {
+			scored[i].Score = float32(math.Exp2(float64(scored[i].Score - scored[0].Score)))
+		}
 	}
 	r.metrics.served.WithLabelValues(string(source)).Inc()
 	answer := Answer{

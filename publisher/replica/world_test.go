@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -218,8 +219,12 @@ func expected(direct *model.Served, k int, items ...string) []replica.Item {
 		source, scored = replica.SourceBaseline, direct.Popular(k, keepAll)
 	}
 	var out []replica.Item
-	for _, s := range scored {
-		out = append(out, replica.Item{ItemID: s.ItemID, Score: s.Score, Source: source})
+	for i, s := range scored {
+		score := s.Score
+		if source == replica.SourceBaseline {
+			score = float32(math.Exp2(-float64(i))) // each item is half as popular as the one before
+		}
+		out = append(out, replica.Item{ItemID: s.ItemID, Score: score, Source: source})
 	}
 	return out
 }
