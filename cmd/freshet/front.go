@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/freshet-ml/freshet/cmd/freshet/console"
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
 )
 
@@ -28,6 +29,8 @@ func listen(address string) (net.Listener, error) {
 // front is the HTTP face of "freshet up": it spreads requests over the replicas in turn, and answers for the node itself.
 func front(replicas []http.Handler, status func() view.Status, metrics *prometheus.Registry) http.Handler {
 	mux := nodeHandler(status, metrics)
+	mux.Handle("GET /{$}", console.Handler())
+	mux.Handle("GET "+console.Prefix, console.Handler())
 	var turn atomic.Uint64
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		replicas[turn.Add(1)%uint64(len(replicas))].ServeHTTP(w, r)
