@@ -1,0 +1,268 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/freshet-ml/freshet/schema"
+)
+
+// memoryFeed is a log of one partition in memory. It hands out a few parts at a time and can fail where it is told to.
+type memoryFeed struct {
+	parts    []schema.Part
+	next     int
+	perCall  int
+	failAt   int // Next fails once before this part; 0 never
+	failed   bool
+	noMemory error // of History
+}
+
+var errFeed = errors.New("the disk is gone")
+
+func (f *memoryFeed) Next(ctx context.Context, max int) ([]schema.Part, schema.Progress, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, schema.Progress{}, err
+	}
+	if f.failAt > 0 && f.next >= f.failAt && !f.failed {
+		f.failed = true
+		return nil, schema.Progress{}, errFeed
+	}
+	n := min(max, f.perCall, len(f.parts)-f.next)
+	out := f.parts[f.next : f.next+n]
+	f.next += n
+	if f.next == len(f.parts) {
+		return out, schema.Progress{Epoch: 1, Through: schema.BeginningOfTime, Ended: true}, nil
+	}
+	return out, schema.Progress{Through: f.parts[f.next].Due}, nil
+}
+
+func (f *memoryFeed) History(p schema.Partition, user string, before schema.Emit, n int) ([]schema.Part, error) {
+	if f.noMemory != nil {
+		return nil, f.noMemory
+	}
+	var out []schema.Part
+	for _, part := range f.parts[:before] {
+		if part.UserID == user && len(part.Clicks) > 0 {
+			out = append(out, part)
+		}
+	}
+	return out[max(0, len(out)-n):], nil
+}
+
+// parts draws a stream in which some items follow each other.
+func drawParts(n int) []schema.Part {
+	rng := rand.New(rand.NewPCG(7, 7))
+	parts := make([]schema.Part, n)
+	at := schema.EventTime(1_700_000_000_000)
+	for i := range parts {
+		at += schema.EventTime(rng.IntN(900))
+		p := schema.Part{Emit: schema.Emit(i), Due: at, UserID: fmt.Sprint("u", rng.IntN(20)), SessionStart: at / 600_000}
+		for range rng.IntN(4) {
+			action := []schema.Action{schema.ActionExposure, schema.ActionClick, schema.ActionCart, "fav"}[rng.IntN(4)]
+			p.Clicks = append(p.Clicks, schema.Click{UserID: p.UserID, ItemID: fmt.Sprint("i", rng.IntN(40)), Action: action, EventTime: at, ArrivedAt: schema.ArrivalTime(at)})
+		}
+		parts[i] = p
+	}
+	return parts
+}
+
+// shelf is a publisher that remembers, and fails when it is told to.
+type shelf struct {
+	kinds    []schema.Kind
+	versions []Version
+	fail     func(n int) error // asked before the n-th publication
+	needBase bool
+}
+
+func (s *shelf) NextKind() schema.Kind {
+	if s.needBase || len(s.versions) == 0 {
+		return schema.KindBase
+	}
+	return schema.KindDelta
+}
+
+func (s *shelf) Publish(_ context.Context, v Version) (schema.Version, error) {
+	s.kinds = append(s.kinds, v.Kind)
+	if s.fail != nil {
+		if err := s.fail(len(s.kinds)); err != nil {
+			s.needBase = true
+			return 0, err
+		}
+	}
+	s.needBase = false
+	s.versions = append(s.versions, v)
+	return schema.Version(len(s.versions)), nil
+}
+
+func smallConfig() Config {
+	c := DefaultConfig()
+	c.BatchParts, c.BatchSpan, c.PublishEvery, c.CheckpointEvery = 8, 2*time.Second, time.Millisecond, time.Millisecond
+	c.Model.Dim, c.Model.NegativesUniform, c.Model.NegativesRecent = 8, 8, 8
+	return c
+}
+
+func openTrainer(t *testing.T, dir string, c Config) *Trainer {
+	t.Helper()
+	trainer, err := Open(dir, c, NewFreshness(nil), slog.New(slog.DiscardHandler), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trainer
+}
+
+// TestStoppedAnywhereEndsTheSame trains a log in one go, and again with a stop or a failing feed every few parts; each time the
+// next trainer goes on from the checkpoint. The last checkpoint must be the same, byte for byte (I3, I4), and with it the metrics.
+func TestStoppedAnywhereEndsTheSame(t *testing.T) {
+	parts := drawParts(400)
+	whole := openTrainer(t, t.TempDir(), smallConfig())
+	whole.Finish()
+	var pub shelf
+	if err := whole.Run(t.Context(), &memoryFeed{parts: parts, perCall: 1 << 20}, &pub); err != nil {
+		t.Fatal(err)
+	}
+	want := whole.Stats()
+	if want.Steps == 0 || want.Whole.Scored == 0 || want.Whole.Cold == 0 || want.Clicks == 0 || want.SkippedSteps != 0 {
+		t.Fatalf("nothing to compare: %+v", want)
+	}
+	if last := pub.versions[len(pub.versions)-1]; last.Step != want.Steps || last.Items != want.Items {
+		t.Errorf("the last version is of step %d with %d items, the trainer at step %d with %d", last.Step, last.Items, want.Steps, want.Items)
+	}
+	for _, every := range []int{1, 37, 100, 250} {
+		dir, runs := t.TempDir(), 0
+		for {
+			trainer := openTrainer(t, dir, smallConfig())
+			from := int(trainer.Position()[0])
+			trainer.Finish()
+			err := trainer.Run(t.Context(), &memoryFeed{parts: parts, next: from, perCall: 1 + every/3, failAt: from + every}, &shelf{})
+			if runs++; err == nil {
+				got := trainer.Stats()
+				got.Version, want.Version = 0, 0 // counts publications, which the clock decides
+				got.Loss, want.Loss = 0, 0       // of the last step of this process, if it took one
+				if got != want {
+					t.Errorf("stopped every %d parts: %+v\nnever stopped: %+v", every, got, want)
+				}
+				break
+			}
+			if !errors.Is(err, errFeed) {
+				t.Fatal(err)
+			}
+			if from+every > 2*len(parts) || runs > 2*len(parts) {
+				t.Fatal("the trainer does not come on")
+			}
+			if int(trainer.Position()[0]) == from { // not one batch fits between two stops
+				every += 13
+			}
+		}
+		if runs < 2 {
+			t.Errorf("every %d: never stopped", every)
+		}
+	}
+}
+
+func TestOtherConfigIsRefused(t *testing.T) {
+	dir, c := t.TempDir(), smallConfig()
+	first := openTrainer(t, dir, c)
+	first.Finish()
+	if err := first.Run(t.Context(), &memoryFeed{parts: drawParts(50), perCall: 10}, &shelf{}); err != nil {
+		t.Fatal(err)
+	}
+	c.PublishEvery, c.KeepCheckpoints = time.Hour, 9 // the weights do not depend on these
+	openTrainer(t, dir, c)
+	c.Model.Seed++
+	if _, err := Open(dir, c, NewFreshness(nil), slog.New(slog.DiscardHandler), time.Now); err == nil {
+		t.Error("a checkpoint of another seed was taken")
+	}
+}
+
+// TestFailedReadLeavesTheStateWhole fails in the middle of building a batch: what was not trained must not show.
+func TestFailedReadLeavesTheStateWhole(t *testing.T) {
+	parts := drawParts(300)
+	run := func(fail bool) Stats {
+		dir := t.TempDir()
+		if fail {
+			broken := openTrainer(t, dir, smallConfig())
+			if err := broken.Run(t.Context(), &memoryFeed{parts: parts, perCall: 50, noMemory: errFeed}, &shelf{}); !errors.Is(err, errFeed) {
+				t.Fatalf("got %v", err)
+			}
+		}
+		trainer := openTrainer(t, dir, smallConfig())
+		trainer.Finish()
+		if err := trainer.Run(t.Context(), &memoryFeed{parts: parts, next: int(trainer.Position()[0]), perCall: 50}, &shelf{}); err != nil {
+			t.Fatal(err)
+		}
+		return trainer.Stats()
+	}
+	if want, got := run(false).Digest, run(true).Digest; want != got {
+		t.Errorf("after a failed read the digest is %s, want %s", got, want)
+	}
+}
+
+// TestPublicationFailsAndIsMadeUp lets every second publication fail: the last version must still hold everything, as a base.
+func TestPublicationFailsAndIsMadeUp(t *testing.T) {
+	pub := shelf{fail: func(n int) error {
+		if n%2 == 0 {
+			return errors.New("no answer")
+		}
+		return nil
+	}}
+	trainer := openTrainer(t, t.TempDir(), smallConfig())
+	trainer.Finish()
+	if err := trainer.Run(t.Context(), &memoryFeed{parts: drawParts(400), perCall: 20}, &pub); err != nil {
+		t.Fatal(err)
+	}
+	if last := pub.versions[len(pub.versions)-1]; last.Step != trainer.Stats().Steps {
+		t.Errorf("the last version is of step %d of %d", last.Step, trainer.Stats().Steps)
+	}
+	for i := 2; i < len(pub.kinds); i += 2 {
+		if pub.kinds[i] != schema.KindBase {
+			t.Errorf("publication %d follows a failed one as a %s", i+1, pub.kinds[i])
+		}
+	}
+}
+
+// TestRefusedVersionIsNotTriedAgain: what the guard refuses stays refused until something has changed, and the trainer ends.
+func TestRefusedVersionIsNotTriedAgain(t *testing.T) {
+	pub := shelf{fail: func(int) error { return fmt.Errorf("%w: recall fell", ErrRefused) }}
+	c := smallConfig()
+	c.PublishEvery = time.Hour
+	trainer := openTrainer(t, t.TempDir(), c)
+	trainer.Finish()
+	if err := trainer.Run(t.Context(), &memoryFeed{parts: drawParts(100), perCall: 20}, &pub); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(pub.kinds); n > 2 {
+		t.Errorf("%d publications, want the first and the last", n)
+	}
+}
+
+func TestFencedTrainerStops(t *testing.T) {
+	pub := shelf{fail: func(n int) error { return fmt.Errorf("%w: it is in Rome", ErrFenced) }}
+	trainer := openTrainer(t, t.TempDir(), smallConfig()) // never told to finish
+	if err := trainer.Run(t.Context(), &memoryFeed{parts: drawParts(100), perCall: 5}, &pub); !errors.Is(err, ErrFenced) {
+		t.Errorf("got %v, want ErrFenced", err)
+	}
+}
+
+// TestCancelledTrainerSaves ends the context in the middle: the checkpoint must be there, at a cut.
+func TestCancelledTrainerSaves(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	dir := t.TempDir()
+	trainer := openTrainer(t, dir, smallConfig())
+	err := trainer.Run(ctx, &memoryFeed{parts: drawParts(400), perCall: 40}, &shelf{fail: func(n int) error {
+		if n == 3 {
+			cancel()
+		}
+		return nil
+	}})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	if again := openTrainer(t, dir, smallConfig()); again.Stats().Parts == 0 || again.Stats().Parts != trainer.Stats().Parts {
+		t.Errorf("%d parts in the checkpoint, %d were trained on", again.Stats().Parts, trainer.Stats().Parts)
+	}
+}
