@@ -35,7 +35,9 @@ type Trainer struct {
 	batches    batcher
 	pending    arrivals  // of clicks trained on since the last version
 	outbox     chan work // to the publishing goroutine; holds one
-	finish     chan struct{}
+
+	finishing context.Context // ended by finish
+	finish    context.CancelFunc
 
 	mu     sync.Mutex // guards what follows: Run writes it, Stats reads it
 	state  state
@@ -67,9 +69,9 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 		batches: batcher{maxParts: cfg.BatchParts, spanMs: schema.EventTime(cfg.BatchSpan.Milliseconds())},
 		pending: arrivals{},
 		outbox:  make(chan work, 1),
-		finish:  make(chan struct{}),
 		behind:  true, // a trainer that starts publishes what it has: replicas may hold an older line
 	}
+	t.finishing, t.finish = context.WithCancel(context.Background())
 	trained, err := cfg.trained()
 	if err != nil {
 		return nil, err
@@ -108,8 +110,12 @@ func (t *Trainer) Position() schema.Position {
 	return t.state.Position.Clone()
 }
 
-// Finish tells Run to end once the feed has ended and all of it is trained and published.
-func (t *Trainer) Finish() { close(t.finish) }
+// Finish tells Run to end once all that the feed has now, up to its end, is trained and published. It is called after the
+// input has ended; it may be called again.
+func (t *Trainer) Finish() { t.finish() }
+
+// finishPause is the wait for parts once Finish was called: what there is to read is there.
+const finishPause = 10 * time.Millisecond
 
 // Run trains on feed and publishes to pub until ctx ends, or the end after Finish. It writes a checkpoint before it returns,
 // also when it ends early; parts of a micro-batch that was not complete are read again next time.
@@ -136,11 +142,11 @@ func (t *Trainer) training(ctx context.Context, pub Publisher) error {
 		}
 	}
 	for {
-		// Without new parts a version that is due must still go out, so waiting for parts ends when the next one is due.
-		wait, cancel := context.WithDeadline(ctx, t.now().Add(t.cfg.PublishEvery))
-		parts, progress, err := t.feed.Next(wait, nextParts)
-		cancel()
-		if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
+		// Asked before the feed is read: an end that was read before Finish may be that of an earlier input, which this one
+		// went on behind.
+		finishing := t.finishing.Err() != nil
+		parts, progress, err := t.next(ctx, finishing)
+		if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)) {
 			return fmt.Errorf("read the feed: %w", err)
 		}
 		var complete [][]schema.Part
@@ -168,10 +174,25 @@ func (t *Trainer) training(ctx context.Context, pub Publisher) error {
 			}
 		}
 		publish()
-		if err == nil && progress.Ended && t.finishing() {
+		if finishing && progress.Ended { // whether or not that is news
 			return t.publishLast(ctx, pub)
 		}
 	}
+}
+
+// next waits for parts or progress. Without them a version that is due must still go out, so the wait ends when the next one
+// is due; and when Finish is called.
+func (t *Trainer) next(ctx context.Context, finishing bool) ([]schema.Part, schema.Progress, error) {
+	pause := t.cfg.PublishEvery
+	if finishing {
+		pause = finishPause
+	}
+	wait, cancel := context.WithTimeout(ctx, pause)
+	defer cancel()
+	if !finishing {
+		defer context.AfterFunc(t.finishing, cancel)()
+	}
+	return t.feed.Next(wait, nextParts)
 }
 
 // publishLast returns when a version holds all that was trained on. A publication that fails is tried again until ctx ends.
@@ -189,15 +210,6 @@ func (t *Trainer) publishLast(ctx context.Context, pub Publisher) error {
 			return ctx.Err()
 		case <-time.After(10 * time.Millisecond):
 		}
-	}
-}
-
-func (t *Trainer) finishing() bool {
-	select {
-	case <-t.finish:
-		return true
-	default:
-		return false
 	}
 }
 
