@@ -92,8 +92,12 @@ func (l *loader) set(path, where string, v value) {
 // injected are the variables that Kubernetes and Docker links make for a service called freshet.
 var injected = regexp.MustCompile(`^FRESHET_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT|PORT_\d+_.*|NAME|ENV_.*)$`)
 
-// ConfigEnv names the file where --config does not; it is not a setting itself.
-const ConfigEnv = EnvPrefix + "CONFIG"
+// Variables that are no settings: ConfigEnv names the file where --config does not, BLASEnv=go leaves OpenBLAS aside
+// (trainer/nn reads it before there is a configuration).
+const (
+	ConfigEnv = EnvPrefix + "CONFIG"
+	BLASEnv   = EnvPrefix + "BLAS"
+)
 
 func (l *loader) readEnviron(environ []string) {
 	byEnv := map[string]string{}
@@ -105,7 +109,7 @@ func (l *loader) readEnviron(environ []string) {
 	visit := func(name, text string) (string, any) {
 		path, ok := byEnv[name]
 		switch {
-		case text == "" || name == ConfigEnv || injected.MatchString(name):
+		case text == "" || name == ConfigEnv || name == BLASEnv || injected.MatchString(name):
 		case !ok:
 			l.fault("", name, "no setting has this variable", nearest(name, names, "unset it, or see freshet config for the names"))
 		default:
