@@ -29,13 +29,25 @@ func benchBatch(rng *rand.Rand, items int) []Example {
 	return out
 }
 
+// infoOf gives most items a category and a price, some one of the two, and some none.
+func infoOf(i int) schema.ItemInfo {
+	info := schema.ItemInfo{Category: fmt.Sprint(i % 7), Price: float64(1 + i%40)}
+	if i%11 == 10 {
+		info.Category = ""
+	}
+	if i%5 == 4 {
+		info.Price = 0
+	}
+	return info
+}
+
 func filled(tb testing.TB, cfg Config, items int) *Model {
 	m, err := New(cfg)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	for i := range items {
-		m.Admit(fmt.Sprintf("item-%d", i), schema.ItemInfo{Category: fmt.Sprint(i % 7)})
+		m.Admit(fmt.Sprintf("item-%d", i), infoOf(i))
 	}
 	return m
 }

@@ -17,6 +17,7 @@ type Config struct {
 	MaxSessions int `yaml:"max_sessions" json:"max_sessions"` // past sessions that are read, newest first
 	MaxTokens   int `yaml:"max_tokens" json:"max_tokens"`     // tokens of one sequence; the oldest fall off
 	Scenes      int `yaml:"scenes" json:"scenes"`             // rows of the scene table; names are hashed into them
+	SideRows    int `yaml:"side_rows" json:"side_rows"`       // rows of the side table: categories and price bands; values beyond them are ignored
 
 	MaxTargets         int  `yaml:"max_targets" json:"max_targets"`                   // items of a session that are learned from in one step; more are drawn from at random
 	NegativesUniform   int  `yaml:"negatives_uniform" json:"negatives_uniform"`       // draws from all items, per step
@@ -29,6 +30,7 @@ type Config struct {
 	Beta2       float64 `yaml:"beta2" json:"beta2"`               // AdamW
 	WeightDecay float64 `yaml:"weight_decay" json:"weight_decay"` // AdamW, of the matrices
 	RowRate     float64 `yaml:"row_rate" json:"row_rate"`         // row-wise Adagrad step of the items' vectors and biases
+	SideRate    float64 `yaml:"side_rate" json:"side_rate"`       // row-wise Adagrad step of the side table
 	Clip        float64 `yaml:"clip" json:"clip"`                 // bound of the norm of the shared weights' gradient; 0 is none
 	InitStd     float64 `yaml:"init_std" json:"init_std"`         // deviation of fresh weights and rows
 	Seed        uint64  `yaml:"seed" json:"seed"`                 // of fresh weights, fresh rows and sampling
@@ -40,6 +42,7 @@ func DefaultConfig() Config {
 		Dim: 64, Blocks: 2, Heads: 2, // trains in milliseconds on one core
 		MaxSessions: 20, MaxTokens: 128, // a part is often one click: twenty of them are some forty tokens
 		Scenes:             16,
+		SideRows:           4096, // a megabyte; every delta carries the rows in use
 		MaxTargets:         8,
 		NegativesUniform:   512, // 512 + 512 with correction measured equal to the full softmax over 7,000 items
 		NegativesRecent:    512,
@@ -49,7 +52,8 @@ func DefaultConfig() Config {
 		Beta1:              0.9,
 		Beta2:              0.99, // shorter memory than usual: the stream drifts
 		RowRate:            0.05, // measured against Adam .01: +.015 recall
-		Clip:               5,    // measured equal to none; the norm is about 4, so it holds back only a wild batch
+		SideRate:           0.05,
+		Clip:               5, // measured equal to none; the norm is about 4, so it holds back only a wild batch
 		InitStd:            0.02,
 		Seed:               1,
 	}
@@ -62,6 +66,7 @@ const (
 	maxTokens   = 8192
 	maxSessions = 1024
 	maxDraws    = 1 << 20
+	maxSideRows = 1 << 20
 )
 
 // Validate reports every fault of c at once, or nil.
@@ -81,6 +86,7 @@ func (c Config) Validate() error {
 	within("max_sessions", c.MaxSessions, 1, maxSessions)
 	within("max_tokens", c.MaxTokens, 3, maxTokens) // a context token, an item, the request's context token
 	within("scenes", c.Scenes, 1, maxTokens)
+	within("side_rows", c.SideRows, 1, maxSideRows) // row 0 is no value, so 1 switches side information off
 	within("max_targets", c.MaxTargets, 1, maxTokens)
 	within("negatives_uniform", c.NegativesUniform, 1, maxDraws)
 	within("negatives_recent", c.NegativesRecent, 0, maxDraws)
@@ -95,6 +101,7 @@ func (c Config) Validate() error {
 	real("beta2", c.Beta2, 0, 0.999999)
 	real("weight_decay", c.WeightDecay, 0, 1)
 	real("row_rate", c.RowRate, 0, 10)
+	real("side_rate", c.SideRate, 0, 10)
 	real("clip", c.Clip, 0, math.MaxFloat64)
 	real("init_std", c.InitStd, 0, 1)
 	return errors.Join(faults...)
@@ -102,20 +109,21 @@ func (c Config) Validate() error {
 
 // formOf is what two models must share for the weights of one to mean something in the other.
 type formOf struct {
-	Format      int `json:"format"` // of the computation: changes when the same weights would give other scores
-	Dim         int `json:"dim"`
-	Blocks      int `json:"blocks"`
-	Heads       int `json:"heads"`
-	MaxSessions int `json:"max_sessions"`
-	MaxTokens   int `json:"max_tokens"`
-	Scenes      int `json:"scenes"`
+	Format      int    `json:"format"` // of the computation: changes when the same weights would give other scores
+	Dim         int    `json:"dim"`
+	Blocks      int    `json:"blocks"`
+	Heads       int    `json:"heads"`
+	MaxSessions int    `json:"max_sessions"`
+	MaxTokens   int    `json:"max_tokens"`
+	Scenes      int    `json:"scenes"`
+	Sides       string `json:"sides"` // the fields of the side information
 }
 
 const computation = 1
 
 // form returns the JSON of what the scores depend on besides the weights.
 func (c Config) form() string {
-	b, err := json.Marshal(formOf{computation, c.Dim, c.Blocks, c.Heads, c.MaxSessions, c.MaxTokens, c.Scenes})
+	b, err := json.Marshal(formOf{computation, c.Dim, c.Blocks, c.Heads, c.MaxSessions, c.MaxTokens, c.Scenes, sideNames()})
 	if err != nil {
 		panic("model: config: " + err.Error()) // integers always encode
 	}
@@ -130,6 +138,9 @@ func configOf(form string) (Config, error) {
 	}
 	if f.Format != computation {
 		return Config{}, fmt.Errorf("config: computation %d is not the one of this program (%d): run the same freshet on both sides", f.Format, computation)
+	}
+	if f.Sides != sideNames() {
+		return Config{}, fmt.Errorf("config: side information %q is not the one of this program (%q): run the same freshet on both sides", f.Sides, sideNames())
 	}
 	c := DefaultConfig()
 	c.Dim, c.Blocks, c.Heads, c.MaxSessions, c.MaxTokens, c.Scenes = f.Dim, f.Blocks, f.Heads, f.MaxSessions, f.MaxTokens, f.Scenes

@@ -22,8 +22,9 @@ func tiny() Config {
 type network struct {
 	cfg      Config
 	w, dw    *weights[float64]
-	items    table[float64]
+	items    catalogue[float64]
 	rows     rowGradients[float64]
+	side     rowGradients[float64]
 	pass     *pass[float64]
 	examples []Example
 	task     task
@@ -36,9 +37,22 @@ func newNetwork(cfg Config, rng *rand.Rand, items int, examples []Example) *netw
 	for i := range n.w.arena { // also what starts at zero
 		n.w.arena[i] += 0.1 * rng.NormFloat64()
 	}
-	n.items.dim, n.rows.dim = cfg.Dim, cfg.Dim
-	for range items {
+	n.items, n.rows.dim, n.side.dim = newCatalogue[float64](cfg.Dim), cfg.Dim, cfg.Dim
+	const values = 3 // of each field; the last row belongs to no item
+	for range values*len(sideFields) + 1 {
+		vector, bias := n.items.side.grow()
+		for j := range vector {
+			vector[j] = rng.NormFloat64()
+		}
+		bias[0] = rng.NormFloat64()
+	}
+	for i := range items {
 		vector, bias := n.items.grow()
+		for f := range sideFields { // one item in four has none of a field
+			if i%4 != f {
+				n.items.sidesOf(Row(i))[f] = int32(1 + values*f + rng.IntN(values))
+			}
+		}
 		for j := range vector {
 			vector[j] = rng.NormFloat64()
 		}
@@ -58,6 +72,7 @@ func (n *network) forward() float64 {
 	loss, dz := n.pass.loss(&n.items, &n.rows, &n.task)
 	clear(n.dw.arena)
 	n.pass.backward(n.w, n.dw, &n.rows, dz)
+	n.items.spread(&n.side, &n.rows)
 	return loss
 }
 
@@ -137,6 +152,10 @@ func TestLossGradient(t *testing.T) {
 			alone := shape.sessions == 0 // a request without a past has no item tokens
 			rows, dense := slices.Clone(n.rows.rows), slices.Clone(n.dw.arena)
 			vectors, biases := slices.Clone(n.rows.grad), slices.Clone(n.rows.dBias)
+			sideRows, sideVectors, sideBiases := slices.Clone(n.side.rows), slices.Clone(n.side.grad), slices.Clone(n.side.dBias)
+			if len(sideRows) < 2 || slices.Contains(sideRows, 0) || slices.Contains(sideRows, Row(n.items.side.n-1)) {
+				t.Fatalf("gradients of the side rows %v: want some, but none of row 0 nor of a row that no item has", sideRows)
+			}
 			for i, s := range cfg.specs() {
 				size := s.size()
 				check(s.name, n.w.views[i], dense[:size], alone && s.name == "action")
@@ -145,6 +164,10 @@ func TestLossGradient(t *testing.T) {
 			for s, r := range rows {
 				check(fmt.Sprintf("vector of row %d", r), n.items.vector(r), vectors[s*cfg.Dim:][:cfg.Dim], true)
 				check(fmt.Sprintf("bias of row %d", r), n.items.biasOf(r), biases[s:s+1], true)
+			}
+			for s, r := range sideRows {
+				check(fmt.Sprintf("vector of side row %d", r), n.items.side.vector(r), sideVectors[s*cfg.Dim:][:cfg.Dim], false)
+				check(fmt.Sprintf("bias of side row %d", r), n.items.side.biasOf(r), sideBiases[s:s+1], false)
 			}
 		})
 	}

@@ -63,16 +63,15 @@ func (t *task) learned() int {
 }
 
 // loss returns the mean loss over the examples that are learned from, and its gradient by the query vectors. It puts the candidates into the
-// first slots of rows, with their gradients.
-func (p *pass[F]) loss(items *table[F], rows *rowGradients[F], t *task) (loss float64, dz []F) {
+// first slots of rows, with the gradients of their sums.
+func (p *pass[F]) loss(items *catalogue[F], rows *rowGradients[F], t *task) (loss float64, dz []F) {
 	b, d, n := p.layout.sequences(), p.cfg.Dim, len(t.candidates)
 	for _, r := range t.candidates {
 		rows.touch(r)
 	}
 	vectors, shift := p.work.Take(n*d), p.work.Take(n)
 	for j, r := range t.candidates {
-		copy(vectors[j*d:][:d], items.vector(r))
-		shift[j] = items.biasOf(r)[0]
+		shift[j] = items.sum(vectors[j*d:][:d], r)
 		if t.logQ != nil {
 			shift[j] -= F(t.logQ[j])
 		}
@@ -101,7 +100,7 @@ func (p *pass[F]) loss(items *table[F], rows *rowGradients[F], t *task) (loss fl
 // ranks returns the 1-based rank of each target among the rows below known. A tie counts against the target. A target that is not below known
 // has rank 0; one whose score is not a number comes last.
 // At most bound scores are held at a time, but all of one example: every example over a small table, some of them over a large one.
-func (p *pass[F]) ranks(items *table[F], targets [][]Row, known int, scratch []F, bound int) (ranks [][]int32, _ []F) {
+func (p *pass[F]) ranks(items *catalogue[F], targets [][]Row, known int, scratch []F, bound int) (ranks [][]int32, _ []F) {
 	b, d := p.layout.sequences(), p.cfg.Dim
 	ranks = make([][]int32, b)
 	group := max(1, min(b, bound/max(1, known)))
@@ -112,7 +111,7 @@ func (p *pass[F]) ranks(items *table[F], targets [][]Row, known int, scratch []F
 		rows := min(group, b-from)
 		out := nn.Block[F]{Data: scratch, Rows: rows, Cols: known, Stride: known}
 		if known > 0 {
-			items.scores(out, nn.Whole(p.z.Data, d).Slice(from, from+rows), known)
+			items.scores(out, nn.Whole(p.z.Data, d).Slice(from, from+rows), known, &p.work)
 		}
 		for i := from; i < from+rows; i++ {
 			ranks[i] = make([]int32, len(targets[i]))

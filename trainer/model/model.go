@@ -18,11 +18,15 @@ type Model struct {
 	first, second []float32 // AdamW's moments, in the order of the arena
 	step          uint64    // AdamW's steps
 
-	items         table[float32]
+	items         catalogue[float32]
 	acc, accBias  [][]float32 // Adagrad's accumulators, in chunks of rows
 	ids           []string
 	index         map[string]Row
 	categories    []string
+	sideKeys      []sideKey // of each row of the side table but the first
+	sideIndex     map[sideKey]int32
+	sideAcc       []float32 // of each row of the side table but the first
+	sideAccBias   []float32
 	frequency     []uint32 // of each row in the ring
 	ring          []Row    // the last targets
 	ringNext      int      // where the next one goes, once the ring is full
@@ -33,6 +37,7 @@ type Model struct {
 	chosen        []Row // scratch of sample
 	pass          *pass[float32]
 	rows          rowGradients[float32]
+	sideRows      rowGradients[float32]
 	batch         []Example
 	scores        []float32 // scratch of Ranks
 	targetsOfRank [][]Row
@@ -49,10 +54,10 @@ func New(cfg Config) (*Model, error) {
 }
 
 func empty(cfg Config) *Model {
-	m := &Model{cfg: cfg, specs: cfg.specs(), index: map[string]Row{}, source: rand.NewPCG(cfg.Seed, 0x73616d706c6573)} // "samples"
+	m := &Model{cfg: cfg, specs: cfg.specs(), index: map[string]Row{}, sideIndex: map[sideKey]int32{}, source: rand.NewPCG(cfg.Seed, 0x73616d706c6573)} // "samples"
 	m.w, m.dw = newWeights[float32](&cfg), newWeights[float32](&cfg)
 	m.first, m.second = make([]float32, len(m.w.arena)), make([]float32, len(m.w.arena))
-	m.items.dim, m.rows.dim = cfg.Dim, cfg.Dim
+	m.items, m.rows.dim, m.sideRows.dim = newCatalogue[float32](cfg.Dim), cfg.Dim, cfg.Dim
 	m.rng = rand.New(m.source)
 	m.pass = newPass[float32](&m.cfg)
 	return m
@@ -71,7 +76,7 @@ func (m *Model) Row(id string) (Row, bool) {
 }
 
 // Admit returns the row of an item and gives it a fresh one if it has none: a small random vector that depends on the seed and the row
-// alone, and no bias. The item's category is kept as last seen. The row counts as changed: what is published beside the weights, its
+// alone, and no bias. The item's side information is kept, each field as last seen. The row counts as changed: what is published beside the weights, its
 // popularity, changes when it is seen.
 func (m *Model) Admit(id string, info schema.ItemInfo) Row {
 	r, ok := m.index[id]
@@ -86,6 +91,7 @@ func (m *Model) Admit(id string, info schema.ItemInfo) Row {
 	if info.Category != "" {
 		m.categories[r] = info.Category
 	}
+	m.describe(r, &info)
 	m.touch(r)
 	return r
 }
@@ -167,6 +173,7 @@ func (m *Model) Step() StepStats {
 		return stats
 	}
 	m.pass.backward(m.w, m.dw, &m.rows, dz)
+	m.items.spread(&m.sideRows, &m.rows)
 	stats.GradNorm = math.Sqrt(nn.SumSquares(m.dw.arena))
 	if where := m.notFinite(stats.GradNorm); where != "" {
 		stats.Skipped, stats.Where = true, where
@@ -194,6 +201,9 @@ func (m *Model) notFinite(norm float64) string {
 	if !finite(nn.SumSquares(m.rows.dBias)) {
 		return "item biases"
 	}
+	if !finite(nn.SumSquares(m.sideRows.grad)) || !finite(nn.SumSquares(m.sideRows.dBias)) {
+		return "side information"
+	}
 	return ""
 }
 
@@ -217,6 +227,11 @@ func (m *Model) update(norm float64) {
 		adagrad.Step(m.items.vector(r), m.rows.grad[s*d:][:d], &m.acc[chunk][place])
 		adagrad.Step(m.items.biasOf(r), m.rows.dBias[s:s+1], &m.accBias[chunk][place])
 		m.touch(r)
+	}
+	adagrad.Rate = m.cfg.SideRate
+	for s, r := range m.sideRows.rows {
+		adagrad.Step(m.items.side.vector(r), m.sideRows.grad[s*d:][:d], &m.sideAcc[r-1])
+		adagrad.Step(m.items.side.biasOf(r), m.sideRows.dBias[s:s+1], &m.sideAccBias[r-1])
 	}
 }
 

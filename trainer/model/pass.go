@@ -53,7 +53,7 @@ func (p *pass[F]) attention() nn.Attention[F] {
 }
 
 // forward runs the layout that was built with p.layout, and leaves the query vectors in p.z.
-func (p *pass[F]) forward(w *weights[F], items *table[F]) {
+func (p *pass[F]) forward(w *weights[F], items *catalogue[F]) {
 	p.work.Reset()
 	l, d := &p.layout, p.cfg.Dim
 	n, b := l.tokens(), l.sequences()
@@ -75,12 +75,12 @@ func (p *pass[F]) forward(w *weights[F], items *table[F]) {
 }
 
 // embed sets x to the sums of the tokens' embeddings.   x (N,D)
-func (p *pass[F]) embed(x []F, w *weights[F], items *table[F]) {
+func (p *pass[F]) embed(x []F, w *weights[F], items *catalogue[F]) {
 	l, d := &p.layout, p.cfg.Dim
 	for i, row := range l.row {
 		t := x[i*d:][:d]
 		if row >= 0 {
-			copy(t, items.vector(row))
+			items.sum(t, row)
 			nn.Add(t, w.action[int(l.action[i])*d:][:d])
 			continue
 		}
@@ -91,7 +91,7 @@ func (p *pass[F]) embed(x []F, w *weights[F], items *table[F]) {
 	}
 }
 
-// embedBackward adds to the embeddings' gradients; those of the items go to slots of rows.   dx (N,D)
+// embedBackward adds to the embeddings' gradients; those of the items' sums go to slots of rows.   dx (N,D)
 func (p *pass[F]) embedBackward(dw *weights[F], rows *rowGradients[F], dx []F) {
 	l, d := &p.layout, p.cfg.Dim
 	for i, row := range l.row {

@@ -16,8 +16,11 @@ func Restore(cfg Config, tables map[string]schema.Table) (*Model, error) {
 		return nil, err
 	}
 	m := empty(cfg)
-	if err := readParams(&m.cfg, m.w.arena, tables[tableParams]); err != nil {
+	if err := readParams(&m.cfg, m.w.arena, &m.items.side, tables[tableParams]); err != nil {
 		return nil, err
+	}
+	if err := m.restoreSides(tables[tableSides]); err != nil {
+		return nil, fmt.Errorf("sides: %w", err)
 	}
 	if err := m.restoreItems(tables[tableItems]); err != nil {
 		return nil, fmt.Errorf("items: %w", err)
@@ -35,7 +38,7 @@ func Restore(cfg Config, tables map[string]schema.Table) (*Model, error) {
 }
 
 func (m *Model) restoreItems(t schema.Table) error {
-	in, err := readItems(&m.cfg, t)
+	in, err := readItems(&m.cfg, m.items.side.n, t)
 	if err != nil {
 		return err
 	}
@@ -59,6 +62,7 @@ func (m *Model) restoreItems(t schema.Table) error {
 		m.items.biasOf(r)[0] = in.biases[i]
 		m.acc[i/chunkRows][i%chunkRows], m.accBias[i/chunkRows][i%chunkRows] = acc[i], accBias[i]
 		m.categories[r] = in.categories[i]
+		*m.items.sidesOf(r) = in.sidesOf(i)
 		m.touch(r)
 	}
 	return nil

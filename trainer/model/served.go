@@ -15,7 +15,7 @@ import (
 type Served struct {
 	cfg    Config
 	w      *weights[float32]
-	items  table[float32]
+	items  catalogue[float32]
 	labels []*labels // in chunks of rows
 	// An item is in base or in recent, never in both: a new version copies recent only, and now and then merges it into a new base.
 	base, recent map[string]Row
@@ -36,7 +36,7 @@ func LoadServed(items, params schema.Table) (*Served, error) {
 		return nil, fmt.Errorf("load model: %w: %w", schema.ErrCorrupt, err)
 	}
 	s := &Served{cfg: cfg, recent: map[string]Row{}}
-	s.items.dim = cfg.Dim
+	s.items = newCatalogue[float32](cfg.Dim)
 	s.passes = &sync.Pool{New: func() any { return &answer{pass: newPass[float32](&s.cfg)} }}
 	next, err := s.with(items, params)
 	if err != nil {
@@ -57,10 +57,14 @@ func (s *Served) Apply(items, params schema.Table) (*Served, error) {
 
 func (s *Served) with(items, params schema.Table) (*Served, error) {
 	w := newWeights[float32](&s.cfg)
-	if err := readParams(&s.cfg, w.arena, params); err != nil {
+	side := table[float32]{dim: s.cfg.Dim}
+	if err := readParams(&s.cfg, w.arena, &side, params); err != nil {
 		return nil, err
 	}
-	in, err := readItems(&s.cfg, items)
+	if side.n < s.items.side.n {
+		return nil, fmt.Errorf("%w: params: %d rows of side information, the version before has %d", schema.ErrCorrupt, side.n, s.items.side.n)
+	}
+	in, err := readItems(&s.cfg, side.n, items)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +76,10 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		return nil, fmt.Errorf("%w: items: %d popularities for %d items, or one is not finite", schema.ErrCorrupt, len(popularity), len(in.ids))
 	}
 	next := &Served{cfg: s.cfg, w: w, base: s.base, passes: s.passes}
-	next.items = table[float32]{dim: s.cfg.Dim, n: s.items.n, vectors: slices.Clone(s.items.vectors), bias: slices.Clone(s.items.bias)}
+	next.items = catalogue[float32]{
+		table: table[float32]{dim: s.cfg.Dim, n: s.items.n, vectors: slices.Clone(s.items.vectors), bias: slices.Clone(s.items.bias)},
+		of:    slices.Clone(s.items.of), side: side,
+	}
 	next.labels = slices.Clone(s.labels)
 	if len(s.recent) > 1024+len(s.base)/4 {
 		next.base, next.recent = make(map[string]Row, len(s.base)+len(s.recent)), map[string]Row{}
@@ -103,6 +110,8 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		}
 		if chunk != owned {
 			next.items.vectors[chunk], next.items.bias[chunk] = slices.Clone(next.items.vectors[chunk]), slices.Clone(next.items.bias[chunk])
+			of := *next.items.of[chunk]
+			next.items.of[chunk] = &of
 			copied := *next.labels[chunk]
 			next.labels[chunk] = &copied
 			owned = chunk
@@ -113,6 +122,7 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		}
 		copy(next.items.vector(r), in.vectors[i*s.cfg.Dim:][:s.cfg.Dim])
 		next.items.biasOf(r)[0] = in.biases[i]
+		*next.items.sidesOf(r) = in.sidesOf(i)
 		l, at := next.labels[chunk], int(r)%chunkRows
 		l.ids[at], l.categories[at], l.popularity[at] = id, in.categories[i], popularity[i]
 	}
@@ -177,7 +187,7 @@ func (s *Served) Recommend(q Query, k int, keep func(itemID, category string) bo
 		a.scores = make([]float32, s.items.n+s.items.n/4)
 	}
 	n := s.items.n
-	s.items.scores(nn.Block[float32]{Data: a.scores, Rows: 1, Cols: n, Stride: n}, a.pass.z.Block, n)
+	s.items.scores(nn.Block[float32]{Data: a.scores, Rows: 1, Cols: n, Stride: n}, a.pass.z.Block, n, &a.pass.work)
 	top := newTop(k, n)
 	for r, score := range a.scores[:n] {
 		if top.wants(score) {

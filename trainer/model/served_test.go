@@ -60,10 +60,7 @@ func TestServedScoresAsTheTrainerDoes(t *testing.T) {
 		}
 		for j, s := range got {
 			r, _ := m.Row(s.ItemID)
-			want := float64(m.items.biasOf(r)[0])
-			for l, v := range m.items.vector(r) {
-				want += float64(v) * float64(m.pass.z.Data[i*d+l])
-			}
+			want := m.naiveScore(m.pass.z.Data[i*d:][:d], r)
 			if math.Abs(float64(s.Score)-want) > 1e-5 {
 				t.Fatalf("example %d, item %s: score %v, the trainer's %v", i, s.ItemID, s.Score, want)
 			}
@@ -133,7 +130,7 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 		}
 		admit := func(n int) {
 			for range n {
-				m.Admit(fmt.Sprintf("item-%d", m.Items()), schema.ItemInfo{Category: fmt.Sprint(rng.IntN(3))})
+				m.Admit(fmt.Sprintf("item-%d", m.Items()), infoOf(rng.IntN(40)))
 			}
 		}
 		admit(1 + rng.IntN(1100))

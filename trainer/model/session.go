@@ -64,15 +64,24 @@ func NewServedSession(clicks []schema.Click) ServedSession {
 	return s
 }
 
-// SessionOf reads the clicks of one part as NewServedSession does, and admits its items.
+// SessionOf reads the clicks of one part as NewServedSession does. Items without a row are admitted with what the clicks say of them; of the others nothing
+// is kept: the part may be old, and what was seen of them since is newer.
 func (m *Model) SessionOf(clicks []schema.Click) Session {
 	named := NewServedSession(clicks)
 	s := Session{At: named.At, Scene: named.Scene, Events: make([]Event, len(named.Events))}
+	known := Row(m.items.n)
 	for i, e := range named.Events {
-		s.Events[i] = Event{m.Admit(e.ItemID, schema.ItemInfo{}), e.Action}
+		r, ok := m.index[e.ItemID]
+		if !ok {
+			r = m.Admit(e.ItemID, schema.ItemInfo{})
+		}
+		s.Events[i] = Event{r, e.Action}
+	}
+	if Row(m.items.n) == known {
+		return s
 	}
 	for i := range clicks {
-		if c := &clicks[i]; c.Item.Category != "" && c.Action != schema.ActionExposure {
+		if c := &clicks[i]; c.Action != schema.ActionExposure && m.index[c.ItemID] >= known {
 			m.Admit(c.ItemID, c.Item)
 		}
 	}

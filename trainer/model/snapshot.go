@@ -14,6 +14,7 @@ type Snapshot struct {
 	copied     rowCopies
 	popularity []float32
 	params     []float32
+	side       sideCopy
 	specs      []spec
 	meta       [][2]string
 }
@@ -23,6 +24,7 @@ type rowCopies struct {
 	rows            []int32
 	ids, categories []string
 	vectors, biases []float32
+	sides           [len(sideFields)][]int32
 }
 
 func (m *Model) copyRows(rows []Row) rowCopies {
@@ -31,7 +33,13 @@ func (m *Model) copyRows(rows []Row) rowCopies {
 		rows: make([]int32, n), ids: make([]string, n), categories: make([]string, n),
 		vectors: make([]float32, n*d), biases: make([]float32, n),
 	}
+	for f := range c.sides {
+		c.sides[f] = make([]int32, n)
+	}
 	for i, r := range rows {
+		for f, s := range m.items.sidesOf(r) {
+			c.sides[f][i] = s
+		}
 		c.rows[i], c.ids[i], c.categories[i] = int32(r), m.ids[r], m.categories[r]
 		copy(c.vectors[i*d:][:d], m.items.vector(r))
 		c.biases[i] = m.items.biasOf(r)[0]
@@ -39,7 +47,7 @@ func (m *Model) copyRows(rows []Row) rowCopies {
 	return c
 }
 
-// Snapshot copies the shared weights and the rows that changed since the last Snapshot, or all rows. popularity gives what a replica ranks by
+// Snapshot copies the shared weights, the side table and the rows that changed since the last Snapshot, or all rows. popularity gives what a replica ranks by
 // where it knows nothing of the user; nil gives all items 0. What it says of rows that did not change stays as it was published.
 func (m *Model) Snapshot(full bool, popularity func(Row) float32) Snapshot {
 	rows := m.touchedRows
@@ -53,7 +61,7 @@ func (m *Model) Snapshot(full bool, popularity func(Row) float32) Snapshot {
 	}
 	s := Snapshot{
 		Full: full, Items: m.items.n, copied: m.copyRows(rows), popularity: make([]float32, len(rows)),
-		params: slices.Clone(m.w.arena), specs: m.specs, meta: m.meta(m.items.n),
+		params: slices.Clone(m.w.arena), side: m.copySide(), specs: m.specs, meta: m.meta(m.items.n),
 	}
 	if popularity != nil {
 		for i, r := range rows {
@@ -67,8 +75,9 @@ func (m *Model) Snapshot(full bool, popularity func(Row) float32) Snapshot {
 	return s
 }
 
-// Objects returns what is published: items (item_id, row, vector, bias, popularity, category), by rising row, and params (name, shape,
-// values). Both carry the form of the model and its digest, and how many rows the model has.
+// Objects returns what is published: items (item_id, row, vector, bias, popularity, category, and the rows of its side information, one column a
+// field: side_category, side_price), by rising row, and params (name, shape, values), the last two of which are the side table, side and
+// side_bias. Both carry the form of the model and its digest, and how many rows the model has.
 func (s Snapshot) Objects() []Object {
 	d := 1
 	if n := len(s.copied.rows); n > 0 {
@@ -78,13 +87,13 @@ func (s Snapshot) Objects() []Object {
 	}
 	return []Object{
 		{tableItems, schema.Table{
-			Columns: []schema.Column{
+			Columns: append([]schema.Column{
 				{Name: "item_id", Data: s.copied.ids}, {Name: "row", Data: s.copied.rows},
 				{Name: "vector", Data: schema.Vectors{Dim: d, Values: s.copied.vectors}}, {Name: "bias", Data: s.copied.biases},
 				{Name: "popularity", Data: s.popularity}, {Name: "category", Data: s.copied.categories},
-			},
+			}, s.copied.sideColumns()...),
 			Meta: s.meta,
 		}},
-		{tableParams, paramsTable(s.specs, s.params, s.meta)},
+		{tableParams, paramsTable(s.specs, s.params, s.side, s.meta)},
 	}
 }

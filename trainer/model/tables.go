@@ -21,14 +21,16 @@ type Object = NamedTable
 
 // The tables of a checkpoint. Together they are all that the next step depends on (I3).
 //
-//	items    item_id, row, category, vector, bias, acc, bias_acc     one line a row, in order
-//	params   name, shape, values                                     the shared weights; Meta: form, digest
+//	items    item_id, row, category, vector, bias, acc, bias_acc, side_category, side_price     one line a row, in order
+//	params   name, shape, values                                     the shared weights and the side table; Meta: form, digest
+//	sides    field, value, acc, bias_acc                             the side table's rows but the first, in order
 //	moments  name, first, second                                     AdamW's
 //	recent   row                                                     the ring of targets, oldest first
 //	random   step, state                                             one line; state is the sampler's, in hex. Meta: config
 const (
 	tableItems   = "items"
 	tableParams  = "params"
+	tableSides   = "sides"
 	tableMoments = "moments"
 	tableRecent  = "recent"
 	tableRandom  = "random"
@@ -51,11 +53,11 @@ func (m *Model) Tables() ([]NamedTable, error) {
 	}
 	copied := m.copyRows(rows)
 	items := schema.Table{
-		Columns: []schema.Column{
+		Columns: append([]schema.Column{
 			{Name: "item_id", Data: copied.ids}, {Name: "row", Data: copied.rows}, {Name: "category", Data: copied.categories},
 			{Name: "vector", Data: schema.Vectors{Dim: m.cfg.Dim, Values: copied.vectors}}, {Name: "bias", Data: copied.biases},
 			{Name: "acc", Data: acc}, {Name: "bias_acc", Data: accBias},
-		},
+		}, copied.sideColumns()...),
 		Meta: m.meta(m.items.n),
 	}
 	names, first, second := make([]string, 0, len(m.specs)), make([][]float32, 0, len(m.specs)), make([][]float32, 0, len(m.specs))
@@ -80,7 +82,8 @@ func (m *Model) Tables() ([]NamedTable, error) {
 	}
 	return []NamedTable{
 		{tableItems, items},
-		{tableParams, paramsTable(m.specs, slices.Clone(m.w.arena), m.meta(m.items.n))},
+		{tableParams, paramsTable(m.specs, slices.Clone(m.w.arena), m.copySide(), m.meta(m.items.n))},
+		{tableSides, m.sidesTable()},
 		{tableMoments, schema.Table{Columns: []schema.Column{{Name: "name", Data: names}, {Name: "first", Data: first}, {Name: "second", Data: second}}}},
 		{tableRecent, schema.Table{Columns: []schema.Column{{Name: "row", Data: recent}}}},
 		{tableRandom, schema.Table{
@@ -94,22 +97,24 @@ func (m *Model) meta(items int) [][2]string {
 	return [][2]string{{metaForm, m.cfg.form()}, {metaDigest, m.cfg.Digest()}, {metaItems, fmt.Sprint(items)}}
 }
 
-// paramsTable names the parts of an arena. It keeps the arena.
-func paramsTable(specs []spec, arena []float32, meta [][2]string) schema.Table {
+// paramsTable names the parts of an arena, and of the side table. It keeps both.
+func paramsTable(specs []spec, arena []float32, side sideCopy, meta [][2]string) schema.Table {
 	names, shapes, values := make([]string, 0, len(specs)), make([][]int32, 0, len(specs)), make([][]float32, 0, len(specs))
 	for i := range specs {
 		n := specs[i].size()
 		names, shapes, values = append(names, specs[i].name), append(shapes, specs[i].shape), append(values, arena[:n:n])
 		arena = arena[n:]
 	}
+	n := int32(len(side.biases))
+	names, shapes, values = append(names, nameSide, nameSideBias), append(shapes, []int32{n, int32(len(side.vectors)) / n}, []int32{n}), append(values, side.vectors, side.biases)
 	return schema.Table{
 		Columns: []schema.Column{{Name: "name", Data: names}, {Name: "shape", Data: shapes}, {Name: "values", Data: values}},
 		Meta:    meta,
 	}
 }
 
-// readParams fills arena from a table that paramsTable made for the same config.
-func readParams(c *Config, arena []float32, t schema.Table) error {
+// readParams fills arena and side from a table that paramsTable made for the same config.
+func readParams(c *Config, arena []float32, side *table[float32], t schema.Table) error {
 	if got := t.MetaValue(metaDigest); got != c.Digest() {
 		return fmt.Errorf("%w: params: digest %.12s of another config, want %.12s", schema.ErrCorrupt, got, c.Digest())
 	}
@@ -125,10 +130,15 @@ func readParams(c *Config, arena []float32, t schema.Table) error {
 	if err != nil {
 		return fmt.Errorf("params: %w", err)
 	}
-	specs := c.specs()
+	specs := append(c.specs(), spec{name: nameSide}, spec{name: nameSideBias})
 	if len(names) != len(specs) || len(shapes) != len(specs) || len(values) != len(specs) {
 		return fmt.Errorf("%w: params: %d tensors, want %d", schema.ErrCorrupt, len(names), len(specs))
 	}
+	rows := int32(len(values[len(values)-1])) // of the side table: the one size that the config does not say
+	if rows < 1 || rows > maxSideRows {
+		return fmt.Errorf("%w: params: %d rows of side information, want 1 to %d", schema.ErrCorrupt, rows, maxSideRows)
+	}
+	specs[len(specs)-2].shape, specs[len(specs)-1].shape = []int32{rows, int32(c.Dim)}, []int32{rows}
 	for i := range specs {
 		s := &specs[i]
 		if names[i] != s.name || !slices.Equal(shapes[i], s.shape) || len(values[i]) != s.size() {
@@ -137,10 +147,12 @@ func readParams(c *Config, arena []float32, t schema.Table) error {
 		if j := firstBad(values[i]); j >= 0 {
 			return fmt.Errorf("%w: params: %q: number %d is %v", schema.ErrCorrupt, s.name, j, values[i][j])
 		}
-		copy(arena, values[i])
-		arena = arena[len(values[i]):]
+		if i < len(specs)-2 {
+			copy(arena, values[i])
+			arena = arena[len(values[i]):]
+		}
 	}
-	return nil
+	return readSide(c.Dim, side, values[len(values)-2], values[len(values)-1])
 }
 
 // firstBad returns the place of the first number that is not finite, or -1.
@@ -153,9 +165,11 @@ type itemColumns struct {
 	ids, categories []string
 	rows            []int32
 	vectors, biases []float32
+	sides           [len(sideFields)][]int32
 }
 
-func readItems(c *Config, t schema.Table) (in itemColumns, err error) {
+// readItems reads items whose side information is in the first sideRows rows of the side table.
+func readItems(c *Config, sideRows int, t schema.Table) (in itemColumns, err error) {
 	fail := func(err error) (itemColumns, error) { return itemColumns{}, fmt.Errorf("items: %w", err) }
 	if got := t.MetaValue(metaDigest); got != c.Digest() {
 		return fail(fmt.Errorf("%w: digest %.12s of another config, want %.12s", schema.ErrCorrupt, got, c.Digest()))
@@ -194,6 +208,19 @@ func readItems(c *Config, t schema.Table) (in itemColumns, err error) {
 		}
 		if in.rows[i] < 0 || (i > 0 && in.rows[i] <= in.rows[i-1]) {
 			return fail(fmt.Errorf("%w: row %d comes where a larger one must", schema.ErrCorrupt, in.rows[i]))
+		}
+	}
+	for f := range sideFields {
+		if in.sides[f], err = schema.Col[[]int32](t, sideColumn+sideFields[f].name); err != nil {
+			return fail(err)
+		}
+		if len(in.sides[f]) != n {
+			return fail(fmt.Errorf("%w: %d rows of side information for %d items", schema.ErrCorrupt, len(in.sides[f]), n))
+		}
+		for i, s := range in.sides[f] {
+			if s < 0 || int(s) >= sideRows {
+				return fail(fmt.Errorf("%w: the %s of row %d is row %d of a side table of %d", schema.ErrCorrupt, sideFields[f].name, in.rows[i], s, sideRows))
+			}
 		}
 	}
 	return in, nil

@@ -44,7 +44,7 @@ func TestRestoredGoesOnAsIfItHadNeverStopped(t *testing.T) {
 	step := func(m *Model, i int) StepStats {
 		rng := rand.New(rand.NewPCG(3, uint64(i)))
 		for j := range 10 { // the vocabulary grows past the number of draws
-			m.Admit(fmt.Sprintf("new-%d-%d", i, j), schema.ItemInfo{Category: fmt.Sprint(j)})
+			m.Admit(fmt.Sprintf("new-%d-%d", i, j), infoOf(i*7+j*3))
 		}
 		batch := randomExamples(rng, m.Items(), 6, 4, 3)
 		for _, r := range rng.Perm(m.Items())[:min(12, m.Items())] {
@@ -88,7 +88,49 @@ func TestRestoreRefusesDamage(t *testing.T) {
 		"no items":   func(x map[string]schema.Table) { delete(x, "items") },
 		"no moments": func(x map[string]schema.Table) { delete(x, "moments") },
 		"no recent":  func(x map[string]schema.Table) { delete(x, "recent") },
-		"no random":  func(x map[string]schema.Table) { delete(x, "random") },
+		"no sides":   func(x map[string]schema.Table) { delete(x, "sides") },
+		"side NaN": func(x map[string]schema.Table) {
+			v := column(x, "params", "values").Data.([][]float32)
+			v[len(v)-2][20] = float32(math.NaN())
+		},
+		"side row 0": func(x map[string]schema.Table) {
+			v := column(x, "params", "values").Data.([][]float32)
+			v[len(v)-2][3] = 1
+		},
+		"side bias of row 0": func(x map[string]schema.Table) {
+			v := column(x, "params", "values").Data.([][]float32)
+			v[len(v)-1][0] = 1
+		},
+		"no side rows": func(x map[string]schema.Table) {
+			v, s := column(x, "params", "values").Data.([][]float32), column(x, "params", "shape").Data.([][]int32)
+			v[len(v)-1], v[len(v)-2], s[len(s)-1], s[len(s)-2][0] = nil, nil, []int32{0}, 0
+		},
+		"side rows without a name": func(x map[string]schema.Table) {
+			v, s := column(x, "params", "values").Data.([][]float32), column(x, "params", "shape").Data.([][]int32)
+			v[len(v)-1], v[len(v)-2] = append(v[len(v)-1], 0), append(v[len(v)-2], make([]float32, cfg.Dim)...)
+			s[len(s)-1][0]++
+			s[len(s)-2][0]++
+		},
+		"side field": func(x map[string]schema.Table) { column(x, "sides", "field").Data.([]string)[1] = "colour" },
+		"side value": func(x map[string]schema.Table) { column(x, "sides", "value").Data.([]string)[1] = "" },
+		"side value twice": func(x map[string]schema.Table) {
+			f, v := column(x, "sides", "field").Data.([]string), column(x, "sides", "value").Data.([]string)
+			f[2], v[2] = f[0], v[0]
+		},
+		"side acc": func(x map[string]schema.Table) { column(x, "sides", "acc").Data.([]float32)[1] = -1 },
+		"side bias_acc": func(x map[string]schema.Table) {
+			column(x, "sides", "bias_acc").Data.([]float32)[1] = float32(math.NaN())
+		},
+		"category beyond": func(x map[string]schema.Table) {
+			column(x, "items", "side_category").Data.([]int32)[1] = int32(m.items.side.n)
+		},
+		"price below": func(x map[string]schema.Table) { column(x, "items", "side_price").Data.([]int32)[1] = -1 },
+		"no price":    func(x map[string]schema.Table) { column(x, "items", "side_price").Name = "else" },
+		"too few prices": func(x map[string]schema.Table) {
+			c := column(x, "items", "side_price")
+			c.Data = c.Data.([]int32)[1:]
+		},
+		"no random": func(x map[string]schema.Table) { delete(x, "random") },
 		"weight NaN": func(x map[string]schema.Table) {
 			column(x, "params", "values").Data.([][]float32)[3][0] = float32(math.NaN())
 		},
@@ -150,6 +192,12 @@ func TestGolden(t *testing.T) {
 			m.items.vector(r)[i] = float32(int(r)*4+i-5) / 8
 		}
 		m.items.biasOf(r)[0] = float32(r) / 4
+	}
+	for s := 1; s < m.items.side.n; s++ {
+		for i := range 4 {
+			m.items.side.vector(Row(s))[i] = float32(s*4+i-9) / 32
+		}
+		m.items.side.biasOf(Row(s))[0] = float32(s) / 8
 	}
 	for _, o := range m.Snapshot(true, func(r Row) float32 { return float32(r) }).Objects() {
 		got, err := o.Table.Bytes()
