@@ -38,10 +38,9 @@ func open(t fataler) *buffer.Store {
 
 // growing is a partition that a real windower fills, one commit after another.
 type growing struct {
-	id      schema.Partition
-	w       *window.Windower
-	offset  schema.Offset
-	commits []buffer.Commit
+	id     schema.Partition
+	w      *window.Windower
+	offset schema.Offset
 }
 
 func newGrowing(t fataler, id schema.Partition, c window.Config) *growing {

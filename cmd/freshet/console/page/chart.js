@@ -8,7 +8,9 @@ import { rate, score } from "./figures.js";
 // CLASSES are the names of the arms in the style sheet.
 export const CLASSES = { model: "model", itemToItem: "item-to-item", popularity: "popularity", best: "best" };
 
-const MARGIN = { top: 12, right: 52, bottom: 42, left: 46 };
+const MARGIN = { top: 12, bottom: 42, left: 46 };
+const RIGHT = 62, RIGHT_NAMED = 152; // the right margin, without and with the names of the arms
+const NAMED_FROM = 520; // the width from which there is room for the names
 const LINE_HEIGHT = 15; // least distance of two values at the right end
 
 const path = (points, x, y) => points.map((p, i) => `${i === 0 ? "M" : "L"}${x(p.at).toFixed(1)} ${y(p.value).toFixed(1)}`).join("");
@@ -22,7 +24,8 @@ export function swatch(arm) {
 // drawChart shows the recall of every arm up to now (seconds).
 export function drawChart(frame, history, now) {
   const width = frame.clientWidth, height = frame.clientHeight;
-  const right = width - MARGIN.right, bottom = height - MARGIN.bottom;
+  const named = width >= NAMED_FROM;
+  const right = width - (named ? RIGHT_NAMED : RIGHT), bottom = height - MARGIN.bottom;
   const reach = [60, 120, 180, 240, KEPT_SECONDS].find((s) => s >= history.reach) ?? KEPT_SECONDS;
   const arms = ARMS.map((arm) => ({ ...arm, lines: history.lines((sample) => sample.recall[arm.key]) })).filter((arm) => arm.lines.length > 0);
   const top = ceiling(Math.max(0, ...arms.flatMap((arm) => arm.lines.flat().map((p) => p.value))));
@@ -36,10 +39,15 @@ export function drawChart(frame, history, now) {
     for (const line of arm.lines) picture.append(svg("path", { class: "line " + CLASSES[arm.key], d: path(line, x, y) }));
     const end = arm.lines.at(-1).at(-1);
     picture.append(svg("circle", { class: "dot " + CLASSES[arm.key], cx: x(end.at), cy: y(end.value), r: 3.5 }));
-    ends.push({ name: CLASSES[arm.key], value: end.value, y: y(end.value) });
+    ends.push({ arm, value: end.value, from: y(end.value), y: y(end.value) });
   }
   spread(ends, MARGIN.top, bottom);
-  for (const end of ends) picture.append(svg("text", { class: "value", x: right + 9, y: end.y + 4 }, score(end.value)));
+  for (const end of ends) {
+    picture.append(svg("path", { class: "leader " + CLASSES[end.arm.key], d: `M${right} ${end.from}L${right + 10} ${end.y}h5` }));
+    const value = svg("text", { class: "value", x: right + 19, y: end.y + 4 }, score(end.value));
+    if (named) value.append(svg("tspan", { class: "name", dx: 6 }, end.arm.name));
+    picture.append(value);
+  }
   frame.replaceChildren(picture);
 }
 

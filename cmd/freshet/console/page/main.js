@@ -42,7 +42,7 @@ function draw() {
 function showHead(status) {
   put("stage", status.stage);
   by("stage").className = "stage " + status.stage;
-  put("uptime", "for " + span(status.uptime));
+  put("uptime", "up for " + span(status.uptime));
   put("backend", status.backend);
   put("kafka", status.kafka || "–");
   put("nats", status.nats.replace(/^nats:\/\//, "") || "–");
