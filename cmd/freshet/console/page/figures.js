@@ -20,8 +20,8 @@ export function rate(x) {
 // seconds writes a duration given in seconds.
 export function seconds(x) {
   if (!known(x)) return NONE;
-  if (Math.abs(x) >= 60) return span(x);
-  return Math.abs(x) < 1 ? `${Math.round(1000 * x)} ms` : `${x.toFixed(1)} s`;
+  if (Math.abs(x) >= 59.95) return span(x);
+  return Math.abs(x) < 0.9995 ? `${Math.round(1000 * x)} ms` : `${x.toFixed(1)} s`;
 }
 
 // span writes a duration given in seconds by its two largest units.

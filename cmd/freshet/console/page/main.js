@@ -29,6 +29,9 @@ function seen(json) {
 
 function away(problem, wait, needsToken) {
   document.body.classList.add("stale");
+  put("stage", "no answer");
+  by("stage").className = "stage";
+  put("uptime", "");
   if (needsToken) askForToken();
   const since = lastSeen === null ? "" : ` The figures are those of ${lastSeen.toLocaleTimeString()}.`;
   put("notice", `${problem}${since} Next try in ${Math.round(wait)} s.`);
