@@ -8,7 +8,7 @@ import { rate, score } from "./figures.js";
 // CLASSES are the names of the arms in the style sheet.
 export const CLASSES = { model: "model", itemToItem: "item-to-item", popularity: "popularity", best: "best" };
 
-const MARGIN = { top: 12, bottom: 42, left: 46 };
+const MARGIN = { top: 12, bottom: 42, left: 54 };
 const RIGHT = 62, RIGHT_NAMED = 152; // the right margin, without and with the names of the arms
 const NAMED_FROM = 520; // the width from which there is room for the names
 const LINE_HEIGHT = 15; // least distance of two values at the right end
@@ -34,6 +34,9 @@ export function drawChart(frame, history, now) {
 
   const picture = svg("svg", { role: "img", viewBox: `0 0 ${width} ${height}`, "aria-label": spoken(arms) });
   axes(picture, { x, y, top, reach, now, right, bottom });
+  if (arms.length === 0) {
+    picture.append(svg("text", { x: (MARGIN.left + right) / 2, y: (MARGIN.top + bottom) / 2, "text-anchor": "middle" }, "nothing has been scored yet"));
+  }
   const ends = [];
   for (const arm of [...arms].reverse()) { // the model last, above the others
     for (const line of arm.lines) picture.append(svg("path", { class: "line " + CLASSES[arm.key], d: path(line, x, y) }));

@@ -113,12 +113,14 @@ function showAccount(status) {
 function showReplicas(status) {
   put("versions", count(status.versions));
   put("steps", count(status.steps));
-  rows(by("replicas").tBodies[0], 0, ["word", "", "", "word wrap"], status.replicas.map((replica) => [
+  const body = by("replicas").tBodies[0];
+  rows(body, 0, ["word wrap", "", "", "word wrap"], status.replicas.map((replica) => [
     replica.id,
     replica.version === 0 ? "–" : count(replica.version),
     seconds(replica.age),
     replica.problem || (replica.version === 0 ? "waits for its first version" : "none"),
   ]));
+  status.replicas.forEach((replica, i) => (body.rows[i].className = replica.problem === "" ? "" : "troubled"));
 }
 
 prepare();
