@@ -119,6 +119,13 @@ func settings(name string, v *kong.Value) (out []config.Flag) {
 // fail prints err and returns the exit code of an error. Several faults that were joined become a list.
 func fail(w io.Writer, err error) int {
 	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	for { // several are often joined with nothing
+		joined, ok := err.(interface{ Unwrap() []error })
+		if !ok || len(joined.Unwrap()) != 1 {
+			break
+		}
+		err = joined.Unwrap()[0]
+	}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) > 1 && !strings.HasSuffix(lines[0], ":") {
 		fmt.Fprintf(w, "freshet: %d things went wrong:\n", len(joined.Unwrap()))
 		for _, e := range joined.Unwrap() {
