@@ -222,14 +222,14 @@ func (f *frame) recall(s Status, h *History) {
 	}
 	f.spark(row("model", s.Recall20.Model, s.MRR20.Model)+"  ", h.Recall)
 	f.rank = rankDetail
-	f.line("%s", row("item to item", s.Recall20.ItemToItem, s.MRR20.ItemToItem))
+	f.line("%s", row("item-to-item", s.Recall20.ItemToItem, s.MRR20.ItemToItem))
 	f.line("%s", row("popularity", s.Recall20.Popularity, s.MRR20.Popularity))
 	if s.Recall20.Best != nil {
 		best := None
 		if s.MRR20.Best != nil {
 			best = *s.MRR20.Best
 		}
-		f.line("%s  %s", row("best possible", *s.Recall20.Best, best), f.dim("  known because the clicks are simulated"))
+		f.line("%s  %s", row("best reachable", *s.Recall20.Best, best), f.dim("  known because the clicks are simulated"))
 	}
 	f.rank = rankAside
 	f.line(" %s", f.dim(fmt.Sprintf("%-14s %10s  parts scored, each before it is trained on", "", count(s.Scored))))

@@ -102,7 +102,7 @@ type Summary struct {
 // Replica is a replica as it is now.
 type Replica struct {
 	Adopted
-	AgeSeconds Number `json:"age_seconds"` // since the version was made
+	AgeSeconds Number `json:"age_seconds"` // since it adopted the version
 	Address    string `json:"address,omitempty"`
 	Problem    string `json:"problem,omitempty"` // why it does not follow, where it does not
 }

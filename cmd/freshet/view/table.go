@@ -30,10 +30,10 @@ func (s Summary) Table() string {
 		line(name, score(of(s.Recall20)), score(of(s.MRR20)), score(of(s.LastThird.Recall20)), score(of(s.LastThird.MRR20)))
 	}
 	scores("model", func(s Scores) Number { return s.Model })
-	scores("item to item", func(s Scores) Number { return s.ItemToItem })
+	scores("item-to-item", func(s Scores) Number { return s.ItemToItem })
 	scores("popularity", func(s Scores) Number { return s.Popularity })
 	if s.Recall20.Best != nil {
-		scores("best possible", func(s Scores) Number {
+		scores("best reachable", func(s Scores) Number {
 			if s.Best == nil {
 				return None
 			}
