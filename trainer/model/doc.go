@@ -4,6 +4,7 @@
 // # Nouns
 //
 //	Row       the place of an item in the tables; items get rows in the order in which they appear
+//	Sides     side information of an item, its category and its price band: rows of a table that items share
 //	Session   what a user did in one emitted part: distinct items, each with its strongest action
 //	Example   the past sessions of a user, the moment of a request, and the items of the part that followed
 //	Model     weights, rows, optimiser, vocabulary and random state: what is trained
@@ -16,7 +17,8 @@
 // item. The sequence ends with the context token of the request to be answered. Tokens see all earlier sessions, the context token of their own
 // and themselves, never their siblings: what was shown together has no order. All tokens of a session share one rotary position and one
 // time. The tokens run through HSTU blocks (arXiv 2402.17152); the last token's output is the query vector, and an item's score is its product
-// with the item's vector plus the item's bias. Training is one sampled softmax a micro-batch, corrected for how often an item is sampled.
+// with the item's vector plus the item's bias. Both a token and a target add to the item's own vector the mean of those of its side information: what was
+// learned of a category holds for an item of it that was never clicked. Training is one sampled softmax a micro-batch, corrected for how often an item is sampled.
 //
 // # Promise
 //
@@ -27,7 +29,8 @@
 // # Caveats
 //
 // A Model belongs to one goroutine. A Served may be used by many. Rows are never given up: memory grows with the number of
-// distinct items, some 350 bytes each at width 64.
+// distinct items, some 350 bytes each at width 64. Rows of the side table are
+// not given up either, but there are at most Config.SideRows; values beyond them are ignored.
 //
 // What this package does not do: read the stream or decide what is trained when (trainer), move or sign tables (publisher),
 // or measure (trainer's Curve).
