@@ -9,7 +9,7 @@ import (
 func (s Summary) Table() string {
 	var b strings.Builder
 	row := func(name, figure, note string) {
-		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-13s %10s   %s", name, figure, note), " ") + "\n")
+		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-14s %9s   %s", name, figure, note), " ") + "\n")
 	}
 	row("clicks", count(s.Clicks), fmt.Sprintf("= %s trained + %s aside + %s pending", count(s.Trained), count(s.Aside.Total()), count(s.Pending)))
 	row("parts", count(s.Parts), "")
@@ -19,9 +19,9 @@ func (s Summary) Table() string {
 	row("freshness", seconds(s.Freshness.P50), "p50, p99 "+seconds(s.Freshness.P99))
 	b.WriteString("\n")
 	line := func(name string, cells ...string) {
-		text := fmt.Sprintf("  %-13s", name)
+		text := fmt.Sprintf("  %-14s", name)
 		for i, c := range cells {
-			text += fmt.Sprintf("%*s", []int{11, 9, 16, 9}[i], c)
+			text += fmt.Sprintf("%*s", []int{10, 9, 16, 9}[i], c)
 		}
 		b.WriteString(strings.TrimRight(text, " ") + "\n")
 	}
