@@ -52,8 +52,8 @@ func DefaultConfig() Config {
 		Beta1:              0.9,
 		Beta2:              0.99, // shorter memory than usual: the stream drifts
 		RowRate:            0.05, // measured against Adam .01: +.015 recall
-		SideRate:           0.05,
-		Clip:               5, // measured equal to none; the norm is about 4, so it holds back only a wild batch
+		SideRate:           0.1,  // measured over two seeds: .05 is worse by .004 recall, .2 by .002; its rows are seen in every step, so they slow down soon
+		Clip:               5,    // measured equal to none; the norm is about 4, so it holds back only a wild batch
 		InitStd:            0.02,
 		Seed:               1,
 	}

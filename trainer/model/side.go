@@ -151,7 +151,7 @@ func (m *Model) sideRow(key sideKey) int32 {
 	return m.appendSide(key)
 }
 
-// appendSide starts at zero, where the first gradients say more than chance: measured +.004 recall over N(0, .02).
+// appendSide starts at zero, where the first gradients say more than chance: measured +.001 and +.004 recall over N(0, .02) on two seeds.
 func (m *Model) appendSide(key sideKey) int32 {
 	s := int32(m.items.side.n)
 	m.items.side.grow()

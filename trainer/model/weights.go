@@ -33,21 +33,21 @@ func xavier(c *Config, rng *rand.Rand, _ int) float64 {
 	return (2*rng.Float64() - 1) * math.Sqrt(3/float64(c.Dim))
 }
 
-// carrying adds one on the diagonal of the first Dim columns to what init gives. With it, an untrained block hands the embeddings of what it sees on, so
-// that a query is near to the items that came before and need not learn first how to copy. Measured: +.012 recall and +.009 MRR on the simulated shop,
-// +.004 recall on news.
+// carrying adds two on the diagonal of the first Dim columns to what init gives. With it, an untrained block hands the embeddings of what it sees on, so
+// that a query is near to the items that came before and need not learn first how to copy. Measured with recentFirst, against neither: +.018 recall and +.010 MRR on
+// the simulated shop, +.008 and +.011 on news; with one instead of two less, with three the same.
 func carrying(init func(*Config, *rand.Rand, int) float64, cols func(c *Config) int) func(*Config, *rand.Rand, int) float64 {
 	return func(c *Config, rng *rand.Rand, i int) float64 {
 		v := init(c, rng, i)
 		if row, col := i/cols(c), i%cols(c); row == col {
-			v++
+			v += 2
 		}
 		return v
 	}
 }
 
-// recentFirst falls from 2 to 0 over the time buckets up to some five hours: an untrained block looks at all that a token sees, most at what is new. Measured
-// against values around zero, which look at a random choice of times: +.004 MRR on news, +.001 on the simulated shop.
+// recentFirst falls from 2 to 0 over the time buckets up to some five hours: an untrained block looks at all that a token sees, most at what is new.
+// Values around zero look at a random choice of times: .004 MRR less on news, .001 on the simulated shop.
 func recentFirst(c *Config, rng *rand.Rand, bucket int) float64 {
 	return normal(c, rng, bucket) + 2*max(0, 1-0.03*float64(bucket))
 }
