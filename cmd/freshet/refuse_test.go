@@ -85,7 +85,7 @@ func TestRefusals(t *testing.T) {
 		refused(t, spawn{env: tc.env, args: args}.start(t), tc.says...)
 	}
 
-	holder := spawn{args: []string{"up", "--data-dir", dir, "--listen", "127.0.0.1:0"}}.start(t)
+	holder := spawn{args: append([]string{"up", "--data-dir", dir, "--listen", "127.0.0.1:0"}, shop...)}.start(t)
 	api := holder.awaitAPI(t)
 	refused(t, spawn{args: []string{"up", "--data-dir", dir, "--listen", "127.0.0.1:0"}}.start(t), dir, fmt.Sprintf("process %d", holder.cmd.Process.Pid), "--data-dir")
 	if _, err := statusOf(api); err != nil {
