@@ -3,6 +3,7 @@ package trainer
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,6 +52,36 @@ type state struct {
 func (c Config) trained() (json.RawMessage, error) {
 	c.PublishEvery, c.CheckpointEvery, c.KeepCheckpoints = 0, 0, 0
 	return json.Marshal(c)
+}
+
+// difference names the settings in which two configs differ: "model.seed is 1 there, 2 here".
+func difference(there, here json.RawMessage) string {
+	flat := func(config json.RawMessage) map[string]string {
+		out := map[string]string{}
+		var walk func(prefix string, raw json.RawMessage)
+		walk = func(prefix string, raw json.RawMessage) {
+			var fields map[string]json.RawMessage
+			if json.Unmarshal(raw, &fields) != nil {
+				out[prefix] = string(raw)
+				return
+			}
+			for name, value := range fields {
+				walk(strings.TrimPrefix(prefix+"."+name, "."), value)
+			}
+		}
+		walk("", config)
+		return out
+	}
+	a, b := flat(there), flat(here)
+	names := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
+	slices.Sort(names)
+	var out []string
+	for _, name := range slices.Compact(names) {
+		if a[name] != b[name] {
+			out = append(out, fmt.Sprintf("%s is %s there, %s here", name, cmp.Or(a[name], "absent"), cmp.Or(b[name], "absent")))
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 // writeCheckpoint writes a checkpoint into dir, removes those beyond keep, and returns the sha256 of its bytes in hex.

@@ -87,7 +87,7 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 		return t, err
 	}
 	if !bytes.Equal(s.Config, trained) {
-		return nil, fmt.Errorf("the checkpoint in %s was trained with another config: give the same one, or another data directory\n  checkpoint: %s\n  config:     %s", dir, s.Config, trained)
+		return nil, fmt.Errorf("the checkpoint in %s was trained with another config (%s): give the same one, or another data directory", dir, difference(s.Config, trained))
 	}
 	if t.model, err = model.Restore(cfg.Model, tables); err != nil {
 		return nil, fmt.Errorf("restore checkpoint: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,8 +175,9 @@ func TestOtherConfigIsRefused(t *testing.T) {
 	c.PublishEvery, c.KeepCheckpoints = time.Hour, 9 // the weights do not depend on these
 	openTrainer(t, dir, c)
 	c.Model.Seed++
-	if _, err := Open(dir, c, NewFreshness(nil), slog.New(slog.DiscardHandler), time.Now); err == nil {
-		t.Error("a checkpoint of another seed was taken")
+	_, err := Open(dir, c, NewFreshness(nil), slog.New(slog.DiscardHandler), time.Now)
+	if err == nil || !strings.Contains(err.Error(), "(model.seed is 1 there, 2 here)") {
+		t.Errorf("a checkpoint of another seed: %v", err)
 	}
 }
 

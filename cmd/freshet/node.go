@@ -51,7 +51,7 @@ func runNode(ctx context.Context, a *app, train bool) (err error) {
 	}
 	n.stages.start("ingest", n.in.run)
 	n.monitor.enter(view.StageRunning)
-	n.log.Info("freshet is up", "http", n.monitor.static.API, "kafka", n.cfg.Kafka.Brokers, "topic", n.cfg.Kafka.Topic,
+	n.log.Info("freshet is up", "api", n.monitor.static.API, "kafka", n.cfg.Kafka.Brokers, "topic", n.cfg.Kafka.Topic,
 		"nats", n.monitor.static.NATS, "blas", n.monitor.static.Backend, "data_dir", n.cfg.DataDir)
 	n.stages.start("log", func(ctx context.Context) error {
 		view.Plain(ctx, n.log, 10*time.Second, n.monitor.status)

@@ -217,7 +217,7 @@ func awaitNATS(ctx context.Context, nc *nats.Conn, url string) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case time.Now().After(deadline):
-			return fmt.Errorf("no NATS server answers at %s: start one with JetStream (nats-server -js), or leave --nats out of \"freshet up\" to use the embedded one", url)
+			return fmt.Errorf("no NATS server answers at %s: start one with JetStream (nats-server -js), or give the address of one that runs (\"freshet up\" without --nats brings its own)", url)
 		}
 	}
 	return nil

@@ -219,6 +219,7 @@ func (u *up) run(ctx context.Context) error {
 		return err
 	}
 	if !u.once {
+		u.monitor.enter(view.StageRunning)
 		u.log.Info("the input has ended; serving until interrupted")
 		return u.stages.wait(ctx, nil)
 	}

@@ -62,7 +62,7 @@ func (b *broker) connect(ctx context.Context) (*kafka.Client, error) {
 			cause = err // the last error before the time was up says more than that it is up
 		}
 		if wait(bounded, backoff(attempt, nil)) != nil {
-			return nil, fmt.Errorf("kafka: no broker answers at %s: start one, or leave --brokers out to use the embedded broker: %w",
+			return nil, fmt.Errorf("kafka: no broker answers at %s: start one, or give the address of one that runs (\"freshet up\" without --brokers brings its own): %w",
 				strings.Join(b.brokers, ","), cause)
 		}
 	}

@@ -155,7 +155,7 @@ func TestNoBrokerAtTheStart(t *testing.T) {
 	}
 	address := free.Addr().String()
 	free.Close()
-	want := fmt.Sprintf("kafka: no broker answers at %s: start one, or leave --brokers out to use the embedded broker", address)
+	want := fmt.Sprintf("kafka: no broker answers at %s: start one, or give the address of one that runs", address)
 	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, ConnectTimeout: 300 * time.Millisecond})
 	if err := k.Run(context.Background(), newCollector()); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("consumer: %v, want %q", err, want)

@@ -38,7 +38,8 @@ func (r *Replica) follow(ctx context.Context, js jetstream.JetStream, heads chan
 		if errors.Is(err, publisher.ErrNoStore) {
 			r.cfg.Log.Debug("replica waits for a publisher", "err", err)
 		} else {
-			r.cfg.Log.Warn("replica has lost sight of the head and goes on serving", "err", err)
+			_, serving := r.Current()
+			r.cfg.Log.Warn("replica cannot see the head and tries again", "serving", serving, "err", err)
 		}
 		if err := r.cfg.Backoff.Wait(ctx, failed); err != nil {
 			return err
