@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/cmd/freshet/config"
+	"github.com/freshet-ml/freshet/cmd/freshet/embed"
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
 	"github.com/freshet-ml/freshet/ingest/buffer"
 	"github.com/freshet-ml/freshet/ingest/sim"
@@ -348,4 +349,23 @@ func TestPipe(t *testing.T) {
 	if file.Clicks != 2000 || file.Pending != 0 {
 		t.Errorf("%d records, %d pending", file.Clicks, file.Pending)
 	}
+}
+
+// TestTopicOnce sends the simulated shop to a Kafka of its own, and trains on what the topic holds: the outcome must be that of
+// the run that makes its own clicks.
+func TestTopicOnce(t *testing.T) {
+	t.Parallel()
+	kafka, err := embed.StartKafka(embed.KafkaConfig{DataDir: t.TempDir(), Topic: "clicks", Partitions: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { kafka.Close() })
+	sent := spawn{env: quick, args: []string{"simulate", "--brokers", kafka.Address(), "--clicks", "2500", "--seed", "5", "--speed", "max"}}.start(t)
+	if code := sent.wait(t); code != 0 {
+		t.Fatalf("simulate: exit code %d", code)
+	}
+	want := once(t, t.TempDir(), "--clicks", "2500", "--seed", "5")
+	got := once(t, t.TempDir(), "--source", "kafka", "--brokers", kafka.Address(), "--seed", "5")
+	sameOutcome(t, "read from a topic", want, got)
+	accountedFor(t, got)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/publisher/replica"
+	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
@@ -106,7 +107,7 @@ func (u *up) open(ctx context.Context) (err error) {
 		return err
 	}
 	u.closers.add(closeConn(nc))
-	if u.in, err = openIntake(ctx, c, dir, brokers, c.Source.Kind() == config.KindKafka, u.log); err != nil {
+	if u.in, err = openIntake(ctx, c, dir, brokers, c.Source.Kind() == config.KindKafka && !u.once, u.log); err != nil {
 		return err
 	}
 	u.closers.add(u.in.close)
@@ -202,17 +203,13 @@ func (u *up) run(ctx context.Context) error {
 	u.log.Info("freshet is up", "api", u.monitor.static.API, "kafka", u.monitor.static.Kafka, "nats", u.monitor.static.NATS,
 		"replicas", len(u.replicas), "blas", nn.Backend(), "data_dir", u.cfg.DataDir)
 	u.monitor.enter(view.StageRunning)
-	if u.producer == nil {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	produced := u.stages.start("producer", u.producer.Run)
-	if err := u.stages.wait(ctx, produced.done); err != nil {
+	ends, err := u.endOfInput(ctx)
+	if err != nil {
 		return err
 	}
 	// The input was bounded. What is on its way is read, closed, trained on, published and adopted.
 	u.monitor.enter(view.StageDraining)
-	if err := u.stages.until(ctx, func() bool { return u.in.reached(u.producer.Stats().Ends) }); err != nil {
+	if err := u.stages.until(ctx, func() bool { return u.in.reached(ends) }); err != nil {
 		return err
 	}
 	if err := u.in.node.End(ctx); err != nil {
@@ -229,8 +226,22 @@ func (u *up) run(ctx context.Context) error {
 	}
 	last := u.train.trainer.Stats().Version
 	deadline := time.Now().Add(adoptWithin)
-	err := u.stages.until(ctx, func() bool { return u.train.behind(last, u.ids) == nil || time.Now().After(deadline) })
+	err = u.stages.until(ctx, func() bool { return u.train.behind(last, u.ids) == nil || time.Now().After(deadline) })
 	return errors.Join(err, u.train.behind(last, u.ids))
+}
+
+// endOfInput returns the offsets behind the last record of the input, once that is in Kafka: of a file or the simulated shop,
+// where the producer ends; of a Kafka topic, with --once what it holds now. An input without end returns with ctx.
+func (u *up) endOfInput(ctx context.Context) ([]schema.Offset, error) {
+	switch {
+	case u.producer != nil:
+		produced := u.stages.start("producer", u.producer.Run)
+		err := u.stages.wait(ctx, produced.done)
+		return u.producer.Stats().Ends, err
+	case u.once:
+		return u.in.kafka.Ends(ctx)
+	}
+	return nil, u.stages.wait(ctx, nil)
 }
 
 // adoptWithin bounds the wait for the replicas at the end. All else is done by then.
