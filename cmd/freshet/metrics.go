@@ -2,10 +2,22 @@ package main
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
 	"github.com/freshet-ml/freshet/schema"
 )
+
+// newMetrics returns a registry with what every process shows: its memory, its processor time, its version.
+func newMetrics() *prometheus.Registry {
+	v := version()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_build_info", Help: "Always 1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": v.Version, "revision": v.Revision, "go": v.Go}})
+	build.Set(1)
+	r := prometheus.NewRegistry()
+	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
 
 // collector turns the status into Prometheus metrics, so that they, the live view and the JSON cannot disagree. Names have
 // base units and no user or item labels.

@@ -35,7 +35,7 @@ func (c *IngestCmd) Run(ctx context.Context, a *app) error { return runNode(ctx,
 func (c *TrainCmd) Run(ctx context.Context, a *app) error { return runNode(ctx, a, true) }
 
 func runNode(ctx context.Context, a *app, train bool) (err error) {
-	n := &node{app: a, stages: newStages(), metrics: prometheus.NewRegistry()}
+	n := &node{app: a, stages: newStages(), metrics: newMetrics()}
 	defer n.closers.close(&err)
 	if err := n.open(ctx, train); err != nil {
 		return err

@@ -47,7 +47,7 @@ func (c *UpCmd) Run(ctx context.Context, a *app) (err error) {
 	if c.Once && a.cfg.Source.Kind() == config.KindSim && a.cfg.Source.Clicks == 0 {
 		a.cfg.Source.Clicks = onceClicks
 	}
-	u := &up{app: a, once: c.Once, stages: newStages(), metrics: prometheus.NewRegistry()}
+	u := &up{app: a, once: c.Once, stages: newStages(), metrics: newMetrics()}
 	defer u.closers.close(&err)
 	if err := u.open(ctx); err != nil {
 		return err
@@ -177,6 +177,7 @@ func (u *up) openReplicas(dir *datadir.Dir) error {
 		if err != nil {
 			return err
 		}
+		prometheus.WrapRegistererWith(prometheus.Labels{"replica": id}, u.metrics).MustRegister(r.Metrics())
 		u.replicas, u.ids = append(u.replicas, r), append(u.ids, id)
 	}
 	return nil

@@ -54,3 +54,6 @@ func newMetrics(age func() float64) metrics {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "freshet_model_age_seconds", Help: "Time since the version served was made; 0 = none."}, age))
 	return m
 }
+
+// Metrics returns what /metrics shows, for a process that shows several replicas in one place.
+func (r *Replica) Metrics() prometheus.Collector { return r.metrics.registry }
