@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What "freshet config" prints as the default is what a part takes as its default: the numbers stand in two places, and
-// this keeps them the same. The reasons stand with the part.
+// The way from a part's default through the configuration and back must lose nothing: a field that one of the two
+// directions forgets would run with another value than "freshet config" prints.
 func TestDefaultsAreThePartsOwn(t *testing.T) {
 	c := config.Default()
 	if diff := cmp.Diff(window.DefaultConfig(), windowConfig(c.Window)); diff != "" {

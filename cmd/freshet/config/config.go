@@ -1,6 +1,13 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/freshet-ml/freshet/ingest"
+	"github.com/freshet-ml/freshet/ingest/sim"
+	"github.com/freshet-ml/freshet/ingest/window"
+	"github.com/freshet-ml/freshet/trainer"
+)
 
 // Config is every setting. The tags give each its key, its sentence in the reference, and whether it is a secret.
 type Config struct {
@@ -107,6 +114,7 @@ type Model struct {
 	Heads            int     `koanf:"heads" doc:"heads of a block"`
 	DenseRate        float64 `koanf:"dense_rate" doc:"step of the weights that all items share (AdamW)"`
 	RowRate          float64 `koanf:"row_rate" doc:"step of the items' vectors and biases (row-wise Adagrad)"`
+	SideRate         float64 `koanf:"side_rate" doc:"step of the vectors of categories and price bands (row-wise Adagrad)"`
 	NegativesUniform int     `koanf:"negatives_uniform" doc:"negatives of a step drawn from all items"`
 	NegativesRecent  int     `koanf:"negatives_recent" doc:"negatives of a step drawn from recent clicks"`
 }
@@ -126,23 +134,27 @@ type Serve struct {
 	Token       string   `koanf:"token" doc:"bearer token that callers must send; empty asks for none" secret:"true"`
 }
 
-// Default returns the configuration that runs without any setting. Where a part has defaults of its own they are the same
-// (a test of cmd/freshet compares them), and their reasons stand there.
+// Default returns the configuration that runs without any setting. What belongs to a part is that part's own default, and its
+// reason stands there.
 func Default() Config {
+	w, s, t := window.DefaultConfig(), sim.DefaultConfig(), trainer.DefaultConfig()
+	live := ingest.DefaultOptions("")
 	return Config{
 		DataDir: "freshet-data",
 		Log:     Log{Level: "info", Format: "auto"},
 		// Four partitions keep both cores of a small machine busy and every user on one of them.
 		Kafka:  Kafka{Brokers: []string{}, Topic: "clicks", Group: "freshet", Partitions: 4},
 		Source: Source{From: "sim", Format: "auto", Speed: "auto", Fields: map[string]string{}},
-		Sim: Sim{Seed: 1, Rate: 100, Users: 3000, Items: 3000, Clusters: 50, SessionClicks: 6, Think: 15 * time.Second,
-			ItemLife: time.Hour, TasteDrift: 0.05, TasteJump: 0.01, ExposureShare: 0.25,
-			OutOfOrder: 0.05, Late: 0.002, Duplicate: 0.005, Undecodable: 0.001, Invalid: 0.001},
-		Window: Window{Gap: 30 * time.Minute, Lateness: 5 * time.Second, PartAge: 10 * time.Second, PartClicks: 50,
-			MaxSessionAge: 6 * time.Hour, MaxSessionClicks: 1000, IdleAfter: 30 * time.Second, MaxAhead: 10 * time.Minute},
-		Train: Train{Seed: 1, BatchParts: 64, BatchSpan: 10 * time.Second, HistoryParts: 20, PopularityHalfLife: time.Hour,
-			PublishEvery: 2 * time.Second, CheckpointEvery: 30 * time.Second, KeepCheckpoints: 2,
-			Model: Model{Dim: 64, Blocks: 2, Heads: 2, DenseRate: 0.0005, RowRate: 0.05, NegativesUniform: 512, NegativesRecent: 512}},
+		Sim: Sim{Seed: s.Seed, Rate: s.Rate, Users: s.Users, Items: s.Items, Clusters: s.Clusters, SessionClicks: s.SessionClicks,
+			Think: s.Think, ItemLife: s.ItemLife, TasteDrift: s.TasteDrift, TasteJump: s.TasteJump, ExposureShare: s.ExposureShare,
+			OutOfOrder: s.OutOfOrder, Late: s.Late, Duplicate: s.Duplicate, Undecodable: s.Undecodable, Invalid: s.Invalid},
+		Window: Window{Gap: w.Gap, Lateness: w.LatenessBound, PartAge: w.PartAge, PartClicks: w.PartClicks,
+			MaxSessionAge: w.MaxSessionAge, MaxSessionClicks: w.MaxSessionClicks, IdleAfter: live.IdleAfter, MaxAhead: live.MaxAhead},
+		Train: Train{Seed: t.Model.Seed, BatchParts: t.BatchParts, BatchSpan: t.BatchSpan, HistoryParts: t.HistoryParts,
+			PopularityHalfLife: t.PopularityHalfLife, PublishEvery: t.PublishEvery, CheckpointEvery: t.CheckpointEvery,
+			KeepCheckpoints: t.KeepCheckpoints,
+			Model: Model{Dim: t.Model.Dim, Blocks: t.Model.Blocks, Heads: t.Model.Heads, DenseRate: t.Model.DenseRate, RowRate: t.Model.RowRate,
+				SideRate: t.Model.SideRate, NegativesUniform: t.Model.NegativesUniform, NegativesRecent: t.Model.NegativesRecent}},
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5},
 		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2, TrustedKeys: []string{}},
 	}

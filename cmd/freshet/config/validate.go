@@ -162,6 +162,7 @@ func (c *checker) train(t Train) {
 	between(c, "train.model.negatives_recent", t.Model.NegativesRecent, 0, 1<<20)
 	between(c, "train.model.dense_rate", t.Model.DenseRate, 0, 1)
 	between(c, "train.model.row_rate", t.Model.RowRate, 0, 10)
+	between(c, "train.model.side_rate", t.Model.SideRate, 0, 10)
 	if t.Model.Heads > 0 && t.Model.Dim%t.Model.Heads != 0 {
 		c.fault("train.model.heads", fmt.Sprintf("%d heads do not divide a dim of %d", t.Model.Heads, t.Model.Dim), "make dim a multiple of heads")
 	}
