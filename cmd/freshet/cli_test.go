@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -186,9 +187,10 @@ func TestFirstInterruptStopsSecondLeaves(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	ready := true
+	var ready atomic.Bool
+	ready.Store(true)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !ready {
+		if !ready.Load() {
 			http.Error(w, "no model yet", http.StatusServiceUnavailable)
 		}
 	}))
@@ -196,7 +198,7 @@ func TestHealth(t *testing.T) {
 	if out, errs, code := freshet(t, nil, "health", server.URL); code != 0 || !strings.HasPrefix(out, "healthy") {
 		t.Errorf("ready: exit %d, %q %q", code, out, errs)
 	}
-	ready = false
+	ready.Store(false)
 	if _, errs, code := freshet(t, nil, "health", server.URL); code != 1 || !strings.Contains(errs, "503") || !strings.Contains(errs, "no model yet") {
 		t.Errorf("not ready: exit %d, %q", code, errs)
 	}
