@@ -73,7 +73,7 @@ type Click struct {
 	ArrivedAt ArrivalTime // set by the reader of the record, not by the producer
 }
 
-// Limits of a valid click (DESIGN 5.1).
+// Limits of a valid click.
 const (
 	MaxIDBytes     = 256     // user_id, item_id, event_id, session_id, scene, action, category, seller
 	MaxRecordBytes = 1 << 20 // a whole record

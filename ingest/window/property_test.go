@@ -125,7 +125,7 @@ func describe(user string, clicks []schema.Click) whole {
 	return w
 }
 
-// oracle is the definition of DESIGN 5.2 without streams: drop the late, sort, cut by the gap. It knows duplicates without
+// oracle is the definition of a session without streams: drop the late, sort, cut by the gap. It knows duplicates without
 // an event id only, so its clicks must have none with one.
 func oracle(c window.Config, clicks []schema.Click) []whole {
 	byUser := map[string][]schema.Click{}
