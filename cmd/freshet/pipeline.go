@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -87,7 +89,13 @@ type training struct {
 	log       *slog.Logger
 
 	mu      sync.Mutex
-	reports map[string]publisher.Report // guarded by mu; the latest of each replica
+	reports map[string]heard // guarded by mu; the latest of each replica that is not gone
+}
+
+// heard is a report and when it came. One that is not refreshed within publisher.ReportTTL is of a replica that is gone.
+type heard struct {
+	publisher.Report
+	at time.Time
 }
 
 func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *intake, js jetstream.JetStream, metrics *prometheus.Registry, log *slog.Logger) (*training, error) {
@@ -128,7 +136,7 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	if err != nil {
 		return nil, err
 	}
-	return &training{trainer: t, publisher: p, fresh: fresh, feed: f, log: log, reports: map[string]publisher.Report{}}, nil
+	return &training{trainer: t, publisher: p, fresh: fresh, feed: f, log: log, reports: map[string]heard{}}, nil
 }
 
 // run trains until ctx ends, or until the end after trainer.Finish.
@@ -141,7 +149,7 @@ func (t *training) follow(ctx context.Context) error {
 	for {
 		err := t.publisher.Reports(ctx, func(r publisher.Report) {
 			t.mu.Lock()
-			t.reports[r.ID] = r
+			t.reports[r.ID] = heard{r, time.Now()}
 			t.mu.Unlock()
 			if r.Version > 0 {
 				t.fresh.Adopted(r.Version, r.AppliedAt)
@@ -170,6 +178,18 @@ func (t *training) behind(v schema.Version, replicas []string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// replicas returns the latest reports in the order of their ids, and forgets replicas that are gone.
+func (t *training) replicas() []publisher.Report {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.reports, func(_ string, h heard) bool { return time.Since(h.at) > publisher.ReportTTL })
+	out := make([]publisher.Report, 0, len(t.reports))
+	for _, id := range slices.Sorted(maps.Keys(t.reports)) {
+		out = append(out, t.reports[id].Report)
+	}
+	return out
 }
 
 // outlet is the publisher as the trainer wants it.

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -101,16 +99,13 @@ func (m *monitor) addTraining(s *view.Status, emitted int64) {
 	if p50, p99, n := m.train.fresh.Quantiles(); n > 0 {
 		s.Freshness = view.Quantiles{P50: view.Number(p50.Seconds()), P99: view.Number(p99.Seconds())}
 	}
-	m.train.mu.Lock()
-	defer m.train.mu.Unlock()
-	for _, r := range m.train.reports {
+	for _, r := range m.train.replicas() {
 		age := view.None
 		if !r.AppliedAt.IsZero() {
 			age = view.Number(time.Since(r.AppliedAt).Seconds())
 		}
 		s.Replicas = append(s.Replicas, view.Replica{Adopted: view.Adopted{ID: r.ID, Version: r.Version}, AgeSeconds: age, Address: r.Address, Problem: r.Refused})
 	}
-	slices.SortFunc(s.Replicas, func(a, b view.Replica) int { return strings.Compare(a.ID, b.ID) })
 }
 
 func scores(sums trainer.Sums) (recall, mrr view.Scores) {
