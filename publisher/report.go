@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Report is what a replica says about itself in freshet_replicas: after each adoption, and every ReportEvery.
@@ -39,23 +38,10 @@ func (s *Store) Report(ctx context.Context, r Report) error {
 // FollowReports calls each with every replica's report on model, now and after every change, until ctx is done or the watch
 // breaks. A report that does not parse is passed over.
 func (s *Store) FollowReports(ctx context.Context, model string, each func(Report)) error {
-	watch, err := s.replicas.Watch(ctx, model+".*", jetstream.IgnoreDeletes())
-	if err != nil {
-		return fmt.Errorf("watch replicas of model %s: %w", model, err)
-	}
-	defer watch.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case entry, ok := <-watch.Updates():
-			if !ok {
-				return fmt.Errorf("watch replicas of model %s: the watch ended", model)
-			}
-			var r Report
-			if entry != nil && json.Unmarshal(entry.Value(), &r) == nil && r.Model == model {
-				each(r)
-			}
+	return follow(ctx, s.replicas, model+".*", "replicas of model "+model, func(value []byte) {
+		var r Report
+		if json.Unmarshal(value, &r) == nil && r.Model == model {
+			each(r)
 		}
-	}
+	})
 }

@@ -130,9 +130,14 @@ func (s *Store) head(ctx context.Context, model string) (m schema.Manifest, stor
 // FollowHead calls each with the stored bytes of model's head, now and after every change, until ctx is done or the watch
 // breaks. A watch can also go silent: whoever must not miss a head asks Head now and then.
 func (s *Store) FollowHead(ctx context.Context, model string, each func(stored []byte)) error {
-	watch, err := s.heads.Watch(ctx, model, jetstream.IgnoreDeletes())
+	return follow(ctx, s.heads, model, "head of model "+model, each)
+}
+
+// follow calls each with the value of every key that matches keys, now and after every change, until ctx is done or the watch breaks.
+func follow(ctx context.Context, bucket jetstream.KeyValue, keys, what string, each func(value []byte)) error {
+	watch, err := bucket.Watch(ctx, keys, jetstream.IgnoreDeletes())
 	if err != nil {
-		return fmt.Errorf("watch head of model %s: %w", model, err)
+		return fmt.Errorf("watch %s: %w", what, err)
 	}
 	defer watch.Stop()
 	for {
@@ -141,7 +146,7 @@ func (s *Store) FollowHead(ctx context.Context, model string, each func(stored [
 			return context.Cause(ctx)
 		case entry, ok := <-watch.Updates():
 			if !ok {
-				return fmt.Errorf("watch head of model %s: the watch ended", model)
+				return fmt.Errorf("watch %s: the watch ended", what)
 			}
 			if entry != nil { // nil says that the initial values are through
 				each(entry.Value())
