@@ -1,7 +1,6 @@
 package model
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 
@@ -233,9 +232,4 @@ func (m *Model) update(norm float64) {
 		adagrad.Step(m.items.side.vector(r), m.sideRows.grad[s*d:][:d], &m.sideAcc[r-1])
 		adagrad.Step(m.items.side.biasOf(r), m.sideRows.dBias[s:s+1], &m.sideAccBias[r-1])
 	}
-}
-
-// String says what the model looks like, in one line.
-func (m *Model) String() string {
-	return fmt.Sprintf("TBGRecall: %d items, width %d, %d blocks, %d heads, %d shared weights", m.items.n, m.cfg.Dim, m.cfg.Blocks, m.cfg.Heads, len(m.w.arena))
 }
