@@ -86,10 +86,9 @@ type training struct {
 	publisher *publisher.Publisher
 	fresh     *trainer.Freshness
 	feed      *feed.Feed
-	log       *slog.Logger
 
 	mu      sync.Mutex
-	reports map[string]heard // guarded by mu; the latest of each replica that is not gone
+	reports map[string]heard // guarded by mu; the latest of each replica
 }
 
 // heard is a report and when it came. One that is not refreshed within publisher.ReportTTL is of a replica that is gone.
@@ -136,7 +135,7 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	if err != nil {
 		return nil, err
 	}
-	return &training{trainer: t, publisher: p, fresh: fresh, feed: f, log: log, reports: map[string]heard{}}, nil
+	return &training{trainer: t, publisher: p, fresh: fresh, feed: f, reports: map[string]heard{}}, nil
 }
 
 // run trains until ctx ends, or until the end after trainer.Finish.
@@ -146,25 +145,14 @@ func (t *training) run(ctx context.Context) error {
 
 // follow listens to the replicas until ctx ends. What they adopt ends the measurement of freshness.
 func (t *training) follow(ctx context.Context) error {
-	for {
-		err := t.publisher.Reports(ctx, func(r publisher.Report) {
-			t.mu.Lock()
-			t.reports[r.ID] = heard{r, time.Now()}
-			t.mu.Unlock()
-			if r.Version > 0 {
-				t.fresh.Adopted(r.Version, r.AppliedAt)
-			}
-		})
-		if ctx.Err() != nil {
-			return ctx.Err()
+	return t.publisher.Reports(ctx, func(r publisher.Report) {
+		t.mu.Lock()
+		t.reports[r.ID] = heard{r, time.Now()}
+		t.mu.Unlock()
+		if r.Version > 0 {
+			t.fresh.Adopted(r.Version, r.AppliedAt)
 		}
-		t.log.Debug("lost sight of the replicas' reports", "error", err)
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	})
 }
 
 // behind says which of the named replicas do not serve version v, or a later one, and why. It returns nil when all do.

@@ -41,6 +41,10 @@ func (m *monitor) status() view.Status {
 	now := time.Now()
 	s.UptimeSeconds = now.Sub(m.started).Seconds()
 
+	var trained trainer.Stats // read before ingest's figures: it cannot have trained on what is not in them
+	if m.train != nil {
+		trained = m.train.trainer.Stats()
+	}
 	in := m.in.node.Stats()
 	counts := in.Totals.Counts
 	s.Clicks = int64(counts.In())
@@ -71,7 +75,7 @@ func (m *monitor) status() view.Status {
 	}
 	s.ClicksPerSecond = m.clicksPerSecond(now, s.Clicks)
 	if m.train != nil {
-		m.addTraining(&s, int64(counts.Emitted))
+		m.addTraining(&s, trained, int64(counts.Emitted))
 	}
 	s.Pending += int64(counts.Pending())
 	if p, ok := m.input.(source.Progress); ok {
@@ -87,8 +91,7 @@ func (m *monitor) status() view.Status {
 	return s
 }
 
-func (m *monitor) addTraining(s *view.Status, emitted int64) {
-	t := m.train.trainer.Stats()
+func (m *monitor) addTraining(s *view.Status, t trainer.Stats, emitted int64) {
 	s.Trained, s.Steps, s.Versions, s.Digest = t.Clicks, t.Steps, int64(t.Version), t.Digest
 	s.Pending = emitted - t.Clicks
 	s.Scored, s.Rule = t.Whole.Scored, trainer.Rule
