@@ -24,7 +24,7 @@ func BenchmarkAdd(b *testing.B) {
 			step := 20 * 60_000 / float64(n)
 			add := func(i int) {
 				t := schema.EventTime(1_700_000_000_000 + int64(float64(i)*step))
-				w.Add(schema.Click{UserID: users[i*7919%n], ItemID: "item", Action: schema.ActionClick, EventTime: t})
+				w.Add(&schema.Click{UserID: users[i*7919%n], ItemID: "item", Action: schema.ActionClick, EventTime: t})
 			}
 			for i := range n {
 				add(i)
