@@ -24,6 +24,7 @@ type calendar struct {
 	which int // the index of its places in session.place
 	shift uint
 	today int64                                   // the present day: event time >> shift
+	first int64                                   // no day before it, after today, has a list
 	near  []appointment                           // a heap
 	far   [days]ref                               // the first session of each day's list, at day % days
 	used  [days / 64]uint64                       // a bit for each list that is not empty
@@ -53,7 +54,18 @@ const (
 	inFar   position = -2
 )
 
+// noDay is after all days that a calendar can name.
+const noDay = math.MaxInt64
+
 func (c *calendar) day(t schema.EventTime) int64 { return int64(t) >> c.shift }
+
+// from returns when day begins.
+func (c *calendar) from(day int64) schema.EventTime {
+	if day > int64(schema.EndOfTime)>>c.shift {
+		return schema.EndOfTime
+	}
+	return schema.EventTime(day << c.shift)
+}
 
 func (c *calendar) place(r ref) *place { return &c.w.slab.at(r).place[c.which] }
 
@@ -65,7 +77,9 @@ func (c *calendar) put(r ref, due schema.EventTime) {
 		c.up(len(c.near) - 1)
 		return
 	}
-	i := min(day, c.today+days-1) & (days - 1)
+	day = min(day, c.today+days-1)
+	c.first = min(c.first, day)
+	i := day & (days - 1)
 	p := c.place(r)
 	*p = place{is: inFar - position(i), next: c.far[i]}
 	if p.next != 0 {
@@ -151,21 +165,21 @@ func (c *calendar) next(t schema.EventTime) (ref, schema.EventTime) {
 // turn makes the next day that has a list the present one, unless all of it is at or after t.
 func (c *calendar) turn(t schema.EventTime) bool {
 	if c.count == 0 {
+		c.first = noDay
+	} else if c.from(c.first) < t {
+		c.first = c.nextDay()
+	}
+	if c.from(c.first) >= t {
 		if t != schema.EndOfTime {
-			c.today = max(c.today, c.day(t))
+			c.today = max(c.today, min(c.day(t), c.first-1))
 		}
 		return false
 	}
-	day := c.nextDay()
-	if schema.EventTime(day<<c.shift) >= t {
-		c.today = max(c.today, min(day-1, c.day(t)))
-		return false
-	}
-	i := day & (days - 1)
+	c.today = c.first
+	i := c.today & (days - 1)
 	r := c.far[i]
 	c.far[i] = 0
 	c.used[i/64] &^= 1 << (i % 64)
-	c.today = day
 	if c.used == [days / 64]uint64{} { // nothing lies between: no need to come by every few days
 		first := int64(math.MaxInt64)
 		for o := r; o != 0; o = c.place(o).next {
@@ -177,6 +191,7 @@ func (c *calendar) turn(t schema.EventTime) bool {
 			c.today = max(c.today, min(first, c.day(t)))
 		}
 	}
+	c.first = c.today + 1
 	for r != 0 {
 		s := c.w.slab.at(r)
 		p := &s.place[c.which]
@@ -210,7 +225,7 @@ func (c *calendar) nextDay() int64 {
 }
 
 // begin moves an empty calendar to the day of t.
-func (c *calendar) begin(t schema.EventTime) { c.today = c.day(t) }
+func (c *calendar) begin(t schema.EventTime) { c.today, c.first = c.day(t), noDay }
 
 // less says whether a comes before b. The order is total: two sessions of one user differ in their start.
 func (c *calendar) less(a, b appointment) bool {

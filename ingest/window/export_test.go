@@ -22,13 +22,16 @@ func Examine(w *Windower) string {
 		return fmt.Sprintf("%d sessions in the slab, but %d open", len(seen), w.open)
 	}
 	linked := 0
-	for hash, r := range w.users {
-		for ; r != 0; r = w.slab.at(r).twin {
-			if !seen[r] || w.slab.at(r).hash != hash {
-				return fmt.Sprintf("user table: a wrong session %d", r)
+	for r := range seen {
+		s := w.slab.at(r)
+		for o, i := w.users.next(s.hash, w.users.first(s.hash)); o != 0; o, i = w.users.next(s.hash, i) {
+			if o == r {
+				linked++
 			}
-			linked++
 		}
+	}
+	if w.users.count != w.open {
+		return fmt.Sprintf("%d sessions in the user table, but %d open", w.users.count, w.open)
 	}
 	if linked != w.open {
 		return fmt.Sprintf("%d sessions in the user table, but %d open", linked, w.open)

@@ -3,7 +3,6 @@ package window
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/maphash"
 	"iter"
 	"math"
 
@@ -155,8 +154,8 @@ func (w *Windower) restore(r *reader) uint64 {
 	case emitted > 0 && number == 0 || emitted+pending == 0 || ids > emitted+pending || emitted == 0 && pending > 0 && packed.Time(clicks.Bytes) != start:
 		fault = fmt.Sprintf("%d event ids, %d clicks in %d parts and %d pending cannot be", ids, emitted, number, pending)
 	}
-	hash := maphash.Bytes(w.seed, user)
-	for o := w.users[hash]; o != 0 && fault == ""; o = w.slab.at(o).twin {
+	hash := w.hash(user)
+	for o, i := w.users.next(hash, w.users.first(hash)); o != 0 && fault == ""; o, i = w.users.next(hash, i) {
 		if s := w.slab.at(o); string(w.userOf(s)) == string(user) && start <= s.last && last >= s.start {
 			fault = "it overlaps another one"
 		}

@@ -41,12 +41,11 @@ func (w *Windower) place(user, text []byte) schema.Reason {
 	if id := packed.EventID(text); len(id) > 0 {
 		c.id, c.hasID = xxh3.Hash(id), true
 	}
-	hash := maphash.Bytes(w.seed, user)
-	first := w.users[hash]
+	hash := w.hash(user)
 	var home, next *session
 	var homeRef, nextRef ref
 	pending, size := uint64(0), uint64(len(text))
-	for r := first; r != 0; {
+	for r, i := w.users.next(hash, w.users.first(hash)); r != 0; r, i = w.users.next(hash, i) {
 		s := w.slab.at(r)
 		if string(w.userOf(s)) == string(user) {
 			pending += uint64(s.pending)
@@ -63,9 +62,8 @@ func (w *Windower) place(user, text []byte) schema.Reason {
 				}
 			}
 		}
-		r = s.twin
 	}
-	if size > maxUserBytes || w.tooMany(pending, first, user) {
+	if size > maxUserBytes || w.tooMany(pending, hash, user) {
 		return schema.ReasonOverflow
 	}
 	if home == nil {
@@ -87,20 +85,22 @@ func (w *Windower) place(user, text []byte) schema.Reason {
 	return ""
 }
 
+// hash returns what the table knows a user by. It differs from process to process, so that nobody can choose users that
+// collide; nothing that is emitted or stored depends on it.
+func (w *Windower) hash(user []byte) uint32 { return uint32(maphash.Bytes(w.seed, user)) }
+
 // tooMany reports whether a user with that many pending clicks may not have another click that is not sealed. It bounds
 // the memory that one user can take: sealed clicks are bounded by max_session, the others by this.
-func (w *Windower) tooMany(pending uint64, first ref, user []byte) bool {
+func (w *Windower) tooMany(pending uint64, hash uint32, user []byte) bool {
 	bound := unsealedPerClick * uint64(w.limits.maxClicks)
 	if pending < bound {
 		return false
 	}
-	for r := first; r != 0; {
-		s := w.slab.at(r)
-		if string(w.userOf(s)) == string(user) {
+	for r, i := w.users.next(hash, w.users.first(hash)); r != 0; r, i = w.users.next(hash, i) {
+		if s := w.slab.at(r); string(w.userOf(s)) == string(user) {
 			n, _ := w.sealed(s, w.meta.Watermark)
 			pending -= uint64(n)
 		}
-		r = s.twin
 	}
 	return pending >= bound
 }
@@ -122,7 +122,7 @@ func (w *Windower) makeRoom() bool {
 }
 
 // add opens a session for c, in which c is not yet.
-func (w *Windower) add(hash uint64, c *incoming) (ref, *session) {
+func (w *Windower) add(hash uint32, c *incoming) (ref, *session) {
 	if len(c.user) > math.MaxUint16 {
 		panic(fmt.Sprintf("window: add: user id of %d bytes", len(c.user)))
 	}
@@ -136,8 +136,7 @@ func (w *Windower) add(hash uint64, c *incoming) (ref, *session) {
 
 // link makes s, which is at r and has its user, its start and its last click, one of the open sessions.
 func (w *Windower) link(r ref, s *session) {
-	s.twin = w.users[s.hash]
-	w.users[s.hash] = r
+	w.users.add(s.hash, r)
 	s.place[w.gaps.which].is, s.place[w.other.which].is = nowhere, nowhere
 	due, _ := w.gapDue(s)
 	w.gaps.put(r, due)
@@ -149,19 +148,7 @@ func (w *Windower) remove(r ref) {
 	s := w.slab.at(r)
 	w.gaps.remove(r)
 	w.other.remove(r)
-	if first := w.users[s.hash]; first == r {
-		if s.twin == 0 {
-			delete(w.users, s.hash)
-		} else {
-			w.users[s.hash] = s.twin
-		}
-	} else {
-		before := w.slab.at(first)
-		for before.twin != r {
-			before = w.slab.at(before.twin)
-		}
-		before.twin = s.twin
-	}
+	w.users.remove(s.hash, r)
 	w.arena.release(s.block, s.class)
 	w.slab.remove(r)
 	w.open--

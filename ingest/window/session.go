@@ -22,7 +22,6 @@ type session struct {
 	start schema.EventTime // of its first click
 	last  schema.EventTime // of its last click
 	other schema.EventTime // when the next thing but the end of the gap is due; see schedule
-	hash  uint64           // of its user, for the table
 
 	block   blockRef
 	size    uint32 // bytes of the pending clicks
@@ -31,7 +30,7 @@ type session struct {
 	ids     uint32 // event ids
 	emitted uint32 // clicks in its earlier parts
 	number  uint32 // of its next part
-	twin    ref    // the next session of the same hash, or the next free place
+	hash    uint32 // of its user, for the table
 	user    uint16 // bytes of the user id
 	class   uint8  // of block
 	kind    kind   // of other
@@ -57,7 +56,7 @@ const slabSize = 512 // sessions
 type slab struct {
 	chunks []*[slabSize]session
 	used   ref // places that were ever used, with place 0, which never is
-	free   ref // the first free place; twin has the next
+	free   ref // the first free place; its first place.next is the next one
 }
 
 func (s *slab) at(r ref) *session { return &s.chunks[r/slabSize][r%slabSize] }
@@ -66,7 +65,7 @@ func (s *slab) at(r ref) *session { return &s.chunks[r/slabSize][r%slabSize] }
 func (s *slab) add() (ref, *session) {
 	if r := s.free; r != 0 {
 		o := s.at(r)
-		s.free = o.twin
+		s.free = o.place[0].next
 		*o = session{}
 		return r, o
 	}
@@ -83,7 +82,7 @@ func (s *slab) add() (ref, *session) {
 
 // remove frees place r.
 func (s *slab) remove(r ref) {
-	*s.at(r) = session{twin: s.free}
+	*s.at(r) = session{place: [2]place{{next: s.free}}}
 	s.free = r
 }
 

@@ -21,7 +21,7 @@ type Windower struct {
 
 	slab  slab
 	arena arena
-	users map[uint64]ref // by hash of the user: the first of its sessions, which are in no order
+	users table
 	seed  maphash.Seed
 	open  int
 	gaps  calendar // when the gap of a session ends
@@ -76,7 +76,7 @@ func newWindower(c Config, m Meta) *Windower {
 
 // clear gives back the memory of sessions that are all closed.
 func (w *Windower) clear() {
-	w.slab, w.arena, w.users = slab{}, arena{}, map[uint64]ref{}
+	w.slab, w.arena, w.users = slab{}, arena{}, table{}
 	w.gaps.begin(w.floor)
 	w.other.begin(w.floor)
 }
