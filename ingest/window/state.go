@@ -2,6 +2,7 @@ package window
 
 import (
 	"slices"
+	"time"
 
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -60,6 +61,14 @@ type Meta struct {
 // NewMeta returns the Meta of a partition that has had no record.
 func NewMeta() Meta {
 	return Meta{Watermark: schema.BeginningOfTime, MaxSeen: schema.BeginningOfTime}
+}
+
+// AfterEnd returns the watermark that an end leaves: a click at the latest event time is late from then on.
+func (m Meta) AfterEnd() schema.EventTime {
+	if m.MaxSeen == schema.BeginningOfTime {
+		return m.Watermark
+	}
+	return max(m.Watermark, m.MaxSeen.Add(time.Millisecond))
 }
 
 // Meta returns the state apart from the sessions.

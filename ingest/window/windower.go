@@ -154,9 +154,7 @@ func (w *Windower) End(next schema.Epoch) []Part {
 		w.emit(s, s.pending, s.size, true, min(due, latest), schema.CauseEnd)
 		w.remove(r)
 	}
-	if w.meta.MaxSeen != schema.BeginningOfTime {
-		w.meta.Watermark = max(w.meta.Watermark, w.meta.MaxSeen.Add(time.Millisecond))
-	}
+	w.meta.Watermark = w.meta.AfterEnd()
 	w.floor = w.meta.Watermark
 	w.clear()
 	w.meta.Epoch, w.meta.Ended = next, true
