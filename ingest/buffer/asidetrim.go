@@ -71,7 +71,7 @@ func (s *Store) trimAside() error {
 		return k.records > 0
 	})
 	if err == nil {
-		err = s.put(pebble.NoSync, func(w *writer) error {
+		err = s.putAnyway(pebble.NoSync, func(w *writer) error {
 			for p, end := range ends {
 				w.deleteRange(asideKey(nil, p, 0), asideKey(nil, p, end))
 			}

@@ -126,9 +126,17 @@ func (s *Store) write(batch *pebble.Batch, o *pebble.WriteOptions) (err error) {
 	return nil
 }
 
-// put commits what f writes.
+// put commits what f writes, if there is room.
 func (s *Store) put(o *pebble.WriteOptions, f func(w *writer) error) error {
-	if err := s.writable(); err != nil {
+	if err := s.room.check(); err != nil {
+		return err
+	}
+	return s.putAnyway(o, f)
+}
+
+// putAnyway commits what f writes, also where there is no room: it makes room, or helps to.
+func (s *Store) putAnyway(o *pebble.WriteOptions, f func(w *writer) error) error {
+	if err := s.intact(); err != nil {
 		return err
 	}
 	batch := s.db.NewBatch()

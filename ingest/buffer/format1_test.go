@@ -2,8 +2,17 @@ package buffer
 
 import (
 	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"log/slog"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble"
+	"github.com/cockroachdb/pebble/vfs"
 
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
@@ -117,4 +126,24 @@ func appendAside1(b []byte, r *schema.Rejected) []byte {
 	b = appendString(b, r.Detail)
 	b = appendString(b, r.Key)
 	return appendString(b, r.Value)
+}
+
+// format1Store returns a disk with a store of format 1: testdata has all its keys and values, as a program of format 1 left
+// them after the first nine batches of newInputs(16, 25).
+func format1Store(t fataler) *vfs.MemFS {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "format1-store.txt"))
+	must(t, err)
+	disk := vfs.NewMem()
+	must(t, disk.MkdirAll("store", 0o755))
+	db, err := pebble.Open("store", &pebble.Options{FS: disk, FormatMajorVersion: pebble.FormatNewest, Logger: quiet{slog.New(slog.DiscardHandler)}})
+	must(t, err)
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		k, errKey := hex.DecodeString(key)
+		v, errValue := hex.DecodeString(value)
+		must(t, errors.Join(errKey, errValue, db.Set(k, v, pebble.NoSync)))
+	}
+	must(t, db.Close())
+	return disk
 }

@@ -59,7 +59,7 @@ func (s *Store) Hold(name string, position schema.Position) error {
 		o = pebble.Sync
 	}
 	position = position.Clone()
-	err = s.put(o, func(w *writer) error {
+	err = s.putAnyway(o, func(w *writer) error {
 		w.set(holdKey(nil, name), appendPosition(nil, position))
 		return nil
 	})
@@ -79,7 +79,7 @@ func (s *Store) Release(name string) error {
 		return err
 	}
 	defer release()
-	err = s.put(pebble.NoSync, func(w *writer) error {
+	err = s.putAnyway(pebble.NoSync, func(w *writer) error {
 		w.delete(holdKey(nil, name))
 		return nil
 	})

@@ -77,20 +77,19 @@ func (s *Store) pages(p schema.Partition, h *header) iter.Seq2[[]byte, error] {
 		if h.pages == 0 {
 			return
 		}
-		stop := errors.New("stop")
 		pages, bytes := uint32(0), uint64(0)
 		err := scan(s.db, pageKey(nil, p, h.generation, 0), pageKey(nil, p, h.generation+1, 0), func(key, page []byte) error {
 			pages++
 			bytes += uint64(len(page))
 			if !yield(page, nil) {
-				return stop
+				return errStop
 			}
 			return nil
 		})
 		if err == nil && (pages != h.pages || bytes != h.bytes) {
 			err = fmt.Errorf("%w: it has %d pages of %d bytes, and should have %d of %d", ErrCorrupt, pages, bytes, h.pages, h.bytes)
 		}
-		if err != nil && !errors.Is(err, stop) {
+		if err != nil && !errors.Is(err, errStop) {
 			yield(nil, err)
 		}
 	}
@@ -134,14 +133,13 @@ func (s *Store) setConfig(p schema.Partition, h header, c window.Config) error {
 // pagesOf yields the pages of w.
 func pagesOf(w *window.Windower) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		stop := errors.New("stop")
 		err := w.Pages(pageBytes, func(page []byte) error {
 			if !yield(page, nil) {
-				return stop
+				return errStop
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, stop) {
+		if err != nil && !errors.Is(err, errStop) {
 			yield(nil, err)
 		}
 	}

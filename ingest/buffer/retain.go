@@ -112,7 +112,7 @@ func (s *Store) retainAge(p schema.Partition) error {
 		s.notBefore[p] = last
 		return nil
 	}
-	return s.removeStep(p, st.FirstEmit, least)
+	return s.removeStep(p, least, cut)
 }
 
 // retainBytes removes a step of the longest log that has one which no reader needs. It returns whose.
@@ -141,17 +141,18 @@ func (s *Store) retainBytes() (schema.Partition, error) {
 			return p, err
 		}
 		if first+s.retainStep <= least {
-			return p, s.removeStep(p, first, least)
+			return p, s.removeStep(p, least, schema.EndOfTime)
 		}
 	}
 	return 0, nil
 }
 
-// removeStep removes whole blocks of p's log from first on, until a step is done, and none that reaches beyond end.
-func (s *Store) removeStep(p schema.Partition, first, end schema.Emit) error {
+// removeStep removes whole blocks of p's log from its beginning on, until a step is done, and none that reaches beyond end or
+// has an entry due at cut or later.
+func (s *Store) removeStep(p schema.Partition, end schema.Emit, cut schema.EventTime) error {
 	at := s.begin(p)
-	enough := errors.New("enough")
-	return s.put(pebble.NoSync, func(w *writer) error {
+	first := at.first
+	return s.putAnyway(pebble.NoSync, func(w *writer) error {
 		err := scan(s.db, logKey(nil, p, first), logKey(nil, p, end), func(key, value []byte) error {
 			if n, _ := lastNumber(key); schema.Emit(n) != at.first {
 				return s.missing(p, at.first)
@@ -160,8 +161,12 @@ func (s *Store) removeStep(p schema.Partition, first, end schema.Emit) error {
 			if err != nil {
 				return err
 			}
-			if b.first+schema.Emit(b.n) > end || at.first-first >= s.retainStep {
-				return enough
+			last, err := b.time(b.n - 1)
+			if err != nil {
+				return err
+			}
+			if b.first+schema.Emit(b.n) > end || at.first-first >= s.retainStep || last >= cut {
+				return errStop
 			}
 			err = b.users(func(emit schema.Emit, user string) { w.delete(userKey(w.key[:0], p, user, emit)) })
 			if err != nil {
@@ -171,7 +176,7 @@ func (s *Store) removeStep(p schema.Partition, first, end schema.Emit) error {
 			at.trimmed += uint64(len(value))
 			return nil
 		})
-		if err != nil && !errors.Is(err, enough) {
+		if err != nil && !errors.Is(err, errStop) {
 			return err
 		}
 		if at.first == first {

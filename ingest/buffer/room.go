@@ -32,8 +32,9 @@ type room struct {
 	err     error  // what the check said
 }
 
-// Room returns nil, or an ErrNoRoom that says how little is left and what to do. All that writes asks it first. It asks the
-// file system at most once per second or 16 MiB written.
+// Room returns nil, or an ErrNoRoom that says how little is left and what to do. What writes asks it first, but for what
+// makes room: retention, trims and the positions of readers. It asks the file system at most once per second or 16 MiB
+// written.
 func (s *Store) Room() error {
 	release, err := s.use()
 	if err != nil {

@@ -94,7 +94,7 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
-	return s.dropLeftovers()
+	return errors.Join(s.dropLeftovers(), s.trimAside())
 }
 
 // eachPartition calls f with every value of a space that has one for each partition.
