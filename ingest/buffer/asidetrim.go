@@ -29,7 +29,7 @@ func (s *Store) loadTrimmed() error {
 	return nil
 }
 
-// kept returns how much is aside now: what was ever put there, less what was trimmed.
+// kept returns how much is aside now: what was ever put there, less what was trimmed and what was sent again.
 func (s *Store) kept() trimmed {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -39,8 +39,8 @@ func (s *Store) kept() trimmed {
 		k.bytes += st.AsideBytes
 	}
 	// A trim may meet records whose commit is applied and not yet published, so for a moment more may be gone than was put.
-	k.records -= min(k.records, s.trimmed.records)
-	k.bytes -= min(k.bytes, s.trimmed.bytes)
+	k.records -= min(k.records, s.trimmed.records+s.resent.records)
+	k.bytes -= min(k.bytes, s.trimmed.bytes+s.resent.bytes)
 	return k
 }
 

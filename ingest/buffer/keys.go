@@ -22,7 +22,8 @@ import (
 //	k  name                                               position that a reader holds       → hold.go
 //	r  partition u32 | offset u64                         record put aside                   → aside.go
 //	d  partition u32                                      how far aside has been forwarded   → uvarint offset
-//	t                                                     what was trimmed from aside        → aside.go
+//	t                                                     what was trimmed from aside        → asidetrim.go
+//	e                                                     what was sent again from aside     → redrive.go
 //
 // Format 1 had, and an upgrade reads (upgrade.go):
 //
@@ -41,6 +42,7 @@ const (
 	spaceAside   = 'r'
 	spaceForward = 'd'
 	spaceTrimmed = 't'
+	spaceResent  = 'e'
 
 	spaceSession1 = 's'
 	spaceAside1   = 'a'

@@ -35,6 +35,7 @@ type Store struct {
 	begins  map[schema.Partition]begin
 	holds   map[string]hold
 	trimmed trimmed
+	resent  trimmed
 	broken  error // nothing more is written; see Commit
 	changed chan struct{}
 
@@ -84,7 +85,7 @@ func (s *Store) open() error {
 	if err := s.checkFormat(); err != nil {
 		return err
 	}
-	if err := errors.Join(s.loadTrimmed(), s.loadHeaders(), s.loadBegins(), s.loadHolds()); err != nil {
+	if err := errors.Join(s.loadTrimmed(), s.loadResent(), s.loadHeaders(), s.loadBegins(), s.loadHolds()); err != nil {
 		return err
 	}
 	err = s.eachPartition(spaceMeta, func(p schema.Partition, value []byte) (err error) {

@@ -11,6 +11,7 @@ type Totals struct {
 	LogBytes     uint64 // of the entries that are there, as stored before compression
 	AsideKept    uint64 // records that are aside now
 	AsideTrimmed uint64 // records that the bounds took away again
+	AsideResent  uint64 // records that were sent to the topic again
 }
 
 // Totals returns the sums over all partitions, as of one moment between commits.
@@ -18,7 +19,7 @@ func (s *Store) Totals() Totals {
 	kept := s.kept()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	t := Totals{Partitions: len(s.states), AsideKept: kept.records, AsideTrimmed: s.trimmed.records}
+	t := Totals{Partitions: len(s.states), AsideKept: kept.records, AsideTrimmed: s.trimmed.records, AsideResent: s.resent.records}
 	for p := range s.states {
 		m := s.stateLocked(p).Meta
 		t.Counts = t.Counts.Plus(m.Window.Counts)
