@@ -85,6 +85,14 @@ func (n *node) child(name string) *node {
 	return nil
 }
 
+// within returns the fields that are below n.
+func (n *node) within() (fields seen) {
+	for _, c := range n.children {
+		fields |= c.bit | c.within()
+	}
+	return fields
+}
+
 // source is where a field is read from.
 type source struct {
 	field  field
