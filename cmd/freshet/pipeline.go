@@ -19,6 +19,7 @@ import (
 	"github.com/freshet-ml/freshet/cmd/freshet/datadir"
 	"github.com/freshet-ml/freshet/ingest"
 	"github.com/freshet-ml/freshet/ingest/buffer"
+	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/feed"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/publisher"
@@ -36,7 +37,7 @@ type intake struct {
 // openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
 // file or of the simulated shop has event time only.
 func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers []string, live bool, log *slog.Logger) (*intake, error) {
-	decoder, err := source.NewDecoder(c.Source.Fields)
+	decoder, err := decode.New(decode.Config{Fields: c.Source.Fields})
 	if err != nil {
 		return nil, err
 	}
@@ -56,8 +57,7 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if live {
 		options.IdleAfter = c.Window.IdleAfter
 	}
-	decode := func(r source.Record, c *schema.Click) (err error) { *c, err = decoder.Decode(r); return err }
-	node, err := ingest.New(store, decode, options)
+	node, err := ingest.New(store, recordDecoder(decoder), options)
 	if err != nil {
 		return nil, errors.Join(err, store.Close(), kafka.Close())
 	}
@@ -65,6 +65,11 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 		return nil, errors.Join(err, store.Close(), kafka.Close())
 	}
 	return &intake{kafka: kafka, node: node, store: store}, nil
+}
+
+// recordDecoder is d as a node wants it.
+func recordDecoder(d *decode.Decoder) ingest.Decode {
+	return func(r source.Record, c *schema.Click) error { return d.Decode(r.Value, c) }
 }
 
 // run reads the topic until ctx ends.

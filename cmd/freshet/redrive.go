@@ -16,6 +16,7 @@ import (
 
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
 	"github.com/freshet-ml/freshet/ingest/aside"
+	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -106,7 +107,7 @@ func (d *redrive) close() error {
 // rules returns what decides which records are left. A record that would only go aside again is: one that came too late,
 // since it has not become any younger, and one that this configuration still takes for faulty.
 func (d *redrive) rules() (func(*schema.Rejected) schema.Reason, error) {
-	decoder, err := source.NewDecoder(d.cfg.Source.Fields)
+	decoder, err := decode.New(decode.Config{Fields: d.cfg.Source.Fields})
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +121,8 @@ func (d *redrive) rules() (func(*schema.Rejected) schema.Reason, error) {
 		if len(r.Key)+len(r.Value) > schema.MaxRecordBytes {
 			return schema.ReasonOversize
 		}
-		click, err := decoder.Decode(source.Record{Partition: r.Partition, Offset: r.Offset, ArrivedAt: r.ArrivedAt, Key: r.Key, Value: r.Value})
-		if err != nil {
+		var click schema.Click
+		if decoder.Decode(r.Value, &click) != nil {
 			return schema.ReasonUndecodable
 		}
 		click.ArrivedAt = schema.ArrivalTime(d.now().UnixMilli())

@@ -19,6 +19,7 @@ import (
 
 	"github.com/freshet-ml/freshet/ingest"
 	"github.com/freshet-ml/freshet/ingest/buffer"
+	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/export"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/ingest/window"
@@ -44,13 +45,13 @@ func newHouse(t fataler, partitions int, c window.Config) *house {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	decoder, err := source.NewDecoder(nil)
+	decoder, err := decode.New(decode.Config{})
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
 	o := ingest.DefaultOptions("clicks")
 	o.Window, o.IdleAfter = c, 0
-	node, err := ingest.New(store, func(r source.Record, c *schema.Click) (err error) { *c, err = decoder.Decode(r); return err }, o)
+	node, err := ingest.New(store, func(r source.Record, c *schema.Click) error { return decoder.Decode(r.Value, c) }, o)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"testing"
 
-	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/schema"
 )
 
@@ -85,7 +84,7 @@ func yardsticks(t testing.TB, c Config) map[string]*score {
 		if err != nil {
 			t.Fatal(err)
 		}
-		click, err := source.DecodeJSON(source.Record{Value: r.Value})
+		click, err := read(r.Value, r.EventTime)
 		if err != nil || click.Validate(1<<62) != nil || click.Action == schema.ActionExposure {
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/schema"
 	"pgregory.net/rapid"
@@ -28,6 +29,15 @@ func open(t testing.TB, c Config) *Shop {
 		t.Fatal(err)
 	}
 	return s
+}
+
+var decoder = decode.JSON()
+
+// read returns the click in value, which arrived at the time given. The click is kept, and value is the shop's.
+func read(value []byte, arrived schema.EventTime) (c schema.Click, err error) {
+	err = decoder.Decode(bytes.Clone(value), &c)
+	c.ArrivedAt = schema.ArrivalTime(arrived)
+	return c, err
 }
 
 func next(t testing.TB, s *Shop) source.Outgoing {
@@ -131,7 +141,7 @@ func observed(t *rapid.T, s *Shop, c Config) (o Counts) {
 			o.Oversize++
 			continue
 		}
-		click, err := source.DecodeJSON(source.Record{Value: r.Value, ArrivedAt: schema.ArrivalTime(delivered)})
+		click, err := read(r.Value, delivered)
 		if err != nil {
 			o.Truncated++ // stands for both sorts
 			continue

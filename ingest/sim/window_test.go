@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -39,7 +38,7 @@ func TestWindowsAgreeWithTheCounts(t *testing.T) {
 			h := fnv.New32a()
 			h.Write(r.Key)
 			w := windows[h.Sum32()%partitions]
-			click, err := source.DecodeJSON(source.Record{Value: r.Value, ArrivedAt: schema.ArrivalTime(r.EventTime)})
+			click, err := read(r.Value, r.EventTime)
 			switch {
 			case err != nil:
 				w.Reject(schema.ReasonUndecodable)

@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/source"
+	"github.com/freshet-ml/freshet/schema"
 )
 
 // A file of clicks becomes the records of the click topic, and each record a click again.
@@ -29,8 +31,8 @@ func Example() {
 		if err != nil {
 			break
 		}
-		click, err := source.DecodeJSON(source.Record{Key: out.Key, Value: out.Value})
-		if err != nil {
+		var click schema.Click
+		if err := decode.JSON().Decode(out.Value, &click); err != nil {
 			fmt.Printf("aside: %s: %v\n", out.Value, err)
 			continue
 		}

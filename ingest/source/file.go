@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/freshet-ml/freshet/ingest/decode"
 )
 
 // Formats lists what OpenFile reads.
@@ -21,7 +23,7 @@ const maxLineBytes = 2 << 20
 
 // Options says how the lines of a file are read.
 type Options struct {
-	// Fields maps the fields of JSON lines, as in NewDecoder. They are only read for the key of the record and for its
+	// Fields maps the fields of JSON lines, as decode.Config has them. They are only read for the key of the record and for its
 	// time: the line itself goes on unchanged. CSV has its header instead. Default: the names of a click.
 	Fields map[string]string
 }
@@ -48,7 +50,7 @@ func OpenFile(path, format string, o Options) (Stream, error) {
 	if !slices.Contains(Formats, format) {
 		return nil, fmt.Errorf("format %q is not known: use %s", format, strings.Join(Formats, " or "))
 	}
-	decoder, err := NewDecoder(o.Fields)
+	decoder, err := decode.New(decode.Config{Fields: o.Fields})
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +80,7 @@ func OpenFile(path, format string, o Options) (Stream, error) {
 	return s, nil
 }
 
-func openLines(name, format string, file io.ReadCloser, total int64, decoder *Decoder) (Stream, error) {
+func openLines(name, format string, file io.ReadCloser, total int64, decoder *decode.Decoder) (Stream, error) {
 	l := &lines{name: name, file: file, total: total}
 	counted := bufio.NewReaderSize(&countingReader{r: file, n: &l.read}, 1<<16)
 	l.in = counted

@@ -11,9 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/source"
+	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
 )
+
+const fullClick = `{"user_id":"u1","item_id":"i9","timestamp":1700000000000,"action":"cart","event_id":"e1","session_id":"s1",` +
+	`"scene":"home","item":{"category":"c1","seller":"s7","price":12.5},"context":{"device":"ios"}}`
 
 func write(t testing.TB, text string) string {
 	t.Helper()
@@ -171,7 +176,8 @@ func FuzzCSV(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q gave no record: %v", row, err)
 		}
-		if _, err := source.DecodeJSON(source.Record{Value: out.Value}); err != nil && string(out.Value) != row {
+		var c schema.Click
+		if err := decode.JSON().Decode(out.Value, &c); err != nil && string(out.Value) != row {
 			t.Fatalf("%q became %q, which neither decodes (%v) nor is the row", row, out.Value, err)
 		}
 		if out, err := s.Next(); !errors.Is(err, io.EOF) {

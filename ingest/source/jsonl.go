@@ -5,19 +5,20 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/schema"
 )
 
 // jsonlStream passes on the lines of a file. It reads them only to find their key and time.
 type jsonlStream struct {
 	*lines
-	decoder *Decoder
+	decoder *decode.Decoder
 	first   []byte // read at open, to be given by the first Next; nil afterwards
 	key     []byte
 	last    schema.EventTime
 }
 
-func openJSONL(l *lines, decoder *Decoder) (Stream, error) {
+func openJSONL(l *lines, decoder *decode.Decoder) (Stream, error) {
 	first, err := l.next()
 	if errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s is empty: want a JSON object such as %s in each line", l.name,
@@ -40,7 +41,7 @@ func (s *jsonlStream) Next() (Outgoing, error) {
 	}
 	var c schema.Click
 	// What is wrong with the line is for the ingester to say: it puts the line aside.
-	if err := s.decoder.decode(line, &c); err == nil {
+	if err := s.decoder.Decode(line, &c); err == nil {
 		s.last = c.EventTime
 	}
 	out := Outgoing{Value: line, EventTime: s.last}
