@@ -39,7 +39,7 @@
 //
 // A click costs the same however many sessions are open, but for the memory's own: a session is a place in a slab and a
 // block of bytes, in which clicks lie packed (package packed); a table without pointers finds it; two calendars order the
-// sessions by due. A million sessions of two clicks take about 310 MB and cost the garbage collector nothing. Memory that
+// sessions by due. A million sessions of two clicks take about 290 MB and cost the garbage collector nothing. Memory that
 // was once needed is kept for sessions to come, until an end.
 //
 // # Caveats
