@@ -1,5 +1,7 @@
 package main
 
+import "github.com/freshet-ml/freshet/ingest/aside"
+
 // The verbs and their flags. A flag with a key tag is a setting of package config under that key (or those keys): it is
 // taken as text, so that its fault is reported together with those of the file and the environment.
 
@@ -11,6 +13,8 @@ type cli struct {
 	Serve     ServeCmd     `cmd:"" help:"Follow the published versions and serve recommendations over HTTP."`
 	Produce   ProduceCmd   `cmd:"" help:"Send the clicks of a file to Kafka."`
 	Simulate  SimulateCmd  `cmd:"" help:"Send the clicks of a simulated shop to Kafka, or write them to a file."`
+	Export    ExportCmd    `cmd:"" help:"Write sessions, clicks or the records aside as Parquet, Arrow or CSV."`
+	Aside     AsideCmd     `cmd:"" help:"See the records that were put aside, and send them again."`
 	Recommend RecommendCmd `cmd:"" help:"Ask a replica what to recommend to a user."`
 	Config    ConfigCmd    `cmd:"" help:"Print the configuration that is in effect, and where each setting comes from."`
 	Health    HealthCmd    `cmd:"" help:"Ask a running freshet whether it is ready; for health checks."`
@@ -122,6 +126,74 @@ type RecommendCmd struct {
 	Exclude []string `placeholder:"ITEM,…" help:"Items to leave out."`
 	Token   string   `env:"FRESHET_SERVE_TOKEN" placeholder:"TOKEN" help:"Bearer token, where the replica asks for one."`
 	JSON    bool     `name:"json" help:"Print the answer as it comes."`
+}
+
+// ExportCmd writes tables.
+type ExportCmd struct {
+	Settings
+	DataDir
+	What    string `arg:"" enum:"sessions,clicks,aside" help:"sessions: one row per closed session; clicks: one per click of the log; aside: one per record put aside."`
+	Format  string `placeholder:"parquet|arrow|csv" enum:",parquet,arrow,csv" default:"" help:"Format of the file; by default its ending says, else parquet."`
+	Out     string `placeholder:"FILE|DIR|-" help:"Where to (WHAT.FORMAT here); - is standard output, and .gz compresses CSV."`
+	Since   when   `placeholder:"TIME" help:"From this time on: a session by its end, a click by its event time, a record aside by its arrival. 2026-05-01T12:00:00Z, 2026-05-01, milliseconds, or how long before the newest: 24h."`
+	Until   when   `placeholder:"TIME" help:"Before this time."`
+	Open    bool   `help:"Sessions that are still open too, behind all others, with the clicks of theirs that are in the log."`
+	Force   bool   `help:"Replace a file that is there already."`
+	HeldMiB int64  `name:"held-mib" default:"256" placeholder:"N" help:"Memory for sessions until they are closed (${default}); what does not fit is read twice."`
+	JSON    bool   `name:"json" help:"Print the summary as one JSON object, the last line of standard output."`
+}
+
+// AsideCmd is about records put aside.
+type AsideCmd struct {
+	List    AsideListCmd    `cmd:"" help:"List them."`
+	Show    AsideShowCmd    `cmd:"" help:"Show one of them whole."`
+	Redrive AsideRedriveCmd `cmd:"" help:"Send them to their topic again, after what was wrong has been put right."`
+}
+
+// BookFlags say whose records aside are meant.
+type BookFlags struct {
+	Settings
+	DataDir
+	Server string `placeholder:"URL" help:"Ask the freshet that runs on the data directory, such as http://127.0.0.1:8080, instead of opening it."`
+	Token  string `key:"serve.token" placeholder:"TOKEN" help:"Bearer token, where the server asks for one."`
+}
+
+// AsideFilter chooses records aside.
+type AsideFilter struct {
+	Reason    []string `placeholder:"REASON" help:"Only these: late, undecodable, invalid, oversize, overflow."`
+	Partition []int32  `placeholder:"N" help:"Only those of these partitions."`
+	Since     when     `placeholder:"TIME" help:"Only what arrived from then on: 2026-05-01T12:00:00Z, 2026-05-01, milliseconds, or how long ago: 10m."`
+	Until     when     `placeholder:"TIME" help:"Only what arrived before then."`
+}
+
+// AsideListCmd lists records aside.
+type AsideListCmd struct {
+	BookFlags
+	AsideFilter
+	Limit int  `default:"50" placeholder:"N" help:"Show so many (${default}); 0 shows all."`
+	JSON  bool `name:"json" help:"Print one JSON object a line, key and value in base64 and, where they are UTF-8, as text."`
+}
+
+// AsideShowCmd shows one record aside.
+type AsideShowCmd struct {
+	BookFlags
+	Place aside.Place `arg:"" name:"partition:offset" help:"Which, as freshet aside list shows it: 3:17."`
+	Raw   bool        `help:"Write the bytes of the value as they came, and nothing else."`
+	JSON  bool        `name:"json" help:"Print it as JSON."`
+}
+
+// AsideRedriveCmd sends records aside again.
+type AsideRedriveCmd struct {
+	BookFlags
+	AsideFilter
+	Places      []aside.Place `arg:"" optional:"" name:"partition:offset" help:"Only these records."`
+	Brokers     string        `key:"kafka.brokers" placeholder:"HOST:PORT,…" help:"Kafka brokers; with --server, by default those that it reads from."`
+	To          string        `placeholder:"TOPIC" help:"Send to this topic instead of the one that they came from."`
+	All         bool          `help:"All records aside."`
+	IncludeLate bool          `help:"Late ones too, and those that would be late by now: where the same windows read them, they go aside again."`
+	Unchecked   bool          `help:"Also those that this configuration would put aside again as undecodable, invalid or oversize."`
+	DryRun      bool          `help:"Send nothing, and say what would be sent."`
+	JSON        bool          `name:"json" help:"Print the summary as one JSON object."`
 }
 
 // ConfigCmd prints the configuration in effect.

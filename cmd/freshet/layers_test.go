@@ -44,7 +44,7 @@ var doors = []struct {
 	{"github.com/ebitengine/purego", []string{"trainer/nn"}},
 	{"gonum.org/v1/gonum/blas", []string{"trainer/nn"}},
 	{"github.com/nats-io/nats.go", []string{"publisher", "publisher/replica", "cmd/freshet"}},
-	{"github.com/apache/arrow/go/v17", []string{"schema"}},
+	{"github.com/apache/arrow/go/v17", []string{"schema", "ingest/export"}},
 	{"github.com/nats-io/nats-server/v2", []string{"cmd/freshet/embed"}},
 	{"github.com/twmb/franz-go", []string{"cmd/freshet/embed", "ingest/decode"}},
 	{"github.com/hamba/avro/v2", []string{"ingest/decode"}},

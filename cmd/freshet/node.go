@@ -43,7 +43,7 @@ func runNode(ctx context.Context, a *app, train bool) (err error) {
 	n.stages.start("http", func(ctx context.Context) error {
 		mux := nodeHandler(n.monitor.status, n.metrics)
 		health(mux, n.in.kafka.Health)
-		return serveHTTP(ctx, n.listener, mux)
+		return serveHTTP(ctx, n.listener, withAside(mux, n.in, n.app))
 	})
 	if train {
 		n.stages.start("reports", n.train.follow)

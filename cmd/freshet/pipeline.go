@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,10 +29,9 @@ import (
 
 // intake is the ingest half: Kafka in, a durable log of parts out.
 type intake struct {
-	kafka      *source.Kafka
-	node       *ingest.Node
-	store      *buffer.Store
-	partitions int
+	kafka *source.Kafka
+	node  *ingest.Node
+	store *buffer.Store
 }
 
 // openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
@@ -63,15 +61,15 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if err != nil {
 		return nil, errors.Join(err, store.Close(), kafka.Close())
 	}
-	return &intake{kafka: kafka, node: node, store: store, partitions: partitions}, nil
+	if err := node.Topology(ctx, partitions); err != nil { // no partition is assigned yet: it is written when partition 0 is
+		return nil, errors.Join(err, store.Close(), kafka.Close())
+	}
+	return &intake{kafka: kafka, node: node, store: store}, nil
 }
 
-// recordDecoder is d as a node wants it: the click that it returns shares nothing with the record.
+// recordDecoder is d as a node wants it.
 func recordDecoder(d *decode.Decoder) ingest.Decode {
-	return func(r source.Record) (c schema.Click, err error) {
-		err = d.Decode(bytes.Clone(r.Value), &c)
-		return c, err
-	}
+	return func(r source.Record, c *schema.Click) error { return d.Decode(r.Value, c) }
 }
 
 // run reads the topic until ctx ends.
@@ -122,7 +120,7 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	if err != nil {
 		return nil, err
 	}
-	f, err := feed.New(in.store, feed.First(in.partitions), t.Position())
+	f, err := feed.New(in.store, t.Position())
 	if err != nil {
 		return nil, err
 	}

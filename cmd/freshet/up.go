@@ -196,7 +196,7 @@ func (u *up) run(ctx context.Context) error {
 		u.stages.start(u.ids[i], func(ctx context.Context) error { return r.Run(ctx, js) })
 	}
 	u.stages.start("http", func(ctx context.Context) error {
-		return serveHTTP(ctx, u.listener, front(handlers, u.monitor.status, u.metrics))
+		return serveHTTP(ctx, u.listener, withAside(front(handlers, u.monitor.status, u.metrics), u.in, u.app))
 	})
 	u.stages.start("reports", u.train.follow)
 	trained := u.stages.start("trainer", u.train.run)

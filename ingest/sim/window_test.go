@@ -45,7 +45,7 @@ func TestWindowsAgreeWithTheCounts(t *testing.T) {
 			case click.Validate(10*time.Minute) != nil:
 				w.Reject(schema.ReasonInvalid)
 			default:
-				w.Add(click)
+				w.Add(&click)
 			}
 		}
 		var sum window.Counts

@@ -29,8 +29,8 @@
 // stream. A producer that was killed may have left a request with the broker; the next one waits until the partitions have
 // been quiet for 200 ms, which a broker that hangs for longer than that can outlast.
 //
-// In a compacted topic, the emptied end of a batch is passed one offset a fetch, because kafka-go does not tell where a
-// batch ends.
+// A batch may hold at most 256 MiB when it is no longer compressed. A batch that is damaged on its way is fetched again;
+// one that is damaged in the broker's log stops its partition there, which Health says.
 //
 // What this package does not do: make clicks of records (ingest/decode), check that a click is valid (schema.Click.Validate), put records aside, keep offsets,
 // run a broker, or talk TLS and SASL.

@@ -45,6 +45,8 @@ type KafkaConfig struct {
 	Seed uint64
 	// Log is told of outages, rebalances and lost offsets. Default: nothing is logged.
 	Log *slog.Logger
+
+	fetchBytes int // of one fetch; a test sets it
 }
 
 // Validate reports every fault of c at once, or nil.
@@ -76,6 +78,7 @@ func (c KafkaConfig) withDefaults() KafkaConfig {
 	c.CommitEvery = cmp.Or(c.CommitEvery, 5*time.Second)
 	c.SessionTimeout = cmp.Or(c.SessionTimeout, 10*time.Second)
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 10*time.Second)
+	c.fetchBytes = cmp.Or(c.fetchBytes, c.MaxBytes)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -130,7 +131,10 @@ func (c *collector) Apply(_ context.Context, p schema.Partition, b source.Batch)
 		c.faults = append(c.faults, fmt.Sprintf("partition %d: next is %d after offset %d", p, b.Next, c.next[p]-1))
 	}
 	c.next[p] = b.Next
-	c.records[p] = append(c.records[p], b.Records...)
+	for _, r := range b.Records {
+		r.Key, r.Value = bytes.Clone(r.Key), bytes.Clone(r.Value) // they are used again
+		c.records[p] = append(c.records[p], r)
+	}
 	if len(b.Records) == 0 {
 		c.empty[p] = b
 	}

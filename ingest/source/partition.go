@@ -16,6 +16,73 @@ import (
 // is open.
 const idlePause = 10 * time.Millisecond
 
+// partitionReader reads one partition. While the handler takes what one fetch gave, the next is under way: one, not more,
+// so that a slow handler holds the brokers back.
+type partitionReader struct {
+	kafka    *Kafka
+	id       schema.Partition
+	offset   schema.Offset // up to which the handler has taken the records
+	maxBytes int
+	unpacker unpacker
+	random   *rand.Rand
+
+	ahead  chan fetchResult // of one; nil when no fetch is under way
+	cancel context.CancelFunc
+}
+
+type fetchResult struct {
+	*fetched
+	err error
+}
+
+// begin starts the fetch from offset.
+func (r *partitionReader) begin(ctx context.Context, offset schema.Offset) {
+	ctx, r.cancel = context.WithCancel(ctx)
+	ahead := make(chan fetchResult, 1)
+	r.ahead = ahead
+	request := fetchRequest{partition: r.id, offset: offset, maxWait: r.kafka.config.MaxWait, maxBytes: r.maxBytes, isolation: readCommitted}
+	go func() {
+		asked := time.Now()
+		f, err := r.kafka.broker.fetch(ctx, request)
+		if err == nil {
+			pause := min(f.throttled, maxThrottle)
+			if len(f.records) == 0 && time.Since(asked) < idlePause {
+				pause = max(pause, idlePause)
+			}
+			if pause > 0 {
+				_ = wait(ctx, pause) // what was fetched is good, whether ctx ended or not
+			}
+		}
+		ahead <- fetchResult{f, err}
+	}()
+}
+
+// maxThrottle bounds how long the broker's wish to be left alone is heeded; brokers with a quota ask for seconds.
+const maxThrottle = 30 * time.Second
+
+// drop gives up the fetch that is under way.
+func (r *partitionReader) drop() {
+	if r.ahead == nil {
+		return
+	}
+	r.cancel()
+	if f := <-r.ahead; f.err == nil {
+		f.release()
+	}
+	r.ahead = nil
+}
+
+// take waits for the fetch that is under way, or for a new one.
+func (r *partitionReader) take(ctx context.Context) (*fetched, error) {
+	if r.ahead == nil {
+		r.begin(ctx, r.offset)
+	}
+	f := <-r.ahead
+	r.ahead = nil
+	r.cancel()
+	return f.fetched, f.err
+}
+
 // runPartition hands partition p to h until ctx ends. next follows the offset up to which h has taken the records.
 func (k *Kafka) runPartition(ctx context.Context, h Handler, p schema.Partition, next *atomic.Int64) error {
 	offset, err := h.Assign(ctx, p)
@@ -27,71 +94,70 @@ func (k *Kafka) runPartition(ctx context.Context, h Handler, p schema.Partition,
 	}
 	defer h.Revoke(p)
 	defer k.forget(p)
-	random := rand.New(rand.NewPCG(k.config.Seed, uint64(p)))
-	for attempt := 0; ctx.Err() == nil; {
-		asked := time.Now()
-		f, err := k.broker.fetch(ctx, fetchRequest{partition: p, offset: offset, maxWait: k.config.MaxWait, maxBytes: k.config.MaxBytes})
-		if errors.Is(err, kafka.OffsetOutOfRange) {
+	r := &partitionReader{
+		kafka: k, id: p, offset: offset, maxBytes: k.config.fetchBytes, random: rand.New(rand.NewPCG(k.config.Seed, uint64(p))),
+		unpacker: unpacker{maxRecords: k.config.MaxRecords, maxBytes: k.config.MaxBytes},
+	}
+	defer r.drop()
+	for attempt := 0; ctx.Err() == nil; attempt++ {
+		err := r.step(ctx, h, next)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			attempt = -1
+			k.works(p)
+			continue
+		case errors.Is(err, kafka.OffsetOutOfRange):
 			var earliest schema.Offset
-			if earliest, err = k.earliest(ctx, p, offset); err == nil {
-				offset = earliest
+			if earliest, err = k.earliest(ctx, p, r.offset); err == nil {
+				r.offset = earliest
 				continue
 			}
-			if errors.Is(err, ErrTruncated) {
-				return err
-			}
 		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			k.failed(p, err)
-			if wait(ctx, backoff(attempt, random)) != nil {
-				return nil
-			}
-			attempt++
-			continue
+		var fatal handlerError
+		if errors.As(err, &fatal) || errors.Is(err, ErrTruncated) {
+			return err
 		}
-		attempt = 0
-		k.works(p)
-		k.stats.control.Add(uint64(f.control))
-		k.stats.aborted.Add(uint64(f.aborted))
-		for _, b := range k.cut(f) {
-			if err := h.Apply(ctx, p, b); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return fmt.Errorf("apply partition %d from %d: %w", p, offset, err)
-			}
-			offset = b.Next
-			next.Store(int64(offset))
-			k.stats.records.Add(uint64(len(b.Records)))
-			if ctx.Err() != nil {
-				return nil
-			}
-		}
-		if len(f.records) == 0 && time.Since(asked) < idlePause {
-			if wait(ctx, idlePause) != nil {
-				return nil
-			}
+		k.failed(p, err)
+		if wait(ctx, backoff(attempt, r.random)) != nil {
+			return nil
 		}
 	}
 	return nil
 }
 
-// cut divides what was fetched into batches within the bounds. There is always at least one.
-func (k *Kafka) cut(f fetched) []Batch {
-	var batches []Batch
-	from, bytes := 0, 0
-	for i, r := range f.records {
-		size := len(r.Key) + len(r.Value)
-		if i > from && (i-from >= k.config.MaxRecords || bytes+size > k.config.MaxBytes) {
-			batches = append(batches, Batch{Records: f.records[from:i], Next: r.Offset, HighWatermark: f.highWatermark})
-			from, bytes = i, 0
-		}
-		bytes += size
+// handlerError is what a handler returned: not to be tried again.
+type handlerError struct{ error }
+
+func (e handlerError) Unwrap() error { return e.error }
+
+// step hands what one fetch gives to h.
+func (r *partitionReader) step(ctx context.Context, h Handler, next *atomic.Int64) error {
+	f, err := r.take(ctx)
+	if err != nil {
+		return err
 	}
-	return append(batches, Batch{Records: f.records[from:], Next: f.next, HighWatermark: f.highWatermark})
+	defer f.release()
+	if len(f.records) > 0 {
+		r.begin(ctx, f.next)
+	}
+	k := r.kafka
+	err = r.unpacker.unpack(f, func(b Batch, passed passed) error {
+		if err := h.Apply(ctx, r.id, b); err != nil {
+			return handlerError{fmt.Errorf("apply partition %d from %d: %w", r.id, r.offset, err)}
+		}
+		r.offset = b.Next
+		next.Store(int64(b.Next))
+		k.stats.records.Add(uint64(len(b.Records)))
+		k.stats.control.Add(uint64(passed.control))
+		k.stats.aborted.Add(uint64(passed.aborted))
+		return ctx.Err()
+	})
+	if err != nil {
+		r.drop() // it would go on behind what was not taken
+	}
+	return err
 }
 
 // ErrTruncated says that a partition ends before the offset that the handler wants to go on from.

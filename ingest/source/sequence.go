@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/segmentio/kafka-go/protocol"
 )
 
 // seqHeader is the header in which a Producer writes which record of which stream a record is:
@@ -29,13 +28,15 @@ func (s sequence) append(dst []byte) []byte {
 	return dst
 }
 
-func parseSequence(h protocol.Header) (s sequence, ok bool) {
-	if h.Key != seqHeader || (len(h.Value) != 8 && len(h.Value) != 16) {
+// parseSequence finds out which record of which stream r is.
+func parseSequence(r *storedRecord) (s sequence, ok bool) {
+	value, ok := r.header(seqHeader)
+	if !ok || (len(value) != 8 && len(value) != 16) {
 		return s, false
 	}
-	s.index = binary.BigEndian.Uint64(h.Value)
-	if len(h.Value) == 16 {
-		s.stream = binary.BigEndian.Uint64(h.Value[8:])
+	s.index = binary.BigEndian.Uint64(value)
+	if len(value) == 16 {
+		s.stream = binary.BigEndian.Uint64(value[8:])
 	}
 	return s, true
 }
@@ -53,7 +54,7 @@ type tail struct {
 // the last record; behind other producers' records it may be further back.
 const tailWindow = 10_000
 
-// tail finds the last record of the stream in partition p. Where retention has removed the records, their number is still
+// tail finds the last record of the stream in partition p. It looks past open transactions, which are other producers'. Where retention has removed the records, their number is still
 // known, since a partition's end counts all that were ever written to it, and the first so many are skipped.
 func (b *broker) tail(ctx context.Context, p int, stream uint64) (tail, error) {
 	found, err := b.bounds(ctx, p)
@@ -69,25 +70,66 @@ func (b *broker) tail(ctx context.Context, p int, stream uint64) (tail, error) {
 	for back := int64(1); ; back *= 10 {
 		from := max(at.first, at.end-back)
 		for offset := schema.Offset(from); int64(offset) < at.end; {
-			f, err := b.fetch(ctx, fetchRequest{partition: schema.Partition(p), offset: offset, maxBytes: 8 << 20, wantSeq: true})
+			f, err := b.fetch(ctx, fetchRequest{partition: schema.Partition(p), offset: offset, maxBytes: 8 << 20, isolation: readUncommitted})
 			if err != nil {
 				return tail{}, err
 			}
-			for _, r := range f.records {
-				t.arrived = max(t.arrived, r.ArrivedAt)
-			}
-			for _, s := range f.seqs {
-				if s.stream == stream {
+			err = f.each(func(r *storedRecord) {
+				t.arrived = max(t.arrived, schema.ArrivalTime(r.stamp))
+				if s, ok := parseSequence(r); ok && s.stream == stream {
 					t.from = max(t.from, s.index+1)
 				}
+			})
+			f.release()
+			if err != nil {
+				return tail{}, fmt.Errorf("look for the end of the stream in partition %d: %w", p, err)
 			}
 			if f.next == offset {
-				return tail{}, fmt.Errorf("the end of partition %d cannot be read yet: a transaction of another producer is open", p)
+				return tail{}, fmt.Errorf("partition %d ends at %d, and the broker has nothing at %d", p, at.end, offset)
 			}
 			offset = f.next
 		}
 		if t.from > 0 || from == at.first || back >= tailWindow {
 			return t, nil
+		}
+	}
+}
+
+// each goes through the records of f, those of aborted transactions included: no transaction writes a stream.
+func (f *fetched) each(visit func(*storedRecord)) error {
+	var inflated []byte
+	for it := (batchIterator{set: f.records, high: int64(f.highWatermark)}); ; {
+		var b storedBatch
+		ok, err := it.next(&b)
+		if !ok || err != nil {
+			return err
+		}
+		if b.old != nil || b.has(controlBit) {
+			continue
+		}
+		if err := b.verify(); err != nil {
+			return err
+		}
+		body := b.body
+		if codec := b.attributes & compressionBits; codec != 0 {
+			if inflated, err = inflate(inflated[:0], body, codec); err != nil {
+				return err
+			}
+			body = inflated
+		}
+		records := recordIterator{batch: &b, body: body, left: b.count}
+		for {
+			var r storedRecord
+			ok, err := records.next(&r)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				break
+			}
+			if r.offset >= int64(f.offset) {
+				visit(&r)
+			}
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/freshet-ml/freshet/schema"
 )
 
-// Record is one record of the click topic, as Kafka has it.
+// Record is one record of the click topic, as Kafka has it. Its key and value belong to the source: see Handler.Apply.
 type Record struct {
 	Partition schema.Partition
 	Offset    schema.Offset
@@ -31,7 +31,8 @@ type Handler interface {
 	// Assign begins partition p and returns the offset of the first record wanted.
 	Assign(ctx context.Context, p schema.Partition) (schema.Offset, error)
 	// Apply takes a batch of p. A batch without records says that a fetch came back empty: the partition is idle if Next
-	// equals HighWatermark. When Apply returns nil, the batch is durable and will not be asked for again.
+	// equals HighWatermark. When Apply returns nil, the batch is durable and will not be asked for again. The slice of
+	// records and the bytes of their keys and values are used again once it has returned: what is kept has to be copied.
 	Apply(ctx context.Context, p schema.Partition, b Batch) error
 	// Revoke ends partition p: no further Apply comes until it is assigned again.
 	Revoke(p schema.Partition)

@@ -23,6 +23,7 @@ type Dir struct {
 	path    string
 	lock    *os.File
 	unclean string
+	visit   bool // the marker of a run is not this one's
 }
 
 // Open makes path where it is missing, locks it, checks its format and marks it as running. now is written into the
@@ -82,7 +83,7 @@ func (d *Dir) acquire() error {
 		if pid, err := strconv.Atoi(strings.TrimSpace(string(holder))); err == nil {
 			who = fmt.Sprintf("process %d", pid)
 		}
-		return fmt.Errorf("data directory %s is held by %s: stop it, or give another --data-dir", d.path, who)
+		return &Held{Path: d.path, By: who}
 	}
 	d.lock = f
 	if err := errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n")); err != nil {
@@ -149,7 +150,10 @@ func (d *Dir) Close() error {
 	if d.lock == nil {
 		return nil
 	}
-	err := os.Remove(filepath.Join(d.path, "running"))
+	var err error
+	if !d.visit {
+		err = os.Remove(filepath.Join(d.path, "running"))
+	}
 	err = errors.Join(err, d.lock.Close())
 	d.lock = nil
 	return err

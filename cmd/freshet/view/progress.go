@@ -27,10 +27,15 @@ const logEvery = 5 * time.Second
 // NewProgress begins a job of total units called label; total -1 is a job whose end is not known. It draws on terminal,
 // or where that is nil writes to log.
 func NewProgress(terminal io.Writer, log *slog.Logger, label string, total int64, now func() time.Time) *Progress {
+	return NewProgressOf("clicks", terminal, log, label, total, now)
+}
+
+// NewProgressOf is NewProgress for a job whose units are not clicks.
+func NewProgressOf(units string, terminal io.Writer, log *slog.Logger, label string, total int64, now func() time.Time) *Progress {
 	p := &Progress{log: log, label: label, total: total, now: now, begun: now(), logged: now()}
 	if terminal != nil {
 		p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(terminal), progressbar.OptionSetDescription(label),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("clicks"),
+			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(units),
 			progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionSetWidth(24), progressbar.OptionUseANSICodes(true),
 			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}))
@@ -57,6 +62,15 @@ func (p *Progress) Add(n int64) {
 			}
 		}
 		p.log.Info(p.label, args...)
+	}
+}
+
+// Note puts a few words beside the label on a terminal.
+func (p *Progress) Note(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil {
+		p.bar.Describe(p.label + ", " + text)
 	}
 }
 
