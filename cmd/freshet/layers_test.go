@@ -49,6 +49,7 @@ var doors = []struct {
 	{"github.com/twmb/franz-go", []string{"cmd/freshet/embed", "ingest/decode"}},
 	{"github.com/hamba/avro/v2", []string{"ingest/decode"}},
 	{"github.com/bufbuild/protocompile", []string{"ingest/decode"}},
+	{"github.com/klauspost/compress", []string{"ingest/source"}},
 	{"github.com/knadh/koanf", []string{"cmd/freshet/config"}},
 	{"github.com/alecthomas/kong", []string{"cmd/freshet"}},
 	{"charm.land/", []string{"cmd/freshet/view"}},

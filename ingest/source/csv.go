@@ -2,14 +2,15 @@ package source
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/schema"
 )
 
@@ -23,67 +24,78 @@ const (
 	columnSession
 	columnAction
 	columnEvent
+	columnScene
+	columnCategory
+	columnSeller
+	columnPrice
+	columnRating // stars; kept in the context
+	columnDay    // the time is in milliseconds since its beginning
 	columnCount
+	columnNone column = -1 // it is there and not read
 )
 
-var columnNames = map[string]column{
+// csvNames are the columns that a plain CSV file may have.
+var csvNames = map[string]column{
 	"user": columnUser, "user_id": columnUser,
 	"item": columnItem, "item_id": columnItem,
 	"ts": columnTime, "timestamp": columnTime,
 	"session": columnSession, "session_id": columnSession,
-	"action": columnAction, "event_id": columnEvent,
+	"action": columnAction, "event_id": columnEvent, "scene": columnScene,
+	"category": columnCategory, "seller": columnSeller, "price": columnPrice,
 }
 
+// csvActions are what the actions of well-known public files are called here.
 var csvActions = map[string]schema.Action{
 	"pv": schema.ActionClick, "view": schema.ActionClick,
 	"buy": schema.ActionPurchase, "transaction": schema.ActionPurchase,
 	"addtocart": schema.ActionCart,
 }
 
-// csvStream turns the rows of a CSV file into clicks in JSON.
+// csvStream turns the rows of a file with separated columns into clicks in JSON.
 type csvStream struct {
 	*lines
-	separator byte
-	width     int              // fields in a row
-	at        [columnCount]int // which field is which column, -1 for none
-	fields    []string
-	value     []byte
-	key       []byte
-	last      schema.EventTime
+	layout
+	width  int              // fields in a row
+	at     [columnCount]int // which field is which column, -1 for none
+	head   []byte           // the header; nil without one
+	first  []byte           // read at open, to be given by the first Next; nil afterwards
+	fields []string
+	value  []byte
+	key    []byte
+	rating []byte
+	last   schema.EventTime
 }
 
-func openCSV(l *lines) (Stream, error) {
-	header, err := l.next()
-	if errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s is empty: want a header such as user,item,ts and a row for each click", l.name)
-	}
+// openCSV opens a file with a header. fields are the columns whose names are not their own.
+func openCSV(l *lines, fields map[string]string) (Stream, error) {
+	header, err := l.firstLine("a header such as user,item,ts and a row for each click")
 	if err != nil {
 		return nil, err
 	}
-	header = bytes.TrimPrefix(header, []byte("\xef\xbb\xbf"))
-	s := &csvStream{lines: l, separator: ','}
-	for _, separator := range []byte(",;\t") {
-		if bytes.IndexByte(header, separator) >= 0 {
+	s := newCSV(l, layout{separator: ",", header: true, action: schema.ActionClick, actions: csvActions})
+	s.head = bytes.Clone(header)
+	for _, separator := range []string{",", ";", "\t"} {
+		if bytes.Contains(header, []byte(separator)) {
 			s.separator = separator
 			break
 		}
 	}
-	names, ok := split(nil, string(header), s.separator)
-	if !ok {
+	columns := names(string(header), s.separator)
+	if columns == nil {
 		return nil, fmt.Errorf("%s: the header has a quote that does not end: %.80q", l.name, header)
 	}
-	s.width = len(names)
-	for c := range s.at {
-		s.at[c] = -1
+	s.width = len(columns)
+	known, err := csvColumns(fields)
+	if err != nil {
+		return nil, err
 	}
-	for i, name := range names {
-		name = strings.ToLower(strings.TrimSpace(name))
-		c, known := columnNames[name]
-		if !known {
+	for i, name := range columns {
+		c, ok := known[name]
+		if !ok {
 			continue
 		}
 		if s.at[c] >= 0 {
-			return nil, fmt.Errorf("%s: the header has both %q and %q: rename one of them", l.name, names[s.at[c]], names[i])
+			return nil, fmt.Errorf("%s: the header has both %q and %q: rename one of them", l.name, columns[s.at[c]], name)
 		}
 		s.at[c] = i
 	}
@@ -94,76 +106,203 @@ func openCSV(l *lines) (Stream, error) {
 		}
 	}
 	if len(missing) > 0 {
+		next := "rename its columns, or say in source.fields how they are called, or give the right --format"
+		if set := looksLike(string(header)); set != "" {
+			next = "it is a file of " + set + ": give --format " + set
+		}
 		slices.Sort(missing)
-		return nil, fmt.Errorf("%s: its header %.80q has no column %s: rename its columns, or give the right --format",
-			l.name, header, strings.Join(missing, ", "))
+		return nil, fmt.Errorf("%s: its header %.80q has no column %s: %s", l.name, header, strings.Join(missing, ", "), next)
 	}
 	return s, nil
+}
+
+// csvColumns returns what the names of columns mean, in lower case.
+func csvColumns(fields map[string]string) (map[string]column, error) {
+	known := make(map[string]column, len(csvNames)+len(fields))
+	for name, c := range csvNames {
+		known[name] = c
+	}
+	for name, from := range fields {
+		c, ok := csvNames[name]
+		if !ok || name == "user" || name == "item" || name == "ts" || name == "session" {
+			return nil, fmt.Errorf("fields: %q is no field of a click that a CSV file may have: they are user_id, item_id, timestamp, session_id, action, event_id, scene, category, seller, price", name)
+		}
+		for other, o := range csvNames { // its own names mean nothing any more
+			if o == c {
+				delete(known, other)
+			}
+		}
+		defer func() { // after all have lost their own names, which may be those of others
+			if from != decode.NotRead {
+				known[strings.ToLower(from)] = c
+			}
+		}()
+	}
+	return known, nil
+}
+
+// openPreset opens a file of the data set called name.
+func openPreset(l *lines, name string) (Stream, error) {
+	first, err := l.firstLine("a file of " + name)
+	if err != nil {
+		return nil, err
+	}
+	var fault error
+	nearest := math.MaxInt
+	for _, lay := range presets[name] {
+		s := newCSV(l, lay)
+		take := s.takeFirst
+		if lay.header {
+			take = s.takeHeader
+		}
+		distance, err := take(first)
+		if err == nil {
+			return s, nil
+		}
+		if distance < nearest {
+			nearest, fault = distance, err
+		}
+	}
+	return nil, fmt.Errorf("%s is no file of %s: %w: its first line is %.120q", l.name, name, fault, first)
+}
+
+func newCSV(l *lines, lay layout) *csvStream {
+	s := &csvStream{lines: l, layout: lay}
+	for c := range s.at {
+		s.at[c] = -1
+	}
+	return s
+}
+
+// takeHeader finds the columns in the header. With an error it says how many are not there.
+func (s *csvStream) takeHeader(header []byte) (distance int, err error) {
+	columns := names(string(header), s.separator)
+	if missing := s.lacks(columns); missing != nil {
+		return len(missing), fmt.Errorf("it has no column %s", strings.Join(missing, ", "))
+	}
+	for i, c := range s.roles {
+		if c != columnNone {
+			s.at[c] = slices.Index(columns, strings.ToLower(s.columns[i]))
+		}
+	}
+	s.width, s.head = len(columns), bytes.Clone(header)
+	return 0, nil
+}
+
+// takeFirst tries the columns on the first row. With an error it says how far that is from having them.
+func (s *csvStream) takeFirst(first []byte) (distance int, err error) {
+	s.width = len(s.columns)
+	for i, c := range s.roles {
+		if c != columnNone {
+			s.at[c] = i
+		}
+	}
+	row, ok := split(nil, string(first), s.separator)
+	if !ok || len(row) != s.width {
+		return 1 + max(len(row)-s.width, s.width-len(row)), fmt.Errorf("it has %d columns, want %d: %s", len(row), s.width, strings.Join(s.columns, s.separator))
+	}
+	var c schema.Click
+	if wrong := s.click(row, &c); wrong != columnNone {
+		return 1, fmt.Errorf("column %d (%s) is %.40q", s.at[wrong]+1, s.columns[s.at[wrong]], row[s.at[wrong]])
+	}
+	s.first = bytes.Clone(first)
+	return 0, nil
 }
 
 // Next returns the next row as a click, or, if the row is malformed, as it stands: the ingester then puts it aside with
 // its bytes instead of it being lost here (I7).
 func (s *csvStream) Next() (Outgoing, error) {
-	line, err := s.next()
-	if err != nil {
-		return Outgoing{}, err
+	line := s.first
+	s.first = nil
+	for line == nil {
+		var err error
+		if line, err = s.next(); err != nil {
+			return Outgoing{}, err
+		}
+		if s.head != nil && bytes.Equal(line, s.head) {
+			line = nil // here another file of the same layout was put behind the one before
+		}
 	}
 	row := string(line) // the fields below are parts of it: one allocation a row
 	var ok bool
-	if s.fields, ok = split(s.fields[:0], row, s.separator); !ok || len(s.fields) != s.width || !utf8.ValidString(row) {
+	var c schema.Click
+	if s.fields, ok = split(s.fields[:0], row, s.separator); !ok || len(s.fields) != s.width || !utf8.ValidString(row) || s.click(s.fields, &c) != columnNone {
 		return Outgoing{Value: line, EventTime: s.last}, nil
 	}
-	at, ok := parseTime(s.fields[s.at[columnTime]])
-	if !ok {
-		return Outgoing{Value: line, EventTime: s.last}, nil
+	s.last = c.EventTime
+	s.key = append(s.key[:0], c.UserID...)
+	s.value = EncodeJSON(s.value[:0], &c)
+	return Outgoing{Key: s.key, Value: s.value, EventTime: c.EventTime}, nil
+}
+
+// click makes a click of the fields of a row. It returns the column that is wrong, or columnNone.
+func (s *csvStream) click(row []string, c *schema.Click) (wrong column) {
+	get := func(of column) string {
+		if i := s.at[of]; i >= 0 && (s.missing == nil || s.missing[of] != row[i]) {
+			return row[i]
+		}
+		return ""
 	}
-	c := schema.Click{
-		UserID: s.fields[s.at[columnUser]], ItemID: s.fields[s.at[columnItem]], EventTime: at,
-		Action:    schema.ActionClick,
-		SessionID: s.optional(columnSession), EventID: s.optional(columnEvent),
+	c.UserID, c.ItemID, c.SessionID, c.EventID, c.Scene = get(columnUser), get(columnItem), get(columnSession), get(columnEvent), get(columnScene)
+	c.Item.Category, c.Item.Seller = get(columnCategory), get(columnSeller)
+	var ok bool
+	if s.at[columnDay] >= 0 {
+		if c.EventTime, wrong = parseTimeOfDay(get(columnDay), get(columnTime)); wrong != columnNone {
+			return wrong
+		}
+	} else if c.EventTime, ok = parseTime(get(columnTime)); !ok {
+		return columnTime
 	}
-	if action := s.optional(columnAction); action != "" {
-		if known, ok := csvActions[action]; ok {
-			c.Action = known
-		} else {
+	c.Action = s.action
+	if action := get(columnAction); action != "" {
+		if c.Action, ok = s.actions[action]; !ok {
 			c.Action = schema.Action(action)
 		}
 	}
-	s.last = at
-	s.key = append(s.key[:0], c.UserID...)
-	s.value = EncodeJSON(s.value[:0], &c)
-	return Outgoing{Key: s.key, Value: s.value, EventTime: at}, nil
+	if price := get(columnPrice); price != "" {
+		if c.Item.Price, ok = parseNumber(price); !ok {
+			return columnPrice
+		}
+	}
+	if rating := get(columnRating); rating != "" {
+		stars, ok := parseNumber(rating)
+		if !ok {
+			return columnRating
+		}
+		s.rating = strconv.AppendFloat(append(s.rating[:0], `{"rating":`...), stars, 'g', -1, 64)
+		s.rating = append(s.rating, '}')
+		c.Context = s.rating
+	}
+	return columnNone
 }
 
-func (s *csvStream) optional(c column) string {
-	if i := s.at[c]; i >= 0 {
-		return s.fields[i]
-	}
-	return ""
+func parseNumber(s string) (float64, bool) {
+	x, err := strconv.ParseFloat(s, 64)
+	return x, err == nil && !math.IsInf(x, 0) && !math.IsNaN(x)
 }
 
 // split appends the fields of a row to dst. It reports false if a quote does not end or something follows its end.
-func split(dst []string, row string, separator byte) ([]string, bool) {
+func split(dst []string, row, separator string) ([]string, bool) {
 	for {
 		var f string
 		if strings.HasPrefix(row, `"`) {
 			var ok bool
-			if f, row, ok = unquote(row[1:]); !ok || (row != "" && row[0] != separator) {
+			if f, row, ok = unquote(row[1:]); !ok || (row != "" && !strings.HasPrefix(row, separator)) {
 				return dst, false
 			}
 			dst = append(dst, f)
 			if row == "" {
 				return dst, true
 			}
-			row = row[1:]
+			row = row[len(separator):]
 			continue
 		}
-		end := strings.IndexByte(row, separator)
+		end := strings.Index(row, separator)
 		if end < 0 {
 			return append(dst, row), true
 		}
 		dst = append(dst, row[:end])
-		row = row[end+1:]
+		row = row[end+len(separator):]
 	}
 }
 
@@ -222,4 +361,17 @@ func parseTime(s string) (schema.EventTime, bool) {
 		return schema.EventTime(whole*1000 + millis), true
 	}
 	return schema.EventTime(whole), true
+}
+
+// parseTimeOfDay reads a day as 2016-05-09 and milliseconds since its beginning.
+func parseTimeOfDay(day, millis string) (schema.EventTime, column) {
+	at, err := time.Parse(time.DateOnly, day)
+	if err != nil {
+		return 0, columnDay
+	}
+	n, err := strconv.ParseInt(millis, 10, 32) // 24 days; the longest sessions have two
+	if err != nil || n < 0 {
+		return 0, columnTime
+	}
+	return schema.EventTime(at.UnixMilli() + n), columnNone
 }

@@ -1,5 +1,5 @@
-// Package source is where clicks come from: it reads the click topic for a Handler, decodes its records, and writes files
-// and other streams to it. The nouns are Record and Batch (what is read), Handler (who takes it), Stream and Outgoing
+// Package source is where clicks come from: it reads the click topic for a Handler, and writes files and other streams
+// to it. The nouns are Record and Batch (what is read), Handler (who takes it), Stream and Outgoing
 // (what is to be written), Kafka (the reader) and Producer (the writer).
 //
 // # Promise
@@ -16,6 +16,9 @@
 // A row of a file that cannot be read is passed on as it stands, so that the ingester counts it and puts it aside: nothing
 // vanishes here (I7).
 //
+// Sort gives the records of a file in the order of their time, in bounded memory: a replay of rows in another order would
+// make nearly every click late.
+//
 // # Caveats
 //
 // What retention removed before it was read is gone: reading goes on with the earliest record, which is logged and counted
@@ -29,6 +32,6 @@
 // A batch may hold at most 256 MiB when it is no longer compressed. A batch that is damaged on its way is fetched again;
 // one that is damaged in the broker's log stops its partition there, which Health says.
 //
-// What this package does not do: check that a click is valid (schema.Click.Validate), put records aside, keep offsets,
+// What this package does not do: make clicks of records (ingest/decode), check that a click is valid (schema.Click.Validate), put records aside, keep offsets,
 // run a broker, or talk TLS and SASL.
 package source

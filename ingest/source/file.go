@@ -2,7 +2,9 @@ package source
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,11 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/freshet-ml/freshet/ingest/decode"
+	"github.com/klauspost/compress/zstd"
 )
-
-// Formats lists what OpenFile reads.
-var Formats = []string{"csv", "jsonl"}
 
 // maxLineBytes is the longest line of a file: twice what a record may have, so that a record that is too large still
 // reaches the ingester, which puts it aside with its bytes. What is longer than that is no file of clicks.
@@ -23,8 +22,9 @@ const maxLineBytes = 2 << 20
 
 // Options says how the lines of a file are read.
 type Options struct {
-	// Fields maps the fields of JSON lines, as decode.Config has them. They are only read for the key of the record and for its
-	// time: the line itself goes on unchanged. CSV has its header instead. Default: the names of a click.
+	// Fields maps the fields of JSON lines, as decode.Config has them, and the columns of a CSV file. JSON lines are only
+	// read for the key of the record and for its time: the line itself goes on unchanged. Default: the names of a click. The
+	// data sets have their own names.
 	Fields map[string]string
 }
 
@@ -35,24 +35,26 @@ type Progress interface {
 	Progress() (done, total int64)
 }
 
-// OpenFile opens a file of clicks, or standard input if path is "-". Gzip is recognised by its first bytes.
+// OpenFile opens a file of clicks, or standard input if path is "-". Gzip and Zstandard are recognised by their first
+// bytes.
 //
 // "csv" has a header that names at least a user (or user_id), an item (or item_id) and a time (ts or timestamp: seconds,
-// milliseconds or RFC 3339), and may name session (or session_id), action and event_id; other columns are ignored. Columns
-// are separated by comma, semicolon or tab, whichever the header has; a quoted field may not span lines. Each row becomes
-// a click in JSON, except a row that is malformed, which becomes a record as it stands.
+// milliseconds or RFC 3339), and may name session (or session_id), action, event_id, scene, category, seller and price;
+// other columns are ignored. Columns are separated by comma, semicolon or tab, whichever the header has; a quoted field may
+// not span lines. Each row becomes a click in JSON, except a row that is malformed, which becomes a record as it stands. The
+// actions of well-known public files get their own names: pv, view → click; buy, transaction → purchase; addtocart → cart.
+// All others are kept.
 //
 // "jsonl" has a JSON object in each line, which becomes a record as it stands.
 //
-// The actions of well-known public files get their own names: pv, view → click; buy, transaction → purchase; addtocart →
-// cart. All others are kept. Blank lines are passed over.
+// The others of Formats are data sets in the layout in which they are published; see presets. Their rows become clicks as
+// those of "csv" do, and their actions click, cart, purchase, and rating and fav where they have them.
+//
+// Blank lines are passed over, and so are headers in the middle of a file: they are where files were put behind one
+// another.
 func OpenFile(path, format string, o Options) (Stream, error) {
 	if !slices.Contains(Formats, format) {
-		return nil, fmt.Errorf("format %q is not known: use %s", format, strings.Join(Formats, " or "))
-	}
-	decoder, err := decode.New(decode.Config{Fields: o.Fields})
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("format %q is not known: use one of %s", format, strings.Join(Formats, ", "))
 	}
 	name := path
 	var file io.ReadCloser
@@ -73,29 +75,46 @@ func OpenFile(path, format string, o Options) (Stream, error) {
 		}
 		file = f
 	}
-	s, err := openLines(name, format, file, total, decoder)
+	s, err := openLines(name, format, file, total, o.Fields)
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return s, nil
 }
 
-func openLines(name, format string, file io.ReadCloser, total int64, decoder *decode.Decoder) (Stream, error) {
+func openLines(name, format string, file io.ReadCloser, total int64, fields map[string]string) (Stream, error) {
 	l := &lines{name: name, file: file, total: total}
 	counted := bufio.NewReaderSize(&countingReader{r: file, n: &l.read}, 1<<16)
 	l.in = counted
-	if magic, err := counted.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
+	magic, err := counted.Peek(4) // a shorter file is neither
+	switch {
+	case err == nil && bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		unzipped, err := gzip.NewReader(counted)
 		if err != nil {
 			return nil, fmt.Errorf("%s: it begins like gzip and is not: %w: compress it again", name, err)
 		}
 		l.in = bufio.NewReaderSize(unzipped, 1<<16)
+	case err == nil && bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		unzipped, err := zstd.NewReader(counted, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, fmt.Errorf("%s: it begins like Zstandard and is not: %w: compress it again", name, err)
+		}
+		l.in = bufio.NewReaderSize(unzipped, 1<<16)
+		l.unzip = unzipped.Close
 	}
-	if format == "csv" {
-		return openCSV(l)
+	switch {
+	case format == "csv":
+		return openCSV(l, fields)
+	case format == "otto":
+		return openOTTO(l)
+	case presets[format] != nil:
+		return openPreset(l, format)
 	}
-	return openJSONL(l, decoder)
+	return openJSONL(l, fields)
 }
+
+// maxWindow bounds the memory that a file compressed with Zstandard may ask for: what zstd --ultra needs.
+const maxWindow = 128 << 20
 
 // countingReader counts the bytes that were read of the file as it lies on disk, which is what its size is in.
 type countingReader struct {
@@ -114,10 +133,20 @@ type lines struct {
 	name   string
 	file   io.Closer
 	in     *bufio.Reader
+	unzip  func() // ends the decompression, if it has to be
 	long   []byte // backs a line that is longer than the reader's buffer
 	number int    // of the line read last, from 1
 	total  int64  // bytes in the file, or -1
 	read   atomic.Int64
+}
+
+// firstLine returns the first line that is not blank, without a byte-order mark. want says what should be in the file.
+func (l *lines) firstLine(want string) ([]byte, error) {
+	line, err := l.next()
+	if errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s is empty: want %s", l.name, want)
+	}
+	return bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")), err
 }
 
 // next returns the next line that is not blank, without its end. It is valid until the next call.
@@ -155,7 +184,7 @@ func (l *lines) raw() ([]byte, error) {
 		return l.long, nil
 	case errors.Is(err, io.EOF):
 		return nil, io.EOF
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, zstd.ErrMagicMismatch):
 		return nil, fmt.Errorf("%s: after line %d the compressed data break off: fetch the file again", l.name, l.number-1)
 	}
 	return nil, fmt.Errorf("%s: after line %d: %w", l.name, l.number-1, err)
@@ -165,7 +194,12 @@ func (l *lines) Len() int { return -1 }
 
 func (l *lines) Progress() (done, total int64) { return l.read.Load(), l.total }
 
-func (l *lines) Close() error { return l.file.Close() }
+func (l *lines) Close() error {
+	if l.unzip != nil {
+		l.unzip()
+	}
+	return l.file.Close()
+}
 
 // Limit returns the first n records of s.
 func Limit(s Stream, n int) Stream { return &limited{Stream: s, n: int64(max(n, 0))} }
@@ -186,6 +220,8 @@ func (l *limited) Next() (Outgoing, error) {
 	}
 	return out, err
 }
+
+func (l *limited) prepare(ctx context.Context) error { return Prepare(ctx, l.Stream) }
 
 // Len is not known where the length of the stream is not: it may be shorter than the limit.
 func (l *limited) Len() int { return min(l.Stream.Len(), int(l.n)) }

@@ -114,7 +114,7 @@ func TestJSONL(t *testing.T) {
 func TestOpenFileSaysWhatToDo(t *testing.T) {
 	cut := zipped(t, strings.Repeat("user,item,ts\n", 10000))
 	for name, c := range map[string]struct{ path, format, want string }{
-		"format":    {write(t, "x"), "parquet", "use csv or jsonl"},
+		"format":    {write(t, "x"), "parquet", "use one of csv, jsonl, diginetica, globo"},
 		"missing":   {filepath.Join(t.TempDir(), "none.csv"), "csv", "check the path"},
 		"directory": {t.TempDir(), "csv", "name a file in it"},
 		"empty":     {write(t, ""), "csv", "is empty: want a header"},

@@ -1,10 +1,6 @@
 package source
 
 import (
-	"errors"
-	"fmt"
-	"io"
-
 	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -18,12 +14,12 @@ type jsonlStream struct {
 	last    schema.EventTime
 }
 
-func openJSONL(l *lines, decoder *decode.Decoder) (Stream, error) {
-	first, err := l.next()
-	if errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s is empty: want a JSON object such as %s in each line", l.name,
-			`{"user_id":"u1","item_id":"i9","timestamp":1700000000000}`)
+func openJSONL(l *lines, fields map[string]string) (Stream, error) {
+	decoder, err := decode.New(decode.Config{Fields: fields})
+	if err != nil {
+		return nil, err
 	}
+	first, err := l.firstLine(`a JSON object such as {"user_id":"u1","item_id":"i9","timestamp":1700000000000} in each line`)
 	if err != nil {
 		return nil, err
 	}
