@@ -17,11 +17,16 @@ import (
 
 // Bounds of talking to a broker. A request that takes longer than requestTimeout is taken for lost and sent again.
 const (
-	dialTimeout    = 3 * time.Second
+	dialTimeout    = 5 * time.Second // for the connection with TLS and SASL
 	requestTimeout = 10 * time.Second
-	metadataTTL    = 3 * time.Second
-	backoffMin     = 100 * time.Millisecond
-	backoffMax     = 5 * time.Second
+)
+
+// How long it is waited where brokers do not answer, or have moved. Variables, so that tests need not wait as long.
+var (
+	metadataTTL  = 3 * time.Second // within which kafka-go sees that a partition has another leader
+	backoffMin   = 100 * time.Millisecond
+	backoffMax   = 5 * time.Second
+	groupBackoff = time.Second // before a member that could not join tries again
 )
 
 // broker is the connection of one topic to its brokers. The zero transport is made at the first use.
@@ -77,29 +82,6 @@ func (b *broker) close() {
 		b.transport = nil
 	}
 }
-
-// partitions returns the number of partitions of the topic.
-func (b *broker) partitions(ctx context.Context) (int, error) {
-	client, err := b.connect(ctx)
-	if err != nil {
-		return 0, err
-	}
-	m, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{b.topic}})
-	if err != nil {
-		return 0, fmt.Errorf("kafka: look up topic %q: %w", b.topic, err)
-	}
-	if len(m.Topics) != 1 || errors.Is(m.Topics[0].Error, kafka.UnknownTopicOrPartition) ||
-		(m.Topics[0].Error == nil && len(m.Topics[0].Partitions) == 0) {
-		return 0, fmt.Errorf("kafka: %w %q at %s: create it, or check --topic", ErrUnknownTopic, b.topic, strings.Join(b.brokers, ","))
-	}
-	if err := m.Topics[0].Error; err != nil {
-		return 0, fmt.Errorf("kafka: look up topic %q: %w", b.topic, err)
-	}
-	return len(m.Topics[0].Partitions), nil
-}
-
-// ErrUnknownTopic says that the broker answers and has no such topic.
-var ErrUnknownTopic = errors.New("there is no topic")
 
 // bounds is the range of offsets that a partition holds: first is the earliest retained, end one past the last.
 type bounds struct{ first, end int64 }
@@ -233,8 +215,11 @@ func EnsureTopic(ctx context.Context, c TopicConfig) (partitions int, err error)
 	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) { // another process may have been faster
 		return 0, fmt.Errorf("kafka: create topic %q: %w", c.Topic, err)
 	}
-	b.close() // what the connection knows of the topic is from before
-	return b.partitions(ctx)
+	for attempt := 0; ; attempt++ { // a broker need not know at once what another has created
+		if partitions, err = b.partitions(ctx); !errors.Is(err, ErrUnknownTopic) || wait(ctx, backoff(attempt, nil)) != nil {
+			return partitions, err
+		}
+	}
 }
 
 func orDefault[T comparable](v, d T) T {
