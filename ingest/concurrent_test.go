@@ -22,8 +22,9 @@ func TestPartitionsGoOnAtTheSameTime(t *testing.T) {
 	const partitions, batches, size = 3, 30, 20
 	s := open(t, buffer.Memory())
 	defer s.Close()
-	n := newNode(t, s, smallWindows(), feed.First(partitions)...)
-	reader, err := feed.New(s, feed.First(partitions), nil)
+	n := newNode(t, s, smallWindows(), first(partitions)...)
+	must(t, n.Topology(context.Background(), partitions))
+	reader, err := feed.New(s, nil)
 	must(t, err)
 
 	reading, readContext := errgroup.WithContext(context.Background())
@@ -42,7 +43,7 @@ func TestPartitionsGoOnAtTheSameTime(t *testing.T) {
 		}
 	})
 	applying, ctx := errgroup.WithContext(context.Background())
-	for _, p := range feed.First(partitions) {
+	for _, p := range first(partitions) {
 		applying.Go(func() error {
 			at := noon
 			for i := range batches {
@@ -63,7 +64,7 @@ func TestPartitionsGoOnAtTheSameTime(t *testing.T) {
 	must(t, reading.Wait())
 
 	var want []schema.Part
-	for _, p := range feed.First(partitions) {
+	for _, p := range first(partitions) {
 		for _, e := range wholeLog(t, s, p) {
 			if e.Kind == buffer.KindPart {
 				want = append(want, e.Part)
@@ -75,6 +76,14 @@ func TestPartitionsGoOnAtTheSameTime(t *testing.T) {
 		t.Fatalf("read differs (-sorted +read):\n%s", diff)
 	}
 	balance(t, s, partitions*batches*size)
+}
+
+// first returns the partitions 0 to n-1.
+func first(n int) (partitions []schema.Partition) {
+	for p := range n {
+		partitions = append(partitions, schema.Partition(p))
+	}
+	return partitions
 }
 
 // Example shows clicks going in and parts coming out.
@@ -91,6 +100,9 @@ func Example() {
 		panic(err)
 	}
 	ctx := context.Background()
+	if err := node.Topology(ctx, 1); err != nil {
+		panic(err)
+	}
 	if _, err := node.Assign(ctx, 0); err != nil {
 		panic(err)
 	}
@@ -104,7 +116,7 @@ func Example() {
 	if err := node.End(ctx); err != nil {
 		panic(err)
 	}
-	reader, err := feed.New(store, feed.First(1), nil)
+	reader, err := feed.New(store, nil)
 	if err != nil {
 		panic(err)
 	}

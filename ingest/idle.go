@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"time"
 
 	"github.com/freshet-ml/freshet/ingest/buffer"
@@ -20,7 +21,7 @@ type idleness struct {
 // passTime is called at each empty fetch at the end of a partition. Once it has been idle for longer than IdleAfter, its
 // watermark advances by the time beyond that, so that its sessions close, and so that readers that merge partitions do not
 // wait for it. The advance is written to the log as a tick, because no record says it.
-func (n *Node) passTime(o *partition, c *buffer.Commit) {
+func (n *Node) passTime(ctx context.Context, o *partition, c *buffer.Commit) {
 	if n.opts.IdleAfter == 0 {
 		return
 	}
@@ -44,6 +45,10 @@ func (n *Node) passTime(o *partition, c *buffer.Commit) {
 		to = min(to, highest)
 	}
 	if to == schema.BeginningOfTime || meta.Watermark != schema.BeginningOfTime && to < meta.Watermark.Add(leastTick) {
+		return
+	}
+	if err := n.beforeMark(ctx, o.id, buffer.KindTick, buffer.Mark{Epoch: meta.Epoch, Watermark: to, Offset: o.next}); err != nil {
+		n.opts.Log.Warn("a partition is idle, but its watermark stays where it is: sessions on it close later", "partition", o.id, "error", err)
 		return
 	}
 	addParts(c, o.window.Tick(to))

@@ -16,8 +16,9 @@ import (
 	"github.com/freshet-ml/freshet/schema"
 )
 
-// Decode makes a click of a record. The click must not share memory with the record, which is reused. Node sets ArrivedAt.
-type Decode func(source.Record) (schema.Click, error)
+// Decode makes a click of a record: it fills c, which is empty. The strings of c may point into the record's bytes, which
+// are used again after the batch: Node keeps nothing of them. Node sets ArrivedAt.
+type Decode func(r source.Record, c *schema.Click) error
 
 // Node owns partitions: it is the only writer of their state. It is safe for concurrent use as source.Handler allows.
 type Node struct {
@@ -26,8 +27,11 @@ type Node struct {
 	opts   Options
 	users  *userTable
 
-	mu    sync.Mutex // guards owned; who holds it does not wait for a partition's
-	owned map[schema.Partition]*partition
+	mu       sync.Mutex // guards what follows; who holds it does not wait for a partition's
+	owned    map[schema.Partition]*partition
+	topology int // how many partitions the topic has; 0 while nobody has said it
+
+	noRoom atomic.Pointer[error] // why writing waits; nil while it does not
 }
 
 // partition is a partition that the node owns.
@@ -35,13 +39,26 @@ type partition struct {
 	id   schema.Partition
 	high atomic.Int64 // the broker's high watermark at the last fetch
 	open atomic.Int64 // open sessions as of the last commit
+	// broken is why nothing goes on until it is assigned again; see Revoke and commit. Written under mu.
+	broken atomic.Pointer[error]
 
 	mu     sync.Mutex // guards what follows
 	window *window.Windower
 	next   schema.Offset
-	broken error // nothing goes on until it is assigned again; see Revoke and commit
 	idle   idleness
+	commit buffer.Commit // its slices are used again and again
+	click  schema.Click  // the one that is being taken
 }
+
+// fault returns why o does not go on, or nil.
+func (o *partition) fault() error {
+	if err := o.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (o *partition) stop(err error) { o.broken.Store(&err) }
 
 var _ source.Handler = (*Node)(nil)
 
@@ -53,30 +70,35 @@ func New(store *buffer.Store, decode Decode, o Options) (*Node, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Wait == nil {
+		o.Wait = wait
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Node{store: store, decode: decode, opts: o, users: newUserTable(), owned: map[schema.Partition]*partition{}}, nil
 }
 
-// Assign takes partition p over: it restores the windows from the store and returns the offset to go on from.
-func (n *Node) Assign(_ context.Context, p schema.Partition) (schema.Offset, error) {
+// Assign takes partition p over: it loads the windows from the store and returns the offset to go on from.
+func (n *Node) Assign(ctx context.Context, p schema.Partition) (schema.Offset, error) {
 	n.Revoke(p)
-	meta := n.store.Partition(p)
-	sessions, err := n.store.Sessions(p)
+	w, err := n.store.Load(p, n.opts.Window)
 	if err != nil {
 		return 0, fmt.Errorf("assign partition %d: %w", p, err)
 	}
-	w, err := window.Restore(n.opts.Window, meta.Window, sessions)
-	if err != nil {
-		return 0, fmt.Errorf("assign partition %d: %w", p, err)
-	}
-	o := &partition{id: p, window: w, next: meta.NextOffset}
+	o := &partition{id: p, window: w, next: n.store.Partition(p).NextOffset}
 	o.open.Store(int64(w.OpenSessions()))
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.owned[p] = o
-	return meta.NextOffset, nil
+	partitions := n.topology
+	n.mu.Unlock()
+	if p == 0 && partitions > 0 {
+		if err := n.grow(ctx, o, partitions); err != nil {
+			n.Revoke(p)
+			return 0, fmt.Errorf("assign partition %d: %w", p, err)
+		}
+	}
+	return o.next, nil
 }
 
 // Revoke lets partition p go, after a commit that is under way. Its state is in the store.
@@ -88,59 +110,89 @@ func (n *Node) Revoke(p schema.Partition) {
 	if o != nil {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.broken = fmt.Errorf("partition %d is no longer assigned to this node", p)
+		o.stop(fmt.Errorf("partition %d is no longer assigned to this node", p))
 	}
 }
 
-// Apply takes a batch of p and returns once it is durable. A batch without records, at the end of the partition, lets idle
-// time pass (Options.IdleAfter).
-func (n *Node) Apply(_ context.Context, p schema.Partition, b source.Batch) error {
+// Apply takes a batch of p and returns once it is durable. It keeps nothing of the batch. A batch without records, at the
+// end of the partition, lets idle time pass (Options.IdleAfter). While the store has no room it waits, and Health says so.
+func (n *Node) Apply(ctx context.Context, p schema.Partition, b source.Batch) error {
 	n.mu.Lock()
 	o, several := n.owned[p], len(n.owned) > 1
 	n.mu.Unlock()
 	if o == nil {
 		return fmt.Errorf("apply to partition %d: it is not assigned to this node", p)
 	}
+	if len(b.Records) > 0 { // before the lock: Revoke must not wait for room
+		if err := n.awaitRoom(ctx, n.store.Room); err != nil {
+			return fmt.Errorf("apply to partition %d: %w", p, err)
+		}
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.broken != nil {
-		return o.broken
+	if err := o.fault(); err != nil {
+		return err
 	}
 	o.high.Store(int64(b.HighWatermark))
-	c := buffer.Commit{Partition: p}
+	c := o.begin()
 	before := o.next
 	if len(b.Records) > 0 {
 		o.idle = idleness{}
-		n.take(o, b.Records, &c, several)
+		n.take(o, b.Records, c, several)
 	}
 	o.next = max(o.next, b.Next)
 	if len(b.Records) == 0 && b.Next == b.HighWatermark {
-		n.passTime(o, &c)
+		n.passTime(ctx, o, c)
 	}
 	if o.next == before && len(c.Entries) == 0 {
 		return nil
 	}
-	o.finish(&c)
-	return n.commit([]*partition{o}, c)
+	o.finish(c)
+	return n.commit(ctx, []*partition{o}, *c)
+}
+
+// begin returns an empty commit of o, which uses the memory of the one before.
+func (o *partition) begin() *buffer.Commit {
+	c := &o.commit
+	clear(c.Entries) // what they name is not held longer than the next commit
+	clear(c.Aside)
+	*c = buffer.Commit{Partition: o.id, Entries: c.Entries[:0], Aside: c.Aside[:0]}
+	return c
 }
 
 // finish completes c with the state that o has reached.
 func (o *partition) finish(c *buffer.Commit) {
-	c.NextOffset, c.Window, c.Sessions = o.next, o.window.Meta(), o.window.Changes()
+	c.NextOffset, c.Window, c.Journal = o.next, o.window.Meta(), o.window.Journal()
 }
 
 // commit makes commits durable, one for each of the partitions, which the caller holds.
-func (n *Node) commit(partitions []*partition, commits ...buffer.Commit) error {
-	if err := n.store.Commit(commits...); err != nil {
+func (n *Node) commit(ctx context.Context, partitions []*partition, commits ...buffer.Commit) error {
+	if err := n.awaitRoom(ctx, func() error { return n.store.Commit(commits...) }); err != nil {
 		for _, o := range partitions {
-			// What is durable is not known, so what is in memory may not be either.
-			o.broken = fmt.Errorf("partition %d: %w", o.id, err)
+			// What is durable is not known, or less than what is in memory.
+			o.stop(fmt.Errorf("partition %d: %w", o.id, err))
 		}
-		return partitions[0].broken
+		return partitions[0].fault()
 	}
 	for _, o := range partitions {
 		o.window.Committed()
 		o.open.Store(int64(o.window.OpenSessions()))
+		if err := n.snapshot(o); err != nil {
+			o.stop(fmt.Errorf("partition %d: %w", o.id, err))
+			return o.fault()
+		}
+	}
+	return nil
+}
+
+// snapshot writes the windows of o whole where their journal has become long. When there is no room for it, it is tried
+// again after the next commit.
+func (n *Node) snapshot(o *partition) error {
+	if !n.store.SnapshotDue(o.id) {
+		return nil
+	}
+	if err := n.store.Snapshot(o.id, o.window); err != nil && !errors.Is(err, buffer.ErrNoRoom) {
+		return err
 	}
 	return nil
 }
@@ -154,8 +206,8 @@ func (n *Node) End(ctx context.Context) error {
 	for _, o := range owned {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if o.broken != nil {
-			return fmt.Errorf("end: %w", o.broken)
+		if err := o.fault(); err != nil {
+			return fmt.Errorf("end: %w", err)
 		}
 		meta := o.window.Meta()
 		epoch = max(epoch, meta.Epoch)
@@ -167,15 +219,22 @@ func (n *Node) End(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("end: %w", err)
 	}
+	for _, o := range owned {
+		meta := o.window.Meta()
+		m := buffer.Mark{Epoch: epoch + 1, Watermark: meta.AfterEnd(), Offset: o.next}
+		if err := n.beforeMark(ctx, o.id, buffer.KindEnd, m); err != nil {
+			return fmt.Errorf("end: %w", err)
+		}
+	}
 	commits := make([]buffer.Commit, len(owned))
 	for i, o := range owned {
-		c := &commits[i]
-		c.Partition = o.id
+		c := o.begin()
 		addParts(c, o.window.End(epoch+1))
 		c.Entries = append(c.Entries, buffer.Entry{Kind: buffer.KindEnd, Mark: o.mark()})
 		o.finish(c)
+		commits[i] = *c
 	}
-	if err := n.commit(owned, commits...); err != nil {
+	if err := n.commit(ctx, owned, commits...); err != nil {
 		return fmt.Errorf("end: %w", err)
 	}
 	return nil
@@ -187,9 +246,20 @@ func (o *partition) mark() buffer.Mark {
 	return buffer.Mark{Epoch: m.Epoch, Watermark: m.Watermark, Offset: o.next}
 }
 
-func addParts(c *buffer.Commit, parts []schema.Part) {
-	for _, p := range parts {
-		c.Entries = append(c.Entries, buffer.Entry{Kind: buffer.KindPart, Part: p})
+// beforeMark asks whether a mark may be made.
+func (n *Node) beforeMark(ctx context.Context, p schema.Partition, kind buffer.Kind, m buffer.Mark) error {
+	if n.opts.BeforeMark == nil {
+		return nil
+	}
+	if err := n.opts.BeforeMark(ctx, p, kind, m); err != nil {
+		return fmt.Errorf("partition %d: before a mark: %w", p, err)
+	}
+	return nil
+}
+
+func addParts(c *buffer.Commit, parts []window.Part) {
+	for i := range parts {
+		c.Entries = append(c.Entries, buffer.Entry{Kind: buffer.KindPart, Part: parts[i].Part, Packed: parts[i].Packed})
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/freshet-ml/freshet/ingest"
@@ -23,13 +24,11 @@ import (
 const noon schema.EventTime = 1_700_000_000_000
 
 // decode reads the JSON of schema.Click itself. The wire format is source's business.
-func decode(r source.Record) (schema.Click, error) {
+func decode(r source.Record, c *schema.Click) error {
 	if string(r.Value) == "panic" {
 		panic("a decoder with a bug")
 	}
-	var c schema.Click
-	err := json.Unmarshal(r.Value, &c)
-	return c, err
+	return json.Unmarshal(r.Value, c)
 }
 
 func record(o int, c schema.Click) source.Record {
@@ -110,11 +109,7 @@ func balance(t fataler, s *buffer.Store, in uint64) {
 		for _, e := range wholeLog(t, s, p) {
 			emitted += uint64(len(e.Part.Clicks))
 		}
-		sessions, err := s.Sessions(p)
-		must(t, err)
-		for _, o := range sessions {
-			pending += uint64(len(o.Pending))
-		}
+		pending += metas[p].Window.Counts.Pending()
 	}
 	for _, err := range s.Aside(0) {
 		must(t, err)
@@ -203,11 +198,14 @@ func TestTheLogIsAFunctionOfTheRecords(t *testing.T) {
 		if diff := gocmp.Diff(wholeLog(t, plain, 0), wholeLog(t, s, 0)); diff != "" {
 			t.Fatalf("logs differ (-one batch +many):\n%s", diff)
 		}
-		if diff := gocmp.Diff(plain.Partition(0), s.Partition(0)); diff != "" {
+		if diff := gocmp.Diff(plain.Partition(0), s.Partition(0), ofTheBatches); diff != "" {
 			t.Fatalf("metas differ:\n%s", diff)
 		}
 	})
 }
+
+// ofTheBatches are the fields of a meta that depend on how records were batched: the entries of a commit share a block.
+var ofTheBatches = cmpopts.IgnoreFields(buffer.Meta{}, "LogBytes")
 
 func TestBadRecordsGoAside(t *testing.T) {
 	ctx := context.Background()

@@ -1,12 +1,15 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/freshet-ml/freshet/ingest/buffer"
 	"github.com/freshet-ml/freshet/ingest/window"
+	"github.com/freshet-ml/freshet/schema"
 )
 
 // Options are the settings of a Node.
@@ -23,6 +26,13 @@ type Options struct {
 	IdleAfter time.Duration
 	// Now is the clock for IdleAfter. Default time.Now.
 	Now func() time.Time
+	// Wait waits for d, or returns why ctx has ended. It is used while the store has no room. Default: a timer.
+	Wait func(ctx context.Context, d time.Duration) error
+	// BeforeMark is called before a mark is committed: what moves a watermark, or the topic, and is in no record. Who moves
+	// partitions to other nodes keeps marks here, so that a partition can be made again from its records. It may be called
+	// again with the same mark after a crash. When it returns an error the mark is not made: a tick is left out, and comes
+	// later; Node.End and Node.Topology return the error. Default: nothing.
+	BeforeMark func(ctx context.Context, p schema.Partition, kind buffer.Kind, m buffer.Mark) error
 	// Log takes warnings. Default: nothing is logged.
 	Log *slog.Logger
 }

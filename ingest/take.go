@@ -22,7 +22,8 @@ func (n *Node) take(o *partition, records []source.Record, c *buffer.Commit, sev
 			continue
 		}
 		o.next = r.Offset + 1
-		click, reason, err := n.click(r)
+		click := &o.click
+		reason, err := n.click(r, click)
 		if reason != "" {
 			o.window.Reject(reason)
 			n.putAside(c, r, reason, err.Error())
@@ -38,36 +39,37 @@ func (n *Node) take(o *partition, records []source.Record, c *buffer.Commit, sev
 			n.putAside(c, r, reason, fmt.Sprintf("its event time %s is before the watermark %s",
 				stamp(click.EventTime), stamp(o.window.Meta().Watermark)))
 		case schema.ReasonOverflow:
-			n.putAside(c, r, reason, "its user has as many clicks after the watermark as one user may have")
+			n.putAside(c, r, reason, "there is no room for it before the watermark goes on: its user has as many clicks as one user may have, "+
+				"or every one of max_open_sessions sessions has a click after the watermark")
 		case schema.ReasonDuplicate: // counted by the window; the log has what its bytes say
 		}
 	}
 }
 
 // click makes a valid click of r, or says what is wrong with it.
-func (n *Node) click(r *source.Record) (schema.Click, schema.Reason, error) {
+func (n *Node) click(r *source.Record, click *schema.Click) (schema.Reason, error) {
 	if size := len(r.Key) + len(r.Value); size > schema.MaxRecordBytes {
-		return schema.Click{}, schema.ReasonOversize, fmt.Errorf("it has %d bytes, at most %d are allowed", size, schema.MaxRecordBytes)
+		return schema.ReasonOversize, fmt.Errorf("it has %d bytes, at most %d are allowed", size, schema.MaxRecordBytes)
 	}
-	click, err := n.decodeSafely(r)
-	if err != nil {
-		return schema.Click{}, schema.ReasonUndecodable, err
+	*click = schema.Click{}
+	if err := n.decodeSafely(r, click); err != nil {
+		return schema.ReasonUndecodable, err
 	}
 	click.ArrivedAt = r.ArrivedAt
 	if err := click.Validate(n.opts.MaxAhead); err != nil {
-		return schema.Click{}, schema.ReasonInvalid, err
+		return schema.ReasonInvalid, err
 	}
-	return click, "", nil
+	return "", nil
 }
 
 // decodeSafely turns a panic of the decoder into an error: outside bytes must not be able to stop the stream.
-func (n *Node) decodeSafely(r *source.Record) (click schema.Click, err error) {
+func (n *Node) decodeSafely(r *source.Record, click *schema.Click) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = fmt.Errorf("%w: %v", errPanic, fault)
 		}
 	}()
-	return n.decode(*r)
+	return n.decode(*r, click)
 }
 
 func (n *Node) putAside(c *buffer.Commit, r *source.Record, reason schema.Reason, detail string) {

@@ -29,6 +29,7 @@ const (
 	CauseGap    Cause = "gap"    // the watermark passed the last click by more than the gap
 	CauseMax    Cause = "max"    // max_session was reached
 	CauseEnd    Cause = "end"    // the bounded input ended
+	CauseFull   Cause = "full"   // as many sessions were open as may be, and its last click was the oldest
 )
 
 // Part is a slice of a session, emitted once and never changed. A whole session is a run of parts of one user with the

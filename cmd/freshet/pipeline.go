@@ -28,10 +28,9 @@ import (
 
 // intake is the ingest half: Kafka in, a durable log of parts out.
 type intake struct {
-	kafka      *source.Kafka
-	node       *ingest.Node
-	store      *buffer.Store
-	partitions int
+	kafka *source.Kafka
+	node  *ingest.Node
+	store *buffer.Store
 }
 
 // openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
@@ -57,11 +56,15 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if live {
 		options.IdleAfter = c.Window.IdleAfter
 	}
-	node, err := ingest.New(store, decoder.Decode, options)
+	decode := func(r source.Record, c *schema.Click) (err error) { *c, err = decoder.Decode(r); return err }
+	node, err := ingest.New(store, decode, options)
 	if err != nil {
 		return nil, errors.Join(err, store.Close(), kafka.Close())
 	}
-	return &intake{kafka: kafka, node: node, store: store, partitions: partitions}, nil
+	if err := node.Topology(ctx, partitions); err != nil { // no partition is assigned yet: it is written when partition 0 is
+		return nil, errors.Join(err, store.Close(), kafka.Close())
+	}
+	return &intake{kafka: kafka, node: node, store: store}, nil
 }
 
 // run reads the topic until ctx ends.
@@ -112,7 +115,7 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	if err != nil {
 		return nil, err
 	}
-	f, err := feed.New(in.store, feed.First(in.partitions), t.Position())
+	f, err := feed.New(in.store, t.Position())
 	if err != nil {
 		return nil, err
 	}

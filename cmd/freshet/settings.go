@@ -19,6 +19,7 @@ func windowConfig(c config.Window) window.Config {
 	return window.Config{
 		Gap: c.Gap, LatenessBound: c.Lateness, PartAge: c.PartAge, PartClicks: c.PartClicks,
 		MaxSessionAge: c.MaxSessionAge, MaxSessionClicks: c.MaxSessionClicks,
+		MaxOpenSessions: window.DefaultConfig().MaxOpenSessions,
 	}
 }
 

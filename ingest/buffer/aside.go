@@ -5,16 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/cockroachdb/pebble"
-	"github.com/freshet-ml/freshet/ingest/window"
+
 	"github.com/freshet-ml/freshet/schema"
 )
 
-// A record put aside. Arrival, partition and offset are in its key.
+// A record put aside. Partition and offset are in its key.
 //
-//	string reason, topic, detail, key, value
+//	varint arrived
+//	string reason, topic, detail, key, value    a string is its uvarint length and its bytes
 func appendAside(b []byte, r *schema.Rejected) []byte {
+	b = binary.AppendVarint(b, int64(r.ArrivedAt))
 	b = appendString(b, r.Reason)
 	b = appendString(b, r.Topic)
 	b = appendString(b, r.Detail)
@@ -23,19 +26,22 @@ func appendAside(b []byte, r *schema.Rejected) []byte {
 }
 
 func decodeAside(key, value []byte) (schema.Rejected, error) {
-	at, p, offset, ok := splitAside(key)
+	p, offset, ok := splitAside(key)
 	if !ok {
 		return schema.Rejected{}, ErrCorrupt
 	}
 	r := newReader(value)
 	rejected := schema.Rejected{
-		Partition: p, Offset: offset, ArrivedAt: at,
+		Partition: p, Offset: offset, ArrivedAt: schema.ArrivalTime(r.varint()),
 		Reason: schema.Reason(r.string()), Topic: r.string(), Detail: r.string(), Key: []byte(r.string()), Value: []byte(r.string()),
 	}
 	return rejected, r.done()
 }
 
-// Aside yields the records put aside that arrived at from or later, in order of arrival. It ends after the first error.
+// errStop ends a scan early.
+var errStop = errors.New("stop")
+
+// Aside yields the records put aside that arrived at from or later, by partition and offset. It ends after the first error.
 func (s *Store) Aside(from schema.ArrivalTime) iter.Seq2[schema.Rejected, error] {
 	return func(yield func(schema.Rejected, error) bool) {
 		release, err := s.use()
@@ -44,131 +50,87 @@ func (s *Store) Aside(from schema.ArrivalTime) iter.Seq2[schema.Rejected, error]
 			return
 		}
 		defer release()
-		it, err := s.db.NewIter(&pebble.IterOptions{
-			LowerBound: appendTime([]byte{spaceAside}, from), UpperBound: after([]byte{spaceAside}),
-		})
-		if err != nil {
-			yield(schema.Rejected{}, fmt.Errorf("buffer: read aside: %w", err))
-			return
-		}
-		defer it.Close() // its error is it.Error, which is yielded
-		for it.First(); it.Valid(); it.Next() {
-			value, err := it.ValueAndErr()
-			var r schema.Rejected
-			if err == nil {
-				r, err = decodeAside(it.Key(), value)
-			}
+		err = s.scan([]byte{spaceAside}, func(key, value []byte) error {
+			r, err := decodeAside(key, value)
 			if err != nil {
-				yield(schema.Rejected{}, fmt.Errorf("buffer: %s: %w", nameOf(it.Key()), err))
-				return
+				return fmt.Errorf("buffer: %s: %w", nameOf(key), err)
 			}
-			if !yield(r, nil) {
-				return
+			if r.ArrivedAt >= from && !yield(r, nil) {
+				return errStop
 			}
-		}
-		if err := it.Error(); err != nil {
-			yield(schema.Rejected{}, fmt.Errorf("buffer: read aside: %w", err))
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			yield(schema.Rejected{}, err)
 		}
 	}
 }
 
-// trimmed counts what the bounds took away from aside. Stored as two uvarints.
-type trimmed struct{ records, bytes uint64 }
-
-func (s *Store) loadTrimmed() error {
-	key := []byte{spaceTrimmed}
-	value, ok, err := s.get(key)
-	if err != nil || !ok {
-		return err
+// AsideFrom returns up to n records of p that were put aside, with offset from or later, by offset. Those that were
+// trimmed are passed over.
+func (s *Store) AsideFrom(p schema.Partition, from schema.Offset, n int) ([]schema.Rejected, error) {
+	release, err := s.use()
+	if err != nil {
+		return nil, err
 	}
-	r := newReader(value)
-	s.trimmed = trimmed{records: r.uvarint(), bytes: r.uvarint()}
-	if err := r.done(); err != nil {
-		return fmt.Errorf("%s: %w", nameOf(key), err)
+	defer release()
+	var records []schema.Rejected
+	end := s.Partition(p).NextOffset // not beyond: what is not published may not be synced
+	if n <= 0 || from >= end {
+		return nil, nil
 	}
-	return nil
-}
-
-// kept returns how much is aside now: what was ever put there, less what was trimmed.
-func (s *Store) kept() trimmed {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var k trimmed
-	for _, m := range s.metas {
-		k.records += m.Aside
-		k.bytes += m.AsideBytes
-	}
-	// A trim may meet records whose commit is applied and not yet published, so for a moment more may be gone than was put.
-	k.records -= min(k.records, s.trimmed.records)
-	k.bytes -= min(k.bytes, s.trimmed.bytes)
-	return k
-}
-
-// trim deletes the oldest records aside when there are a sixteenth more than the bounds allow, down to the bounds: rarely
-// and many at once, so that a range tombstone does it. It needs no sync: what it deletes and what it counts are one batch.
-func (s *Store) trim() error {
-	s.trimming.Lock()
-	defer s.trimming.Unlock()
-	records, bytes := uint64(s.opts.AsideRecords), uint64(s.opts.AsideBytes)
-	k := s.kept()
-	if k.records <= records+records/16 && k.bytes <= bytes+bytes/16 {
-		return nil
-	}
-	s.mu.RLock()
-	done := s.trimmed
-	s.mu.RUnlock()
-	var last []byte
-	enough := errors.New("enough")
-	err := s.scan([]byte{spaceAside}, func(key, value []byte) error {
-		if k.records <= records && k.bytes <= bytes {
-			return enough
+	err = scan(s.db, asideKey(nil, p, max(from, 0)), asideKey(nil, p, end), func(key, value []byte) error {
+		r, err := decodeAside(key, value)
+		if err != nil {
+			return fmt.Errorf("buffer: %s: %w", nameOf(key), err)
 		}
-		k.records--
-		k.bytes -= uint64(len(value))
-		done.records++
-		done.bytes += uint64(len(value))
-		last = append(last[:0], key...)
+		if records = append(records, r); len(records) == n {
+			return errStop
+		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, enough) {
+	if err != nil && !errors.Is(err, errStop) {
+		return nil, err
+	}
+	return records, nil
+}
+
+// Forwarded returns the offset from which on p's records aside have not been forwarded, to a dead-letter topic say.
+func (s *Store) Forwarded(p schema.Partition) (schema.Offset, error) {
+	release, err := s.use()
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	key := forwardKey(nil, p)
+	value, ok, err := s.get(key)
+	if err != nil || !ok {
+		return 0, err
+	}
+	r := newReader(value)
+	next := schema.Offset(r.bounded(math.MaxInt64))
+	if err := r.done(); err != nil {
+		return 0, fmt.Errorf("buffer: %s: %w", nameOf(key), err)
+	}
+	return next, nil
+}
+
+// SetForwarded notes durably that p's records aside with offsets below next have been forwarded.
+func (s *Store) SetForwarded(p schema.Partition, next schema.Offset) error {
+	release, err := s.use()
+	if err != nil {
 		return err
 	}
-	batch := s.db.NewBatch()
-	defer batch.Close()
-	count := binary.AppendUvarint(binary.AppendUvarint(nil, done.records), done.bytes)
-	if err := errors.Join(
-		batch.DeleteRange([]byte{spaceAside}, append(last, 0), nil),
-		batch.Set([]byte{spaceTrimmed}, count, nil),
-		batch.Commit(pebble.NoSync),
-	); err != nil {
-		return fmt.Errorf("buffer: trim aside: %w", err)
+	defer release()
+	if next < 0 {
+		return fmt.Errorf("buffer: forwarded to offset %d of partition %d: it is negative", next, p)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.trimmed = done
+	err = s.put(pebble.Sync, func(w *writer) error {
+		w.set(forwardKey(nil, p), binary.AppendUvarint(nil, uint64(next)))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("buffer: note what of partition %d was forwarded: %w", p, err)
+	}
 	return nil
-}
-
-// Totals sums the partitions of a store up.
-type Totals struct {
-	Partitions   int
-	Counts       window.Counts
-	Entries      uint64 // of all logs
-	Ticks        uint64 // of them, ticks
-	AsideKept    uint64 // records that are aside now
-	AsideTrimmed uint64 // records that the bounds took away again
-}
-
-// Totals returns the sums over all partitions, as of one moment between commits.
-func (s *Store) Totals() Totals {
-	kept := s.kept()
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	t := Totals{Partitions: len(s.metas), AsideKept: kept.records, AsideTrimmed: s.trimmed.records}
-	for _, m := range s.metas {
-		t.Counts = t.Counts.Plus(m.Window.Counts)
-		t.Entries += uint64(m.NextEmit)
-		t.Ticks += m.Ticks
-	}
-	return t
 }

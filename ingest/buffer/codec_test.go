@@ -6,15 +6,19 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"github.com/freshet-ml/freshet/ingest/packed"
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -44,6 +48,32 @@ func drawClicks(t *rapid.T, user string) []schema.Click {
 	return clicks
 }
 
+// drawMeta draws a state as a store keeps it.
+func drawState(t *rapid.T) state {
+	s := newState(3)
+	s.NextOffset, s.NextEmit, s.Ticks, s.Aside, s.AsideBytes = 1, 2, 3, 4, 5
+	s.Window = window.Meta{
+		Watermark: drawTime(t, "watermark"), MaxSeen: schema.BeginningOfTime, Epoch: 6, Ended: rapid.Bool().Draw(t, "ended"),
+		Counts: window.Counts{Taken: 9, Emitted: 8, Rejected: [6]uint64{1, 2, 3, 4, 5, 6}, Parts: [6]uint64{1, 2, 3, 4, 5, 6}},
+	}
+	s.journal, s.journalBytes, s.appended, s.Reached = 7, rapid.Uint64().Draw(t, "journal bytes"), 9, 10
+	s.Mirror = rapid.Bool().Draw(t, "mirror")
+	for i := range rapid.IntRange(0, 3).Draw(t, "grows") {
+		s.Partitions = 4 * (i + 1)
+		s.Grows = append(s.Grows, Grow{Partitions: s.Partitions, Epoch: schema.Epoch(i), Watermark: drawTime(t, "grow"), Emit: schema.Emit(rapid.Uint64().Draw(t, "emit"))})
+	}
+	return s
+}
+
+func drawConfig(t *rapid.T) window.Config {
+	c := window.DefaultConfig()
+	c.Gap = time.Duration(rapid.Int64Range(1, maxMillis).Draw(t, "gap")) * time.Millisecond
+	c.MaxOpenSessions = rapid.IntRange(0, 1<<40).Draw(t, "open sessions")
+	return c
+}
+
+var unexported = gocmp.AllowUnexported(state{}, header{})
+
 func TestValuesRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		user := rapid.StringN(0, 20, 60).Draw(t, "user")
@@ -53,44 +83,119 @@ func TestValuesRoundTrip(t *testing.T) {
 			Cause: rapid.SampledFrom(window.Causes).Draw(t, "cause"), Clicks: drawClicks(t, user),
 		}}
 		end := Entry{Kind: KindEnd, Emit: 6, Mark: Mark{Epoch: 1, Watermark: schema.BeginningOfTime, Offset: 9}}
-		for _, want := range []Entry{part, end} {
+		grow := Entry{Kind: KindGrow, Emit: 6, Mark: Mark{Watermark: 5, Offset: 9, Partitions: 300}}
+		for _, want := range []Entry{part, end, grow} {
 			got, err := decodeEntry(appendEntry(nil, &want), 3, want.Emit)
 			if diff := gocmp.Diff(want, got); err != nil || diff != "" {
 				t.Fatalf("%v\n%s", err, diff)
 			}
+			if want.Kind == KindGrow {
+				continue
+			}
+			if got, err = decodeEntry1(appendEntry1(nil, &want), 3, want.Emit); err != nil || gocmp.Diff(want, got) != "" {
+				t.Fatalf("format 1: %v\n%s", err, gocmp.Diff(want, got))
+			}
+		}
+		packedPart := part
+		packedPart.Packed.N = len(part.Part.Clicks)
+		for i := range part.Part.Clicks {
+			packedPart.Packed.Bytes = packed.Append(packedPart.Packed.Bytes, &part.Part.Clicks[i])
+		}
+		packedPart.Part.Clicks = nil
+		if !bytes.Equal(appendEntry(nil, &packedPart), appendEntry(nil, &part)) {
+			t.Fatal("packed clicks are written in another way")
 		}
 		session := window.Session{
 			UserID: user, Start: part.Part.SessionStart, Last: part.Part.SessionStart + schema.EventTime(rapid.Int32Range(0, 1<<30).Draw(t, "length")),
 			Number: 2, Emitted: 7, EventIDs: rapid.SliceOfN(rapid.Uint64(), 1, 4).Draw(t, "ids"), Pending: part.Part.Clicks,
 		}
-		key := sessionKey(nil, 3, window.Key{UserID: user, Start: session.Start})
-		k, ok := splitSession(key)
-		gotSession, err := decodeSession(appendSession(nil, &session), k)
-		if diff := gocmp.Diff(session, gotSession); err != nil || !ok || diff != "" {
-			t.Fatalf("%v %v\n%s", ok, err, diff)
-		}
-		meta := Meta{Partition: 3, NextOffset: 1, NextEmit: 2, Ticks: 3, Aside: 4, AsideBytes: 5, Window: window.Meta{
-			Watermark: drawTime(t, "watermark"), MaxSeen: schema.BeginningOfTime, Epoch: 6, Ended: rapid.Bool().Draw(t, "ended"),
-			Counts: window.Counts{Taken: 9, Emitted: 8, Rejected: [6]uint64{1, 2, 3, 4, 5, 6}, Parts: [5]uint64{1, 2, 3, 4, 5}},
-		}}
-		gotMeta, err := decodeMeta(appendMeta(nil, &meta), 3)
-		if diff := gocmp.Diff(meta, gotMeta); err != nil || diff != "" {
+		gotSession, err := decodeSession1(sessionKey1(nil, 3, user, session.Start), appendSession1(nil, &session))
+		if diff := gocmp.Diff(session, gotSession); err != nil || diff != "" {
 			t.Fatalf("%v\n%s", err, diff)
+		}
+		meta := drawState(t)
+		gotMeta, err := decodeMeta(appendMeta(nil, &meta), 3)
+		if diff := gocmp.Diff(meta, gotMeta, unexported); err != nil || diff != "" {
+			t.Fatalf("%v\n%s", err, diff)
+		}
+		old := newState(3)
+		old.NextOffset, old.NextEmit, old.Ticks, old.Aside, old.AsideBytes, old.Window = meta.NextOffset, meta.NextEmit, 3, 4, 5, meta.Window
+		old.Window.Counts.Parts[5] = 0
+		if got, err := decodeMeta(appendMeta1(nil, &old.Meta), 3); err != nil || gocmp.Diff(old, got, unexported) != "" {
+			t.Fatalf("format 1: %v\n%s", err, gocmp.Diff(old, got, unexported))
+		}
+		h := header{generation: rapid.Uint64().Draw(t, "generation"), pages: 3, bytes: 4, journal: 5, window: meta.Window}
+		if h.hasConfig = rapid.Bool().Draw(t, "config"); h.hasConfig {
+			h.config = drawConfig(t)
+		}
+		if got, err := decodeHeader(appendHeader(nil, &h)); err != nil || got != h {
+			t.Fatalf("%v\n%s", err, gocmp.Diff(h, got, unexported))
+		}
+		position := schema.Position(rapid.MapOfN(rapid.Map(rapid.IntRange(0, 9), func(p int) schema.Partition { return schema.Partition(p) }),
+			rapid.Map(rapid.Uint64(), func(e uint64) schema.Emit { return schema.Emit(e) }), 0, 3).Draw(t, "position"))
+		if got, err := decodePosition(appendPosition(nil, position)); err != nil || !maps.Equal(got, position) {
+			t.Fatalf("%v, %v", got, err)
 		}
 		aside := schema.Rejected{Topic: "c", Partition: 3, Offset: 4, ArrivedAt: schema.ArrivalTime(part.Part.Due), Reason: schema.ReasonLate, Detail: "d", Key: []byte("k"), Value: []byte(user)}
-		gotAside, err := decodeAside(asideKey(nil, aside.ArrivedAt, 3, 4), appendAside(nil, &aside))
+		gotAside, err := decodeAside(asideKey(nil, 3, 4), appendAside(nil, &aside))
 		if diff := gocmp.Diff(aside, gotAside, cmpopts.EquateEmpty()); err != nil || diff != "" {
 			t.Fatalf("%v\n%s", err, diff)
+		}
+		gotAside, err = decodeAside1(asideKey1(nil, aside.ArrivedAt, 3, 4), appendAside1(nil, &aside))
+		if diff := gocmp.Diff(aside, gotAside, cmpopts.EquateEmpty()); err != nil || diff != "" {
+			t.Fatalf("format 1: %v\n%s", err, diff)
+		}
+	})
+}
+
+// TestABlockHasItsEntries puts entries into blocks and finds each of them, alone and with the ones behind it.
+func TestABlockHasItsEntries(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var w blockWriter
+		var want []Entry
+		for i := range rapid.IntRange(1, 5).Draw(t, "entries") {
+			e := partOf(rapid.SampledFrom([]string{"u", "", "another"}).Draw(t, "user"), schema.EventTime(i), rapid.IntRange(0, 2).Draw(t, "clicks"))
+			if rapid.IntRange(0, 3).Draw(t, "kind") == 0 {
+				e = Entry{Kind: KindTick, Mark: Mark{Watermark: schema.EventTime(i)}}
+			}
+			if e.Emit = 70 + schema.Emit(i); e.Kind == KindPart {
+				e.Part.Partition, e.Part.Emit = 3, e.Emit
+			}
+			if place := w.add(&e); place != i {
+				t.Fatalf("entry %d is at place %d", i, place)
+			}
+			want = append(want, e)
+		}
+		first, value := w.finish()
+		b, err := openBlock(value, 3, first)
+		must(t, err)
+		if first != 70 || b.n != len(want) || !w.empty() {
+			t.Fatalf("block of %d entries from %d", b.n, first)
+		}
+		var users []string
+		must(t, b.users(func(emit schema.Emit, user string) { users = append(users, fmt.Sprint(emit, user)) }))
+		for i := range want {
+			got, err := b.entry(i)
+			must(t, err)
+			at, err := b.time(i)
+			must(t, err)
+			if diff := gocmp.Diff(want[i], got); diff != "" || at != schema.EventTime(i) {
+				t.Fatalf("entry %d at time %d:\n%s", i, at, diff)
+			}
+			var rest []Entry
+			must(t, b.all(i, func(e *Entry) bool { rest = append(rest, *e); return true }))
+			if diff := gocmp.Diff(want[i:], rest); diff != "" {
+				t.Fatalf("from %d on:\n%s", i, diff)
+			}
+			if isPart := len(want[i].Part.Clicks) > 0; isPart != slices.Contains(users, fmt.Sprint(want[i].Emit, want[i].Part.UserID)) {
+				t.Fatalf("users %v of %+v", users, want)
+			}
 		}
 	})
 }
 
 func TestKeysSortAsTheirNumbers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a, b := drawTime(t, "a"), drawTime(t, "b")
-		if got := bytes.Compare(appendTime(nil, a), appendTime(nil, b)); (a < b) != (got < 0) || splitTime(appendTime(nil, a)) != a {
-			t.Fatalf("%d and %d compare as %d", a, b, got)
-		}
 		// The keys of a user are those between the bounds, also where one user's id begins another's.
 		user := rapid.StringN(0, 3, 9).Draw(t, "user")
 		for _, other := range []string{user + "\x00", user + "a", "", "\xff\xff"} {
@@ -100,11 +205,22 @@ func TestKeysSortAsTheirNumbers(t *testing.T) {
 				t.Fatalf("key of %q among those of %q", other, user)
 			}
 		}
+		a, b := rapid.Uint64().Draw(t, "a"), rapid.Uint64().Draw(t, "b")
+		for _, key := range []func(uint64) []byte{
+			func(n uint64) []byte { return logKey(nil, 2, schema.Emit(n)) },
+			func(n uint64) []byte { return journalKey(nil, 2, n) },
+			func(n uint64) []byte { return pageKey(nil, 2, n, 7) },
+			func(n uint64) []byte { return asideKey(nil, 2, schema.Offset(n>>1)) },
+		} {
+			if got := bytes.Compare(key(a), key(b)); a < b && got > 0 || a > b && got < 0 {
+				t.Fatalf("keys of %d and %d compare as %d", a, b, got)
+			}
+		}
 	})
 }
 
-// goldenEntries are values of format 1. Their bytes in testdata are only ever added to.
-func goldenValues() map[string][]byte {
+// goldenEntries are the values of the golden bytes.
+func goldenEntries() (part, tick Entry, session window.Session, meta Meta, aside schema.Rejected) {
 	clicks := []schema.Click{
 		{UserID: "u1", ItemID: "i9", EventTime: 1_700_000_000_000, Action: schema.ActionClick, ArrivedAt: 1_700_000_000_250},
 		{
@@ -112,27 +228,53 @@ func goldenValues() map[string][]byte {
 			Item: schema.ItemInfo{Category: "c1", Seller: "s7", Price: 12.5}, Context: []byte(`{"device":"ios"}`), ArrivedAt: 1_700_000_001_100,
 		},
 	}
-	part := Entry{Kind: KindPart, Part: schema.Part{
+	part = Entry{Kind: KindPart, Part: schema.Part{
 		Epoch: 1, Due: 1_700_000_010_000, UserID: "u1", SessionStart: 1_700_000_000_000, Number: 2, Final: true, Cause: schema.CauseGap, Clicks: clicks,
 	}}
-	tick := Entry{Kind: KindTick, Mark: Mark{Epoch: 1, Watermark: 1_700_000_010_001, Offset: 300}}
-	session := window.Session{UserID: "u1", Start: 1_700_000_000_000, Last: 1_700_000_001_000, Number: 1, Emitted: 3, EventIDs: []uint64{1, 1 << 63}, Pending: clicks}
-	meta := Meta{NextOffset: 300, NextEmit: 7, Ticks: 1, Aside: 2, AsideBytes: 500, Window: window.Meta{
+	tick = Entry{Kind: KindTick, Mark: Mark{Epoch: 1, Watermark: 1_700_000_010_001, Offset: 300}}
+	session = window.Session{UserID: "u1", Start: 1_700_000_000_000, Last: 1_700_000_001_000, Number: 1, Emitted: 3, EventIDs: []uint64{1, 1 << 63}, Pending: clicks}
+	meta = Meta{NextOffset: 300, NextEmit: 7, Ticks: 1, Aside: 2, AsideBytes: 500, Window: window.Meta{
 		Watermark: 1_700_000_010_001, MaxSeen: 1_700_000_001_000, Epoch: 1, Ended: true,
-		Counts: window.Counts{Taken: 298, Emitted: 290, Rejected: [6]uint64{1, 0, 1}, Parts: [5]uint64{0, 1, 2, 3, 4}},
+		Counts: window.Counts{Taken: 298, Emitted: 290, Rejected: [6]uint64{1, 0, 1}, Parts: [6]uint64{0, 1, 2, 3, 4}},
 	}}
-	aside := schema.Rejected{Topic: "clicks", Reason: schema.ReasonLate, Detail: "late", Key: []byte("u1"), Value: []byte("{}")}
+	aside = schema.Rejected{Topic: "clicks", Reason: schema.ReasonLate, Detail: "late", Key: []byte("u1"), Value: []byte("{}")}
+	return part, tick, session, meta, aside
+}
+
+// goldenValues are values and keys of each format. Their bytes in testdata are only ever added to.
+func goldenValues() map[string][]byte {
+	part, tick, session, meta, aside := goldenEntries()
+	grow := Entry{Kind: KindGrow, Mark: Mark{Epoch: 1, Watermark: 1_700_000_010_001, Offset: 300, Partitions: 16}}
+	state := state{Meta: meta, journal: 12, journalBytes: 70_000, appended: 90_000}
+	state.Partitions, state.Reached, state.Window.Counts.Parts[5] = 16, 9, 5
+	state.Grows = []Grow{{Partitions: 4, Watermark: schema.BeginningOfTime}, {Partitions: 16, Epoch: 1, Watermark: 1_700_000_010_001, Emit: 6}}
+	aside.ArrivedAt = 1_700_000_000_250
+	h := header{generation: 3, pages: 2, bytes: 300_000, journal: 11, window: meta.Window, config: window.DefaultConfig(), hasConfig: true}
+	var w blockWriter
+	for i, e := range []Entry{part, tick} {
+		e.Emit = 258 + schema.Emit(i)
+		w.add(&e)
+	}
+	_, block := w.finish()
 	return map[string][]byte{
-		"part": appendEntry(nil, &part), "tick": appendEntry(nil, &tick), "session": appendSession(nil, &session),
-		"meta": appendMeta(nil, &meta), "aside": appendAside(nil, &aside),
-		"key-session": sessionKey(nil, 3, window.Key{UserID: "u1", Start: -1}), "key-log": logKey(nil, 3, 258),
-		"key-user": userKey(nil, 3, "u1", 258), "key-aside": asideKey(nil, 1, 3, 258), "key-meta": metaKey(nil, 3),
+		"format1-part": appendEntry1(nil, &part), "format1-tick": appendEntry1(nil, &tick), "format1-session": appendSession1(nil, &session),
+		"format1-meta": appendMeta1(nil, &meta), "format1-aside": appendAside1(nil, &aside),
+		"format1-key-session": sessionKey1(nil, 3, "u1", -1), "format1-key-log": logKey(nil, 3, 258),
+		"format1-key-user": userKey(nil, 3, "u1", 258), "format1-key-aside": asideKey1(nil, 1, 3, 258), "format1-key-meta": metaKey(nil, 3),
+
+		"format2-block": block, "format2-part": appendEntry(nil, &part), "format2-tick": appendEntry(nil, &tick), "format2-grow": appendEntry(nil, &grow),
+		"format2-meta": appendMeta(nil, &state), "format2-header": appendHeader(nil, &h), "format2-aside": appendAside(nil, &aside),
+		"format2-begin": appendBegin(nil, begin{first: 300, trimmed: 70_000}), "format2-position": appendPosition(nil, schema.Position{0: 300, 7: 1}),
+		"format2-key-meta": metaKey(nil, 3), "format2-key-header": headerKey(nil, 3), "format2-key-page": pageKey(nil, 3, 258, 7),
+		"format2-key-journal": journalKey(nil, 3, 258), "format2-key-log": logKey(nil, 3, 258), "format2-key-user": userKey(nil, 3, "u1", 258),
+		"format2-key-begin": beginKey(nil, 3), "format2-key-hold": holdKey(nil, "trainer"), "format2-key-aside": asideKey(nil, 3, 258),
+		"format2-key-forward": forwardKey(nil, 3),
 	}
 }
 
-func TestBytesAreThoseOfFormat1(t *testing.T) {
+func TestBytesAreThoseOfTheirFormat(t *testing.T) {
 	for name, value := range goldenValues() {
-		path := filepath.Join("testdata", fmt.Sprintf("format%d-%s.hex", formatVersion, name))
+		path := filepath.Join("testdata", name+".hex")
 		golden, err := os.ReadFile(path)
 		if errors.Is(err, os.ErrNotExist) && *addGolden {
 			golden = []byte(hex.EncodeToString(value) + "\n")
@@ -156,6 +298,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		check := func(err error, again func() bool) {
+			t.Helper()
 			if err != nil && !errors.Is(err, ErrCorrupt) {
 				t.Errorf("fault is not an ErrCorrupt: %v", err)
 			}
@@ -163,24 +306,48 @@ func FuzzDecode(f *testing.F) {
 				t.Error("encoding and decoding again gives another value")
 			}
 		}
-		e, err := decodeEntry(b, 1, 2)
-		if got := len(e.Part.Clicks); got > len(b)/leastClickLen {
-			t.Errorf("%d clicks from %d bytes", got, len(b))
+		for _, decode := range []func([]byte, schema.Partition, schema.Emit) (Entry, error){decodeEntry, decodeEntry1} {
+			e, err := decode(b, 1, 2)
+			if got := len(e.Part.Clicks); got > len(b)/leastClickLen {
+				t.Errorf("%d clicks from %d bytes", got, len(b))
+			}
+			check(err, func() bool {
+				once := appendEntry(nil, &e)
+				e2, err := decodeEntry(once, 1, 2)
+				return err == nil && bytes.Equal(once, appendEntry(nil, &e2))
+			})
 		}
+		block, err := openBlock(b, 1, 2)
 		check(err, func() bool {
-			once := appendEntry(nil, &e)
-			e2, err := decodeEntry(once, 1, 2)
-			return err == nil && bytes.Equal(once, appendEntry(nil, &e2))
+			if block.n > max(len(b), 1) {
+				t.Errorf("%d entries from %d bytes", block.n, len(b))
+			}
+			n := 0
+			all := block.all(0, func(*Entry) bool { n++; return true })
+			one := error(nil)
+			for i := range block.n {
+				_, err := block.entry(i)
+				one = errors.Join(one, err)
+			}
+			return (all == nil) == (one == nil) && (all != nil || n == block.n)
 		})
-		s, err := decodeSession(b, window.Key{UserID: "u"})
-		check(err, func() bool {
-			once := appendSession(nil, &s)
-			s2, err := decodeSession(once, window.Key{UserID: "u"})
-			return err == nil && bytes.Equal(once, appendSession(nil, &s2))
-		})
+		if err == nil {
+			check(block.users(func(schema.Emit, string) {}), func() bool { return true })
+		}
+		_, err = decodeSession1(sessionKey1(nil, 1, "u", 7), b)
+		check(err, func() bool { return true })
 		m, err := decodeMeta(b, 1)
-		check(err, func() bool { m2, err := decodeMeta(appendMeta(nil, &m), 1); return err == nil && m == m2 })
-		_, err = decodeAside(asideKey(nil, 1, 2, 3), b)
+		check(err, func() bool {
+			m2, err := decodeMeta(appendMeta(nil, &m), 1)
+			return err == nil && gocmp.Equal(m, m2, unexported)
+		})
+		h, err := decodeHeader(b)
+		check(err, func() bool { h2, err := decodeHeader(appendHeader(nil, &h)); return err == nil && h == h2 })
+		position, err := decodePosition(b)
+		check(err, func() bool { return bytes.Equal(appendPosition(nil, position), b) })
+		_, err = decodeAside(asideKey(nil, 2, 3), b)
+		check(err, func() bool { return true })
+		_, err = decodeAside1(asideKey1(nil, 1, 2, 3), b)
 		check(err, func() bool { return true })
 		_ = nameOf(b)
 	})

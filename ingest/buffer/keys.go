@@ -5,37 +5,49 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
 )
 
-// Every key of the store. Numbers are big-endian, so that keys sort as numbers do; times are signed and have their sign bit
-// flipped for the same reason. A user id carries its length, so that no user's keys lie among another's.
+// Every key of the store. Numbers are big-endian, so that keys sort as numbers do. A user id carries its length, so that no
+// user's keys lie among another's.
 //
-//	f                                                     format version              → uvarint
-//	p  partition u32                                      meta of a partition         → state.go
-//	s  partition u32 | len u16, user | start i64          open session                → state.go
-//	l  partition u32 | emit u64                           entry of the log            → entry.go
-//	u  partition u32 | len u16, user | emit u64           user's non-empty parts      → nothing
-//	a  arrived i64 | partition u32 | offset u64           record put aside            → aside.go
-//	t                                                     what was trimmed from aside → aside.go
+//	f                                                     format version                     → uvarint
+//	p  partition u32                                      meta of a partition                → meta.go
+//	h  partition u32                                      header of a partition's snapshot   → header.go
+//	n  partition u32 | generation u64 | page u32          page of a snapshot                 → window.Pages
+//	j  partition u32 | number u64                         journal of one commit              → window.Journal
+//	l  partition u32 | emit u64                           entries of the log from emit on    → block.go
+//	u  partition u32 | len u16, user | emit u64           user's non-empty parts             → entry's place in its block, uvarint
+//	b  partition u32                                      where the log begins               → retain.go
+//	k  name                                               position that a reader holds       → hold.go
+//	r  partition u32 | offset u64                         record put aside                   → aside.go
+//	d  partition u32                                      how far aside has been forwarded   → uvarint offset
+//	t                                                     what was trimmed from aside        → aside.go
+//
+// Format 1 had, and an upgrade reads (upgrade.go):
+//
+//	s  partition u32 | len u16, user | start i64          open session
+//	a  arrived i64 | partition u32 | offset u64           record put aside
 const (
 	spaceFormat  = 'f'
 	spaceMeta    = 'p'
-	spaceSession = 's'
+	spaceHeader  = 'h'
+	spacePage    = 'n'
+	spaceJournal = 'j'
 	spaceLog     = 'l'
 	spaceUser    = 'u'
-	spaceAside   = 'a'
+	spaceBegin   = 'b'
+	spaceHold    = 'k'
+	spaceAside   = 'r'
+	spaceForward = 'd'
 	spaceTrimmed = 't'
+
+	spaceSession1 = 's'
+	spaceAside1   = 'a'
 )
 
-// formatVersion is the layout that this program writes. A program reads its own version only; a later one that changes the
-// layout also brings the way from the one before.
-const formatVersion = 1
-
-func appendTime[T ~int64](b []byte, t T) []byte {
-	return binary.BigEndian.AppendUint64(b, uint64(t)^1<<63)
-}
+// formatVersion is the layout that this program writes. Open brings a directory of an earlier one up to it.
+const formatVersion = 2
 
 func appendUser(b []byte, user string) []byte {
 	if len(user) > math.MaxUint16 {
@@ -48,10 +60,18 @@ func spaceOf(b []byte, space byte, p schema.Partition) []byte {
 	return binary.BigEndian.AppendUint32(append(b, space), uint32(p))
 }
 
-func metaKey(b []byte, p schema.Partition) []byte { return spaceOf(b, spaceMeta, p) }
+func metaKey(b []byte, p schema.Partition) []byte    { return spaceOf(b, spaceMeta, p) }
+func headerKey(b []byte, p schema.Partition) []byte  { return spaceOf(b, spaceHeader, p) }
+func beginKey(b []byte, p schema.Partition) []byte   { return spaceOf(b, spaceBegin, p) }
+func forwardKey(b []byte, p schema.Partition) []byte { return spaceOf(b, spaceForward, p) }
 
-func sessionKey(b []byte, p schema.Partition, k window.Key) []byte {
-	return appendTime(appendUser(spaceOf(b, spaceSession, p), k.UserID), k.Start)
+func pageKey(b []byte, p schema.Partition, generation uint64, page uint32) []byte {
+	b = binary.BigEndian.AppendUint64(spaceOf(b, spacePage, p), generation)
+	return binary.BigEndian.AppendUint32(b, page)
+}
+
+func journalKey(b []byte, p schema.Partition, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(spaceOf(b, spaceJournal, p), number)
 }
 
 func logKey(b []byte, p schema.Partition, e schema.Emit) []byte {
@@ -62,9 +82,10 @@ func userKey(b []byte, p schema.Partition, user string, e schema.Emit) []byte {
 	return binary.BigEndian.AppendUint64(appendUser(spaceOf(b, spaceUser, p), user), uint64(e))
 }
 
-func asideKey(b []byte, at schema.ArrivalTime, p schema.Partition, o schema.Offset) []byte {
-	b = binary.BigEndian.AppendUint32(appendTime(append(b, spaceAside), at), uint32(p))
-	return binary.BigEndian.AppendUint64(b, uint64(o))
+func holdKey(b []byte, name string) []byte { return append(append(b, spaceHold), name...) }
+
+func asideKey(b []byte, p schema.Partition, o schema.Offset) []byte {
+	return binary.BigEndian.AppendUint64(spaceOf(b, spaceAside, p), uint64(o))
 }
 
 // after returns the first key behind all keys that begin with prefix.
@@ -78,6 +99,7 @@ func after(prefix []byte) []byte {
 	return nil
 }
 
+// splitPartition returns the partition in a key, and what is behind it.
 func splitPartition(key []byte) (schema.Partition, []byte, bool) {
 	if len(key) < 5 {
 		return 0, nil, false
@@ -85,59 +107,61 @@ func splitPartition(key []byte) (schema.Partition, []byte, bool) {
 	return schema.Partition(binary.BigEndian.Uint32(key[1:])), key[5:], true
 }
 
-func splitTime(b []byte) schema.EventTime {
-	return schema.EventTime(binary.BigEndian.Uint64(b) ^ 1<<63)
-}
-
-// splitSession returns the user and the start in a session's key.
-func splitSession(key []byte) (window.Key, bool) {
-	_, rest, ok := splitPartition(key)
-	if !ok || len(rest) < 2 {
-		return window.Key{}, false
-	}
-	n := int(binary.BigEndian.Uint16(rest))
-	if len(rest) != 2+n+8 {
-		return window.Key{}, false
-	}
-	return window.Key{UserID: string(rest[2 : 2+n]), Start: splitTime(rest[2+n:])}, true
-}
-
-// lastEmit returns the emit number at the end of a log or user key.
-func lastEmit(key []byte) (schema.Emit, bool) {
+// lastNumber returns the number at the end of a key with a partition.
+func lastNumber(key []byte) (uint64, bool) {
 	if len(key) < 13 {
 		return 0, false
 	}
-	return schema.Emit(binary.BigEndian.Uint64(key[len(key)-8:])), true
+	return binary.BigEndian.Uint64(key[len(key)-8:]), true
 }
 
-// splitAside returns the parts of an aside key.
-func splitAside(key []byte) (schema.ArrivalTime, schema.Partition, schema.Offset, bool) {
-	if len(key) != 21 {
-		return 0, 0, 0, false
+// splitPage returns the partition and the generation of a page's key.
+func splitPage(key []byte) (schema.Partition, uint64, bool) {
+	p, rest, ok := splitPartition(key)
+	if !ok || len(rest) != 12 {
+		return 0, 0, false
 	}
-	return schema.ArrivalTime(splitTime(key[1:])), schema.Partition(binary.BigEndian.Uint32(key[9:])),
-		schema.Offset(binary.BigEndian.Uint64(key[13:])), true
+	return p, binary.BigEndian.Uint64(rest), true
+}
+
+// splitAside returns the partition and the offset of an aside key.
+func splitAside(key []byte) (schema.Partition, schema.Offset, bool) {
+	p, rest, ok := splitPartition(key)
+	if !ok || len(rest) != 8 {
+		return 0, 0, false
+	}
+	return p, schema.Offset(binary.BigEndian.Uint64(rest)), true
 }
 
 // nameOf says in words which key it is, for errors.
 func nameOf(key []byte) string {
-	if len(key) > 0 {
-		p, _, ok := splitPartition(key)
-		switch {
-		case key[0] == spaceMeta && ok:
-			return fmt.Sprintf("meta of partition %d", p)
-		case key[0] == spaceLog && len(key) == 13:
-			e, _ := lastEmit(key)
-			return fmt.Sprintf("log entry %d of partition %d", e, p)
-		case key[0] == spaceSession && ok:
-			if k, ok := splitSession(key); ok {
-				return fmt.Sprintf("session of user %q at %d in partition %d", k.UserID, k.Start, p)
-			}
-		case key[0] == spaceAside:
-			if _, p, o, ok := splitAside(key); ok {
-				return fmt.Sprintf("aside record of partition %d at offset %d", p, o)
-			}
-		}
+	if len(key) == 0 {
+		return "the empty key"
+	}
+	p, rest, ok := splitPartition(key)
+	switch space := key[0]; {
+	case space == spaceFormat && len(key) == 1:
+		return "format version"
+	case space == spaceMeta && ok:
+		return fmt.Sprintf("meta of partition %d", p)
+	case space == spaceHeader && ok:
+		return fmt.Sprintf("snapshot header of partition %d", p)
+	case space == spacePage && ok && len(rest) == 12:
+		return fmt.Sprintf("page %d of snapshot %d of partition %d", binary.BigEndian.Uint32(rest[8:]), binary.BigEndian.Uint64(rest), p)
+	case space == spaceJournal && ok && len(rest) == 8:
+		return fmt.Sprintf("journal %d of partition %d", binary.BigEndian.Uint64(rest), p)
+	case space == spaceLog && ok && len(rest) == 8:
+		return fmt.Sprintf("log entry %d of partition %d", binary.BigEndian.Uint64(rest), p)
+	case space == spaceBegin && ok:
+		return fmt.Sprintf("beginning of the log of partition %d", p)
+	case space == spaceHold:
+		return fmt.Sprintf("held position %q", key[1:])
+	case space == spaceAside && ok && len(rest) == 8:
+		return fmt.Sprintf("aside record of partition %d at offset %d", p, binary.BigEndian.Uint64(rest))
+	case space == spaceForward && ok:
+		return fmt.Sprintf("forward cursor of partition %d", p)
+	case space == spaceTrimmed && len(key) == 1:
+		return "count of what was trimmed from aside"
 	}
 	return fmt.Sprintf("key %x", key)
 }

@@ -4,115 +4,113 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cockroachdb/pebble"
+
 	"github.com/freshet-ml/freshet/schema"
 )
 
-// logBytes bounds the encoded entries that one call of Log returns; at least one comes whatever its size.
+// logBytes bounds the encoded entries that one call of Log returns; at least one block comes whatever its size.
 const logBytes = 4 << 20
 
-// Log returns up to limit entries of p's log, in order, beginning with from. It returns none at the log's end.
+// Log returns up to limit entries of p's log, in order, beginning with from. It returns none at the log's end, and ErrGone
+// before its beginning.
 func (s *Store) Log(p schema.Partition, from schema.Emit, limit int) (entries []Entry, err error) {
 	release, err := s.use()
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	end := s.Partition(p).NextEmit // not beyond: what is not published may not be synced
-	if from >= end || limit <= 0 {
+	m := s.Partition(p) // what is not published may not be synced
+	switch {
+	case from < m.FirstEmit:
+		return nil, fmt.Errorf("buffer: %w", goneError(p, from, m.FirstEmit))
+	case from >= m.NextEmit || limit <= 0:
 		return nil, nil
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: logKey(nil, p, from), UpperBound: logKey(nil, p, end)})
-	if err != nil {
-		return nil, fmt.Errorf("buffer: read the log of partition %d: %w", p, err)
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
 	bytes := 0
-	for it.First(); it.Valid() && len(entries) < limit && bytes < logBytes; it.Next() {
-		emit, _ := lastEmit(it.Key())
-		if want := from + schema.Emit(len(entries)); emit != want {
-			return nil, fmt.Errorf("buffer: log entry %d of partition %d: %w: it is missing", want, p, ErrCorrupt)
+	next := from
+	err = s.blocks(p, from, m.NextEmit, func(b *block) (bool, error) {
+		if b.first > next {
+			return false, s.missing(p, next)
 		}
-		value, err := it.ValueAndErr()
-		if err != nil {
-			return nil, fmt.Errorf("buffer: read %s: %w", nameOf(it.Key()), err)
-		}
-		e, err := decodeEntry(value, p, emit)
-		if err != nil {
-			return nil, fmt.Errorf("buffer: %s: %w", nameOf(it.Key()), err)
-		}
-		bytes += len(value)
-		entries = append(entries, e)
+		err := b.all(int(next-b.first), func(e *Entry) bool {
+			entries = append(entries, *e)
+			next++
+			return len(entries) < limit && next < m.NextEmit
+		})
+		bytes += len(b.body)
+		return len(entries) < limit && bytes < logBytes, err
+	})
+	if err == nil && len(entries) == 0 {
+		err = s.missing(p, from)
 	}
-	if len(entries) == 0 && it.Error() == nil {
-		return nil, fmt.Errorf("buffer: log entry %d of partition %d: %w: it is missing", from, p, ErrCorrupt)
+	if err != nil {
+		return nil, fmt.Errorf("buffer: %w", err)
 	}
 	return entries, nil
 }
 
-// History returns the last n parts with clicks that user has in p's log before the entry before, oldest first.
-func (s *Store) History(p schema.Partition, user string, before schema.Emit, n int) (parts []schema.Part, err error) {
-	release, err := s.use()
-	if err != nil {
-		return nil, err
+// missing says why entry emit of p is not there.
+func (s *Store) missing(p schema.Partition, emit schema.Emit) error {
+	if first := s.begin(p).first; emit < first { // it was removed meanwhile
+		return goneError(p, emit, first)
 	}
-	defer release()
-	before = min(before, s.Partition(p).NextEmit)
-	if n <= 0 || before == 0 {
-		return nil, nil
-	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: userKey(nil, p, user, 0), UpperBound: userKey(nil, p, user, before)})
+	return fmt.Errorf("%s: %w: it is missing", nameOf(logKey(nil, p, emit)), ErrCorrupt)
+}
+
+// blocks calls f with the block that has entry from, if there is one, and with those behind it that begin before end, until
+// f returns false. The block is valid during the call.
+func (s *Store) blocks(p schema.Partition, from, end schema.Emit, f func(b *block) (more bool, err error)) (err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: spaceOf(nil, spaceLog, p), UpperBound: logKey(nil, p, end)})
 	if err != nil {
-		return nil, fmt.Errorf("buffer: read the history of a user in partition %d: %w", p, err)
+		return fmt.Errorf("read the log of partition %d: %w", p, err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	for it.Last(); it.Valid() && len(parts) < n; it.Prev() {
-		emit, _ := lastEmit(it.Key())
-		part, err := s.part(p, emit)
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, part)
+	valid := it.SeekLT(logKey(nil, p, from+1)) // the last block that does not begin behind from
+	if !valid {
+		valid = it.First()
 	}
-	slices.Reverse(parts)
-	return parts, nil
+	for first := true; valid; first, valid = false, it.Next() {
+		emit, _ := lastNumber(it.Key())
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", nameOf(it.Key()), err)
+		}
+		b, err := openBlock(value, p, schema.Emit(emit))
+		if err != nil {
+			return err
+		}
+		if first && b.first+schema.Emit(b.n) <= from {
+			continue // from begins the next block
+		}
+		if more, err := f(&b); err != nil || !more {
+			return err
+		}
+	}
+	return it.Error()
 }
 
-// part returns the part at emit, where the user index says that there is one.
-func (s *Store) part(p schema.Partition, emit schema.Emit) (schema.Part, error) {
-	key := logKey(nil, p, emit)
-	value, closer, err := s.db.Get(key)
-	if err != nil {
-		return schema.Part{}, fmt.Errorf("buffer: read %s: %w", nameOf(key), err)
+// timeOf returns what the due of no entry of p's log from emit on is below.
+func (s *Store) timeOf(p schema.Partition, emit schema.Emit) (at schema.EventTime, err error) {
+	m := s.Partition(p)
+	if emit >= m.NextEmit {
+		return m.Window.Watermark, nil
 	}
-	e, err := decodeEntry(value, p, emit)
-	if err == nil && e.Kind != KindPart {
-		err = fmt.Errorf("%w: the user index says that it is a part", ErrCorrupt)
-	}
-	if err = errors.Join(err, closer.Close()); err != nil {
-		return schema.Part{}, fmt.Errorf("buffer: %s: %w", nameOf(key), err)
-	}
-	return e.Part, nil
-}
-
-// Recent returns the last n parts with clicks that user has in any partition of the store, oldest first.
-func (s *Store) Recent(user string, n int) ([]schema.Part, error) {
-	metas, err := s.Partitions()
-	if err != nil {
-		return nil, err
-	}
-	var parts []schema.Part
-	for p, m := range metas {
-		some, err := s.History(p, user, m.NextEmit, n)
-		if err != nil {
-			return nil, err
+	found := false
+	err = s.blocks(p, emit, emit+1, func(b *block) (bool, error) {
+		if b.first > emit {
+			return false, nil
 		}
-		parts = append(parts, some...)
+		var err error
+		at, err = b.time(int(emit - b.first))
+		found = true
+		return false, err
+	})
+	if err == nil && !found {
+		err = s.missing(p, emit)
 	}
-	slices.SortFunc(parts, Order)
-	return parts[max(0, len(parts)-n):], nil
+	return at, err
 }
 
 // Order compares parts by (epoch, due, partition, emit): the order in which partitions are merged.

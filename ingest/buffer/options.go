@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
+	"github.com/cockroachdb/pebble"
+	"github.com/cockroachdb/pebble/bloom"
 	"github.com/cockroachdb/pebble/vfs"
 )
 
@@ -22,15 +25,25 @@ type Options struct {
 	// CacheBytes bounds the cache of uncompressed blocks. Default 64 MiB: the log's end and the user index of the active
 	// users are what is read, the rest is written once.
 	CacheBytes int64
-	// MemTableBytes is the size of one in-memory table; there are at most four. Default 32 MiB: sessions are written again
-	// and again while they are open, and what is overwritten within one table never reaches a file. With 16 MiB
-	// compactions took about a quarter more CPU in BenchmarkApply (three runs each, on a busy machine).
+	// MemTableBytes is the size of one in-memory table; there are at most four. Default 64 MiB: what is overwritten or deleted
+	// within one table, as the journal is by a snapshot, never reaches a file.
 	MemTableBytes int64
 	// AsideRecords and AsideBytes bound the records kept aside, the oldest go first. Default 100000 and 256 MiB: enough to
 	// understand a fault and to redrive a day of it.
 	AsideRecords int64
 	AsideBytes   int64
-	// Log takes what Pebble has to say about its own errors. Default: nothing is logged.
+	// LogAge is how long an entry of the log is kept, in event time behind the partition's watermark and behind the slowest
+	// held reader (Hold). Whole milliseconds. Histories reach as far back, and no further. 0, the default, keeps the log whole.
+	LogAge time.Duration
+	// LogBytes bounds the logs together, in bytes before compression: the oldest entries of the longest log go first, but none
+	// that a held reader has not read. Histories can be shorter for it than LogAge says. 0, the default, is no bound.
+	LogBytes int64
+	// MinFreeBytes is what must stay free on the disk: nothing is written below it (Room). Default 256 MiB: four in-memory
+	// tables on their way to the disk, or a compaction of some files.
+	MinFreeBytes int64
+	// Now is the clock for how often the disk is asked for its room. Default time.Now.
+	Now func() time.Time
+	// Log takes warnings, and what Pebble has to say about its own errors. Default: nothing is logged.
 	Log *slog.Logger
 }
 
@@ -44,9 +57,13 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	set(&o.CacheBytes, 64<<20)
-	set(&o.MemTableBytes, 32<<20)
+	set(&o.MemTableBytes, 64<<20)
 	set(&o.AsideRecords, 100_000)
 	set(&o.AsideBytes, 256<<20)
+	set(&o.MinFreeBytes, 256<<20)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -66,8 +83,34 @@ func (o Options) Validate() error {
 	atLeast("memtable_bytes", o.MemTableBytes, 1<<20)
 	atLeast("aside_records", o.AsideRecords, 1)
 	atLeast("aside_bytes", o.AsideBytes, 1<<20)
+	atLeast("log_bytes", o.LogBytes, 0)
+	atLeast("min_free_bytes", o.MinFreeBytes, 1)
 	if o.MemTableBytes > 1<<30 {
 		faults = append(faults, fmt.Errorf("memtable_bytes %d: must be at most %d", o.MemTableBytes, 1<<30))
 	}
+	if o.LogAge < 0 || o.LogAge%time.Millisecond != 0 {
+		faults = append(faults, fmt.Errorf("log_age %v: must be 0 or whole milliseconds", o.LogAge))
+	}
 	return errors.Join(faults...)
+}
+
+// pebble returns the options of the database, and what to call once it is open.
+func (o Options) pebble(lock *pebble.Lock) (*pebble.Options, func()) {
+	cache := pebble.NewCache(o.CacheBytes) // the DB takes a reference of its own
+	po := &pebble.Options{
+		FS: o.FS, Lock: lock, Cache: cache,
+		MemTableSize:                uint64(o.MemTableBytes),
+		MemTableStopWritesThreshold: 4,
+		// Any format of Pebble 1 reads on in later ones; the newest writes the smallest tables.
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             quiet{o.Log},
+	}
+	po.Levels = make([]pebble.LevelOptions, 7)
+	for i := range po.Levels {
+		l := &po.Levels[i]
+		l.FilterPolicy = bloom.FilterPolicy(10) // histories are point reads of the log: one file, not one per level
+		l.FilterType = pebble.TableFilter
+		l.EnsureDefaults()
+	}
+	return po, cache.Unref
 }

@@ -1,28 +1,28 @@
 package buffer
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"sync"
 
 	"github.com/cockroachdb/pebble"
-	"github.com/cockroachdb/pebble/bloom"
-	"github.com/freshet-ml/freshet/ingest/window"
+
 	"github.com/freshet-ml/freshet/schema"
 )
 
 // ErrClosed is returned by a Store after Close.
 var ErrClosed = errors.New("buffer: the store is closed")
 
-// Store is an open directory. Its methods may be called from any goroutine; commits of one partition come one after
-// another, from its owner.
+// Store is an open directory. Its methods may be called from any goroutine; what writes a partition (Load, Commit, Snapshot,
+// Import, Append, Leave) comes one after another, from its owner.
 type Store struct {
 	dir  string
 	opts Options
 	lock *pebble.Lock
+	room room
 
 	// life is held for reading by everything that uses db, and for writing by Close.
 	life sync.RWMutex
@@ -30,14 +30,22 @@ type Store struct {
 
 	// mu guards what follows: what readers may know, published after the sync.
 	mu      sync.RWMutex
-	metas   map[schema.Partition]Meta
+	states  map[schema.Partition]state
+	headers map[schema.Partition]header
+	begins  map[schema.Partition]begin
+	holds   map[string]hold
 	trimmed trimmed
+	broken  error // nothing more is written; see Commit
 	changed chan struct{}
 
-	trimming sync.Mutex // one trim at a time
+	trimming sync.Mutex // one trim of aside, or step of retention, at a time; guards what follows
+	// notBefore has the time of the last entry of a step that was too young: until a cut is beyond it, nothing can be removed.
+	notBefore  map[schema.Partition]schema.EventTime
+	retainStep schema.Emit
 }
 
-// Open opens the store in dir, which is made if there is none, and takes its lock.
+// Open opens the store in dir, which is made if there is none, and takes its lock. It brings a directory of an earlier
+// format up to this one.
 func Open(dir string, o Options) (*Store, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("buffer: options: %w", err)
@@ -53,7 +61,12 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("buffer: %s is in use (%w): stop the other freshet, or give this one another data directory", dir, err)
 	}
-	s := &Store{dir: dir, opts: o, lock: lock, metas: map[schema.Partition]Meta{}, changed: make(chan struct{})}
+	s := &Store{
+		dir: dir, opts: o, lock: lock, states: map[schema.Partition]state{}, headers: map[schema.Partition]header{},
+		begins: map[schema.Partition]begin{}, holds: map[string]hold{}, changed: make(chan struct{}),
+		notBefore: map[schema.Partition]schema.EventTime{}, retainStep: retainEntries,
+	}
+	s.room = room{fs: o.FS, dir: dir, least: uint64(o.MinFreeBytes), now: o.Now}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("buffer: open %s: %w", dir, err), s.Close())
 	}
@@ -61,23 +74,8 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	cache := pebble.NewCache(s.opts.CacheBytes)
-	defer cache.Unref() // the DB holds a reference of its own
-	po := &pebble.Options{
-		FS: s.opts.FS, Lock: s.lock, Cache: cache,
-		MemTableSize:                uint64(s.opts.MemTableBytes),
-		MemTableStopWritesThreshold: 4,
-		// Any format of Pebble 1 reads on in later ones; the newest writes the smallest tables.
-		FormatMajorVersion: pebble.FormatNewest,
-		Logger:             quiet{s.opts.Log},
-	}
-	po.Levels = make([]pebble.LevelOptions, 7)
-	for i := range po.Levels {
-		l := &po.Levels[i]
-		l.FilterPolicy = bloom.FilterPolicy(10) // histories are point reads of the log: one file, not one per level
-		l.FilterType = pebble.TableFilter
-		l.EnsureDefaults()
-	}
+	po, release := s.opts.pebble(s.lock)
+	defer release()
 	db, err := pebble.Open(s.dir, po)
 	if err != nil {
 		return err
@@ -86,44 +84,32 @@ func (s *Store) open() error {
 	if err := s.checkFormat(); err != nil {
 		return err
 	}
-	if err := s.loadTrimmed(); err != nil {
+	if err := errors.Join(s.loadTrimmed(), s.loadHeaders(), s.loadBegins(), s.loadHolds()); err != nil {
 		return err
 	}
-	return s.scan([]byte{spaceMeta}, func(key, value []byte) error {
-		p, _, ok := splitPartition(key)
-		if !ok {
-			return fmt.Errorf("%s: %w", nameOf(key), ErrCorrupt)
-		}
-		m, err := decodeMeta(value, p)
-		if err != nil {
-			return fmt.Errorf("%s: %w", nameOf(key), err)
-		}
-		s.metas[p] = m
-		return nil
+	err = s.eachPartition(spaceMeta, func(p schema.Partition, value []byte) (err error) {
+		s.states[p], err = decodeMeta(value, p)
+		return err
 	})
-}
-
-// checkFormat refuses a directory of a newer program, and marks a new one as this program's.
-func (s *Store) checkFormat() error {
-	key := []byte{spaceFormat}
-	value, ok, err := s.get(key)
 	if err != nil {
 		return err
 	}
-	if !ok {
-		return s.db.Set(key, binary.AppendUvarint(nil, formatVersion), pebble.Sync)
-	}
-	r := newReader(value)
-	version := r.uvarint()
-	switch err := r.done(); {
-	case err != nil:
-		return fmt.Errorf("format version: %w", err)
-	case version > formatVersion:
-		return fmt.Errorf("newer format (%d > %d): run a newer freshet", version, formatVersion)
-	case version < formatVersion:
-		return fmt.Errorf("unknown format %d: this freshet reads format %d", version, formatVersion)
-	}
-	return nil
+	return errors.Join(s.dropLeftovers(), s.trimAside())
+}
+
+// eachPartition calls f with every value of a space that has one for each partition.
+func (s *Store) eachPartition(space byte, f func(p schema.Partition, value []byte) error) error {
+	return s.scan([]byte{space}, func(key, value []byte) error {
+		p, rest, ok := splitPartition(key)
+		err := ErrCorrupt
+		if ok && len(rest) == 0 {
+			err = f(p, value)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", nameOf(key), err)
+		}
+		return nil
+	})
 }
 
 // Close releases the directory. It waits for calls that are under way, and may be called again.
@@ -134,7 +120,7 @@ func (s *Store) Close() error {
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
 		s.db = nil
-		s.publish(nil)
+		s.publish()
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
@@ -164,15 +150,26 @@ func (s *Store) Changed() <-chan struct{} {
 	return s.changed
 }
 
-// Partition returns the meta of p. A partition that has had no commit has a meta that says so.
-func (s *Store) Partition(p schema.Partition) Meta {
+// state returns what is published of p.
+func (s *Store) state(p schema.Partition) state {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if m, ok := s.metas[p]; ok {
-		return m
-	}
-	return newMeta(p)
+	return s.stateLocked(p)
 }
+
+// stateLocked is state for who holds mu.
+func (s *Store) stateLocked(p schema.Partition) state {
+	st, ok := s.states[p]
+	if !ok {
+		st = newState(p)
+	}
+	b := s.begins[p]
+	st.FirstEmit, st.LogBytes = b.first, st.appended-min(st.appended, b.trimmed)
+	return st
+}
+
+// Partition returns the meta of p. A partition that has had no commit has a meta that says so.
+func (s *Store) Partition(p schema.Partition) Meta { return s.state(p).Meta }
 
 // Partitions returns the metas of all partitions that have had a commit, as of one moment between
 // commits, or ErrClosed.
@@ -184,42 +181,19 @@ func (s *Store) Partitions() (map[schema.Partition]Meta, error) {
 	defer release()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	metas := make(map[schema.Partition]Meta, len(s.metas))
-	for p, m := range s.metas {
-		metas[p] = m
+	metas := make(map[schema.Partition]Meta, len(s.states))
+	for p := range maps.Keys(s.states) {
+		metas[p] = s.stateLocked(p).Meta
 	}
 	return metas, nil
 }
 
-// Sessions returns the open sessions of p.
-func (s *Store) Sessions(p schema.Partition) ([]window.Session, error) {
-	release, err := s.use()
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	var sessions []window.Session
-	err = s.scan(spaceOf(nil, spaceSession, p), func(key, value []byte) error {
-		k, ok := splitSession(key)
-		if !ok {
-			return fmt.Errorf("buffer: %s: %w", nameOf(key), ErrCorrupt)
-		}
-		session, err := decodeSession(value, k)
-		if err != nil {
-			return fmt.Errorf("buffer: %s: %w", nameOf(key), err)
-		}
-		sessions = append(sessions, session)
-		return nil
-	})
-	return sessions, err
-}
-
-// publish lets readers see metas and wakes those who wait.
-func (s *Store) publish(metas []Meta) {
+// publish lets readers see states and wakes those who wait.
+func (s *Store) publish(states ...state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, m := range metas {
-		s.metas[m.Partition] = m
+	for i := range states {
+		s.states[states[i].Partition] = states[i]
 	}
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -239,8 +213,13 @@ func (s *Store) get(key []byte) (value []byte, ok bool, err error) {
 }
 
 // scan calls f with every key that begins with prefix, in order. The slices are valid during the call.
-func (s *Store) scan(prefix []byte, f func(key, value []byte) error) (err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+func (s *Store) scan(prefix []byte, f func(key, value []byte) error) error {
+	return scan(s.db, prefix, after(prefix), f)
+}
+
+// scan calls f with every key of from in [lower, upper), in order.
+func scan(from pebble.Reader, lower, upper []byte, f func(key, value []byte) error) (err error) {
+	it, err := from.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return fmt.Errorf("buffer: scan: %w", err)
 	}
@@ -266,7 +245,13 @@ func (q quiet) Errorf(format string, args ...any) {
 	q.log.Error("pebble: " + fmt.Sprintf(format, args...))
 }
 
-// Fatalf is called when the directory can no longer be written, and must not return: what follows would not be durable.
+// fatal is what Pebble says when the directory can no longer be written.
+type fatal string
+
+func (f fatal) Error() string { return string(f) }
+
+// Fatalf must not return: what follows would not be durable. In a commit the panic becomes its error; in Pebble's own
+// goroutines it ends the process, and what was committed is on the disk.
 func (q quiet) Fatalf(format string, args ...any) {
-	panic("buffer: pebble: " + fmt.Sprintf(format, args...))
+	panic(fatal("pebble: " + fmt.Sprintf(format, args...)))
 }

@@ -3,7 +3,7 @@ package buffer
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -15,33 +15,6 @@ import (
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
 )
-
-type fataler interface {
-	Helper()
-	Fatal(...any)
-}
-
-func must(t fataler, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func openMemory(t fataler, fs FS) *Store {
-	t.Helper()
-	s, err := Open("store", Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
-	must(t, err)
-	return s
-}
-
-func partOf(user string, due schema.EventTime, clicks int) Entry {
-	p := schema.Part{UserID: user, Due: due, SessionStart: due, Cause: schema.CauseAge}
-	for i := range clicks {
-		p.Clicks = append(p.Clicks, schema.Click{UserID: user, ItemID: fmt.Sprint(i), EventTime: due, Action: schema.ActionClick})
-	}
-	return Entry{Kind: KindPart, Part: p}
-}
 
 // TestHistoriesAreReadFromTheLog compares History and Recent with a look through the whole log.
 func TestHistoriesAreReadFromTheLog(t *testing.T) {
@@ -131,7 +104,7 @@ func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 	s = openMemory(t, fs)
 	must(t, s.db.Set([]byte{spaceFormat}, binary.AppendUvarint(nil, 3), pebble.Sync))
 	must(t, s.Close())
-	fails(fs, "newer format (3 > 1): run a newer freshet")
+	fails(fs, "newer format (3 > 2): run a newer freshet")
 
 	fs = Memory()
 	s = openMemory(t, fs)
@@ -147,14 +120,14 @@ func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 func TestDamageNamesTheKey(t *testing.T) {
 	s := openMemory(t, Memory())
 	defer s.Close()
-	must(t, s.Commit(Commit{
-		Partition: 2, Entries: []Entry{partOf("u", 1, 1), partOf("u", 2, 1), partOf("u", 3, 1)},
-		Sessions: window.Changes{Open: []window.Session{{UserID: "u", Start: 5, Last: 5}}},
-		Aside:    []schema.Rejected{{Offset: 9, Reason: schema.ReasonLate}},
-	}))
+	for i := range schema.EventTime(3) {
+		must(t, s.Commit(Commit{
+			Partition: 2, NextOffset: 10, Entries: []Entry{partOf("u", i, 1)},
+			Aside: []schema.Rejected{{Partition: 2, Offset: 7 + schema.Offset(i), Reason: schema.ReasonLate}},
+		}))
+	}
 	must(t, s.db.Set(logKey(nil, 2, 1), []byte{1, 2, 3}, pebble.Sync))
-	must(t, s.db.Set(sessionKey(nil, 2, window.Key{UserID: "u", Start: 5}), []byte{0x80}, pebble.Sync))
-	must(t, s.db.Set(asideKey(nil, 0, 2, 9), []byte{200}, pebble.Sync))
+	must(t, s.db.Set(asideKey(nil, 2, 9), []byte{200}, pebble.Sync))
 	wants := func(err error, name string) {
 		t.Helper()
 		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), name) {
@@ -165,10 +138,10 @@ func TestDamageNamesTheKey(t *testing.T) {
 	wants(err, "log entry 1 of partition 2")
 	_, err = s.History(2, "u", 3, 5)
 	wants(err, "log entry 1 of partition 2")
-	_, err = s.Sessions(2)
-	wants(err, `session of user "u" at 5 in partition 2`)
 	for _, err = range s.Aside(0) {
 	}
+	wants(err, "aside record of partition 2 at offset 9")
+	_, err = s.AsideFrom(2, 8, 5)
 	wants(err, "aside record of partition 2 at offset 9")
 	for _, missing := range []schema.Emit{1, 2} {
 		must(t, s.db.Delete(logKey(nil, 2, missing), pebble.Sync))
@@ -185,7 +158,7 @@ func TestAsideKeepsTheNewest(t *testing.T) {
 	put := func(from, to int) {
 		t.Helper()
 		for i := from; i < to; i++ {
-			r := schema.Rejected{Offset: schema.Offset(i), ArrivedAt: schema.ArrivalTime(i * 10), Reason: schema.ReasonInvalid, Value: []byte("v")}
+			r := schema.Rejected{Partition: 1, Offset: schema.Offset(i), ArrivedAt: schema.ArrivalTime(i * 10), Reason: schema.ReasonInvalid, Value: []byte("v")}
 			must(t, s.Commit(Commit{Partition: 1, NextOffset: schema.Offset(i + 1), Aside: []schema.Rejected{r}}))
 		}
 	}
@@ -227,7 +200,7 @@ func TestAsideIsBoundedInBytes(t *testing.T) {
 	must(t, err)
 	defer s.Close()
 	for i := range 30 {
-		r := schema.Rejected{Offset: schema.Offset(i), ArrivedAt: schema.ArrivalTime(i), Value: make([]byte, 100<<10)}
+		r := schema.Rejected{Partition: 1, Offset: schema.Offset(i), ArrivedAt: schema.ArrivalTime(i), Value: make([]byte, 100<<10)}
 		must(t, s.Commit(Commit{Partition: 1, Aside: []schema.Rejected{r}}))
 	}
 	if k := s.kept(); k.bytes > 1<<20+1<<16 || k.records < 9 {
@@ -257,12 +230,19 @@ func TestAClosedStoreSaysSo(t *testing.T) {
 	<-changed
 	_, errLog := s.Log(0, 0, 1)
 	_, errHistory := s.History(0, "u", 1, 1)
-	_, errSessions := s.Sessions(0)
+	_, errLoad := s.Load(0, window.DefaultConfig())
+	_, errAsideFrom := s.AsideFrom(0, 0, 1)
+	_, errForwarded := s.Forwarded(0)
+	_, errExport := s.Export(0, io.Discard)
+	_, errImport := s.Import(0, strings.NewReader(""))
 	_, errPartitions := s.Partitions()
 	var errAside error
 	for _, errAside = range s.Aside(0) {
 	}
-	for _, err := range []error{errLog, errHistory, errSessions, errPartitions, errAside, s.Commit(Commit{})} {
+	for _, err := range []error{
+		errLog, errHistory, errLoad, errPartitions, errAside, errAsideFrom, errForwarded, errExport, errImport, s.Commit(Commit{}),
+		s.Append(0, Meta{}, nil), s.Leave(0), s.Hold("r", nil), s.Release("r"), s.SetForwarded(0, 1), s.Snapshot(0, nil), s.Room(),
+	} {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("got %v, want ErrClosed", err)
 		}

@@ -5,73 +5,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/freshet-ml/freshet/ingest/buffer"
 	"github.com/freshet-ml/freshet/schema"
 )
 
-// readAhead is how many entries of a partition are read at a time. A merge holds up to that many parts of each partition.
-const readAhead = 256
-
 // Feed is a merged reading of a store's logs. It is for one goroutine.
 type Feed struct {
 	store    *buffer.Store
-	cursors  []*cursor
+	from     schema.Position
+	cursors  []*cursor // in rising order of their partitions; none before partition 0's log has begun
 	progress schema.Progress
 }
 
-// cursor is the reading of one partition.
-type cursor struct {
-	partition schema.Partition
-	next      schema.Emit   // the entry to read next from the log
-	queue     []schema.Part // read and not returned
-	// bound is what all parts behind the queue are not below. It only grows.
-	bound bound
-	// ended says that the log has been read up to the end of the input, as far as the last look at the meta knows.
-	ended bool
-}
-
-// bound is a place in the merged order, before the partitions and emits.
-type bound struct {
-	epoch schema.Epoch
-	due   schema.EventTime
-}
-
-func (a bound) compare(b bound) int {
-	return cmp.Or(cmp.Compare(a.epoch, b.epoch), cmp.Compare(a.due, b.due))
-}
-
-// New returns a Feed of partitions, which are all that the topic has, that begins at from. A partition that from does not
-// name begins at its first entry.
-func New(store *buffer.Store, partitions []schema.Partition, from schema.Position) (*Feed, error) {
-	if len(partitions) == 0 {
-		return nil, errors.New("feed: no partitions: name all partitions of the topic")
-	}
-	partitions = slices.Clone(partitions)
-	slices.Sort(partitions)
-	if len(slices.Compact(slices.Clone(partitions))) != len(partitions) {
-		return nil, fmt.Errorf("feed: partitions %v: one is named twice", partitions)
-	}
+// New returns a Feed that begins at from. A partition that from does not name begins at the first entry that is there; an
+// entry that from names must be there, or be the next, or Next returns buffer.ErrGone.
+func New(store *buffer.Store, from schema.Position) (*Feed, error) {
 	for p := range from {
-		if !slices.Contains(partitions, p) {
-			return nil, fmt.Errorf("feed: the position has partition %d, which is not one of %v: the topic must keep its partitions", p, partitions)
+		if p < 0 || p >= buffer.MaxPartitions {
+			return nil, fmt.Errorf("feed: the position names partition %d: it is not one of a position that freshet has written", p)
 		}
 	}
-	f := &Feed{store: store, progress: schema.Progress{Through: schema.BeginningOfTime}}
-	for _, p := range partitions {
-		f.cursors = append(f.cursors, &cursor{partition: p, next: from[p], bound: bound{due: schema.BeginningOfTime}})
-	}
-	return f, nil
-}
-
-// First returns the partitions 0 to n-1, which are those of a Kafka topic with n.
-func First(n int) []schema.Partition {
-	partitions := make([]schema.Partition, n)
-	for i := range partitions {
-		partitions[i] = schema.Partition(i)
-	}
-	return partitions
+	cloned := schema.Position{}
+	maps.Copy(cloned, from)
+	return &Feed{store: store, from: cloned, progress: schema.Progress{Through: schema.BeginningOfTime}}, nil
 }
 
 // Next returns up to limit parts, in order, and how far the reading has come with them. It waits until there is a part, or
@@ -99,22 +58,17 @@ func (f *Feed) Next(ctx context.Context, limit int) ([]schema.Part, schema.Progr
 	}
 }
 
-// read returns what can be returned now.
+// read returns what can be returned now. What it has taken is returned before an error is.
 func (f *Feed) read(limit int) ([]schema.Part, error) {
 	metas, err := f.store.Partitions() // before the logs; all as of one moment
 	if err != nil {
 		return nil, err
 	}
+	if err := f.begin(metas); err != nil {
+		return nil, err
+	}
 	for _, c := range f.cursors {
-		c.ended = false
-		if m, ok := metas[c.partition]; ok {
-			if c.next > m.NextEmit {
-				return nil, fmt.Errorf("the position %d of partition %d is beyond the end %d of its log: the log is older than the checkpoint; restore both from one backup", c.next, c.partition, m.NextEmit)
-			}
-		} else if c.next > 0 {
-			return nil, fmt.Errorf("the position %d of partition %d is beyond the end of its log, which is empty: the checkpoint belongs to another data directory", c.next, c.partition)
-		}
-		if err := f.fill(c, metas); err != nil {
+		if err := c.look(f.store, metas); err != nil {
 			return nil, err
 		}
 	}
@@ -124,45 +78,65 @@ func (f *Feed) read(limit int) ([]schema.Part, error) {
 		if c == nil {
 			break
 		}
-		parts = append(parts, c.queue[0])
-		c.queue[0] = schema.Part{} // the reader alone keeps its clicks
-		c.queue = c.queue[1:]
-		if err := f.fill(c, metas); err != nil {
-			return nil, err
+		e := c.take()
+		if e.Kind == buffer.KindGrow {
+			for _, added := range f.grow(e.Mark, metas) {
+				err = errors.Join(err, added.look(f.store, metas))
+			}
+		} else {
+			parts = append(parts, e.Part)
+		}
+		if err = errors.Join(err, c.fill(f.store, metas)); err != nil {
+			if len(parts) == 0 {
+				return nil, err
+			}
+			break // the next call meets it again
 		}
 	}
 	return parts, nil
 }
 
-// fill reads on in c's log until a part is in its queue, or all that metas promise has been read.
-func (f *Feed) fill(c *cursor, metas map[schema.Partition]buffer.Meta) error {
-	m, ok := metas[c.partition]
-	for ok && len(c.queue) == 0 && c.next < m.NextEmit {
-		entries, err := f.store.Log(c.partition, c.next, min(readAhead, int(m.NextEmit-c.next)))
-		if err != nil {
+// begin makes the cursors, once partition 0's log has begun.
+func (f *Feed) begin(metas map[schema.Partition]buffer.Meta) error {
+	if f.cursors != nil {
+		return nil
+	}
+	if zero := metas[0]; zero.NextEmit > 0 || len(zero.Grows) > 0 {
+		for _, p := range known(metas, f.from) {
+			f.cursors = append(f.cursors, newCursor(p, metas, f.from))
+		}
+		return nil
+	}
+	for _, p := range f.from.Partitions() {
+		if err := newCursor(p, metas, f.from).check(metas); err != nil {
 			return err
 		}
-		c.queue = nil
-		for _, e := range entries {
-			if e.Kind == buffer.KindPart {
-				c.queue = append(c.queue, e.Part)
-			}
-		}
-		c.next += schema.Emit(len(entries))
-	}
-	switch {
-	case len(c.queue) > 0:
-		c.bound = bound{epoch: c.queue[0].Epoch, due: c.queue[0].Due}
-	case ok:
-		c.bound = bound{epoch: m.Window.Epoch, due: m.Window.Watermark}
-		c.ended = m.Window.Ended
 	}
 	return nil
+}
+
+// grow adds the partitions that m says there are.
+func (f *Feed) grow(m buffer.Mark, metas map[schema.Partition]buffer.Meta) []*cursor {
+	var added []*cursor
+	for p := range schema.Partition(m.Partitions) {
+		if !slices.ContainsFunc(f.cursors, func(c *cursor) bool { return c.partition == p }) {
+			c := newCursor(p, metas, nil)
+			c.floor = bound{epoch: m.Epoch, due: m.Watermark}
+			c.bound = c.floor
+			added = append(added, c)
+		}
+	}
+	f.cursors = append(f.cursors, added...)
+	slices.SortFunc(f.cursors, func(a, b *cursor) int { return cmp.Compare(a.partition, b.partition) })
+	return added
 }
 
 // smallest returns the cursor whose first part is the next of the sequence, or nil while another partition may still have
 // a smaller one. Bounds are compared with the partition's number behind them, as parts are.
 func (f *Feed) smallest() *cursor {
+	if len(f.cursors) == 0 {
+		return nil
+	}
 	least := f.cursors[0]
 	for _, c := range f.cursors[1:] { // in rising order, so that of equal bounds the lower partition's is the least
 		if c.bound.compare(least.bound) < 0 {
@@ -177,6 +151,9 @@ func (f *Feed) smallest() *cursor {
 
 // reached returns the progress: the lowest bound, and whether all logs have been read to their ends.
 func (f *Feed) reached() schema.Progress {
+	if len(f.cursors) == 0 {
+		return f.progress
+	}
 	least, ended := f.cursors[0].bound, true
 	for _, c := range f.cursors {
 		if c.bound.compare(least) < 0 {
@@ -195,6 +172,9 @@ func (f *Feed) History(p schema.Partition, user string, before schema.Emit, n in
 
 // Position returns what a reader that has consumed everything returned so far would start from.
 func (f *Feed) Position() schema.Position {
+	if f.cursors == nil {
+		return f.from.Clone()
+	}
 	position := schema.Position{}
 	for _, c := range f.cursors {
 		position[c.partition] = c.next

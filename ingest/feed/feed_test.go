@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,12 +50,13 @@ func newGrowing(t fataler, id schema.Partition, c window.Config) *growing {
 	return &growing{id: id, w: w}
 }
 
-func (g *growing) commit(parts []schema.Part, mark buffer.Kind) buffer.Commit {
+func (g *growing) commit(parts []window.Part, mark buffer.Kind) buffer.Commit {
 	g.offset++
 	c := buffer.Commit{Partition: g.id, NextOffset: g.offset, Window: g.w.Meta()}
 	for _, p := range parts {
-		c.Entries = append(c.Entries, buffer.Entry{Kind: buffer.KindPart, Part: p})
+		c.Entries = append(c.Entries, buffer.Entry{Kind: buffer.KindPart, Part: p.Part, Packed: p.Packed})
 	}
+	g.w.Committed()
 	if mark != 0 {
 		m := g.w.Meta()
 		c.Entries = append(c.Entries, buffer.Entry{Kind: mark, Mark: buffer.Mark{Epoch: m.Epoch, Watermark: m.Watermark, Offset: g.offset}})
@@ -62,7 +64,16 @@ func (g *growing) commit(parts []schema.Part, mark buffer.Kind) buffer.Commit {
 	return c
 }
 
-// drawLogs draws what partitions commit: per epoch each partition's commits, in its order, and one end of all.
+// begin writes the mark that says how many partitions there are.
+func begin(t fataler, s *buffer.Store, partitions int) {
+	t.Helper()
+	must(t, s.Commit(buffer.Commit{Window: window.NewMeta(), Entries: []buffer.Entry{{
+		Kind: buffer.KindGrow, Mark: buffer.Mark{Watermark: schema.BeginningOfTime, Partitions: partitions},
+	}}}))
+}
+
+// drawLogs draws what partitions commit: per epoch each partition's commits, in its order, and one end of all. The topic
+// begins with some of the partitions, and has all of them by the last end.
 func drawLogs(t *rapid.T) (partitions int, epochs [][][]buffer.Commit, ends [][]buffer.Commit) {
 	ms := func(name string, from, to int) time.Duration {
 		return time.Duration(rapid.IntRange(from, to).Draw(t, name)) * time.Millisecond
@@ -76,20 +87,38 @@ func drawLogs(t *rapid.T) (partitions int, epochs [][][]buffer.Commit, ends [][]
 	for i := range all {
 		all[i] = newGrowing(t, schema.Partition(i), c)
 	}
-	for e := range rapid.IntRange(1, 3).Draw(t, "epochs") {
+	topic := 0 // partitions by the last Grow mark
+	grow := func(to int) buffer.Commit {
+		topic = to
+		c := all[0].commit(nil, buffer.KindGrow)
+		c.Entries[0].Mark.Partitions = to
+		return c
+	}
+	last := rapid.IntRange(0, 2).Draw(t, "epochs")
+	for e := range last + 1 {
 		var epoch [][]buffer.Commit
 		var end []buffer.Commit
-		for _, g := range all {
+		for i, g := range all {
 			var commits []buffer.Commit
+			if i == 0 && e == 0 {
+				commits = append(commits, grow(rapid.IntRange(1, partitions).Draw(t, "begins with")))
+			}
 			now := max(1000, g.w.Meta().Watermark)
 			for range rapid.IntRange(0, 25).Draw(t, "steps") {
 				now += schema.EventTime(rapid.IntRange(-4, 8).Draw(t, "step"))
-				if rapid.IntRange(0, 6).Draw(t, "kind") == 0 {
+				switch kind := rapid.IntRange(0, 9).Draw(t, "kind"); {
+				case kind == 0:
 					commits = append(commits, g.commit(g.w.Tick(g.w.Meta().Watermark+3), buffer.KindTick))
 					continue
+				case kind == 1 && i == 0 && topic < partitions:
+					commits = append(commits, grow(rapid.IntRange(topic+1, partitions).Draw(t, "grows to")))
+					continue
 				}
-				parts, _ := g.w.Add(schema.Click{UserID: fmt.Sprint(g.id, rapid.IntRange(0, 2).Draw(t, "user")), ItemID: "x", Action: "click", EventTime: now})
+				parts, _ := g.w.Add(&schema.Click{UserID: fmt.Sprint(g.id, rapid.IntRange(0, 2).Draw(t, "user")), ItemID: "x", Action: "click", EventTime: now})
 				commits = append(commits, g.commit(parts, 0))
+			}
+			if i == 0 && e == last && topic < partitions {
+				commits = append(commits, grow(partitions))
 			}
 			epoch = append(epoch, commits)
 			end = append(end, g.commit(g.w.End(schema.Epoch(e+1)), buffer.KindEnd))
@@ -99,6 +128,30 @@ func drawLogs(t *rapid.T) (partitions int, epochs [][][]buffer.Commit, ends [][]
 	return partitions, epochs, ends
 }
 
+// sorted returns the parts of s in the order that doc.go promises, made in the plainest way.
+func sorted(t fataler, s *buffer.Store, partitions int) []schema.Part {
+	t.Helper()
+	var want []schema.Part
+	grows := s.Partition(0).Grows
+	for i := range partitions {
+		p := schema.Partition(i)
+		at := slices.IndexFunc(grows, func(g buffer.Grow) bool { return i < g.Partitions })
+		entries, err := s.Log(p, s.Partition(p).FirstEmit, 1<<20)
+		must(t, err)
+		for _, e := range entries {
+			if e.Kind != buffer.KindPart {
+				continue
+			}
+			if g := grows[at]; e.Part.Epoch < g.Epoch || e.Part.Epoch == g.Epoch && e.Part.Due < g.Watermark {
+				e.Part.Epoch, e.Part.Due = g.Epoch, g.Watermark
+			}
+			want = append(want, e.Part)
+		}
+	}
+	slices.SortFunc(want, buffer.Order)
+	return want
+}
+
 // TestTheOrderIsAFunctionOfTheLogs draws logs, how they grow, how much is asked for, and where the reader begins again.
 func TestTheOrderIsAFunctionOfTheLogs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -106,7 +159,7 @@ func TestTheOrderIsAFunctionOfTheLogs(t *testing.T) {
 		s := open(t)
 		defer s.Close()
 		position := schema.Position{}
-		reader, err := feed.New(s, feed.First(partitions), position)
+		reader, err := feed.New(s, position)
 		must(t, err)
 		var got []schema.Part
 		var progress schema.Progress
@@ -135,7 +188,7 @@ func TestTheOrderIsAFunctionOfTheLogs(t *testing.T) {
 			}
 		}
 		restart := func() {
-			reader, err = feed.New(s, feed.First(partitions), position.Clone())
+			reader, err = feed.New(s, position.Clone())
 			must(t, err)
 			progress = schema.Progress{Through: schema.BeginningOfTime}
 		}
@@ -178,18 +231,7 @@ func TestTheOrderIsAFunctionOfTheLogs(t *testing.T) {
 			t.Fatalf("all is read, but progress is %+v", progress)
 		}
 
-		var want []schema.Part
-		for i := range partitions {
-			entries, err := s.Log(schema.Partition(i), 0, 1<<20)
-			must(t, err)
-			for _, entry := range entries {
-				if entry.Kind == buffer.KindPart {
-					want = append(want, entry.Part)
-				}
-			}
-		}
-		slices.SortFunc(want, buffer.Order)
-		if diff := gocmp.Diff(want, got); diff != "" {
+		if diff := gocmp.Diff(sorted(t, s, partitions), got); diff != "" {
 			t.Fatalf("sequence differs (-sorted +read):\n%s", diff)
 		}
 	})
@@ -203,10 +245,11 @@ func TestNextWaits(t *testing.T) {
 	c.LatenessBound, c.PartAge = 0, time.Second
 	zero, one := newGrowing(t, 0, c), newGrowing(t, 1, c)
 	add := func(g *growing, at schema.EventTime) {
-		parts, _ := g.w.Add(schema.Click{UserID: "u", ItemID: "x", Action: "click", EventTime: at})
+		parts, _ := g.w.Add(&schema.Click{UserID: "u", ItemID: "x", Action: "click", EventTime: at})
 		must(t, s.Commit(g.commit(parts, 0)))
 	}
-	reader, err := feed.New(s, feed.First(2), nil)
+	begin(t, s, 2)
+	reader, err := feed.New(s, nil)
 	must(t, err)
 	type answer struct {
 		parts    []schema.Part
@@ -239,7 +282,7 @@ func TestNextWaits(t *testing.T) {
 	if a = <-answers; len(a.parts) != 1 || a.parts[0].Partition != 0 || a.parts[0].Due != 11_000 {
 		t.Fatalf("got %+v", a)
 	}
-	if history, err := reader.History(0, "u", 1, 5); err != nil || len(history) != 1 || history[0].Emit != 0 {
+	if history, err := reader.History(0, "u", 2, 5); err != nil || len(history) != 1 || history[0].Emit != 1 {
 		t.Fatalf("history: %v, %v", history, err)
 	}
 	next()
@@ -256,8 +299,8 @@ func TestEqualDuesGoByPartition(t *testing.T) {
 		part := schema.Part{Due: 7, UserID: "u", SessionStart: 1, Cause: schema.CauseGap, Final: true}
 		must(t, s.Commit(
 			buffer.Commit{Partition: first, Window: window.Meta{Watermark: 9}, Entries: []buffer.Entry{{Kind: buffer.KindPart, Part: part}}},
-			buffer.Commit{Partition: 1 - first, Window: window.Meta{Watermark: 7}}))
-		reader, err := feed.New(s, feed.First(2), nil)
+			buffer.Commit{Partition: 1 - first, Window: window.Meta{Watermark: 7}, Entries: []buffer.Entry{{Kind: buffer.KindTick}}}))
+		reader, err := feed.New(s, nil) // without a Grow mark: those that have a log
 		must(t, err)
 		parts, progress, err := reader.Next(context.Background(), 5)
 		must(t, err)
@@ -269,23 +312,50 @@ func TestEqualDuesGoByPartition(t *testing.T) {
 }
 
 func TestNewAndNextNameWhatIsWrong(t *testing.T) {
-	s := open(t)
-	defer s.Close()
-	if _, err := feed.New(s, nil, nil); err == nil {
-		t.Error("no partitions were accepted")
-	}
-	if _, err := feed.New(s, []schema.Partition{1, 1}, nil); err == nil {
-		t.Error("a partition named twice was accepted")
-	}
-	if _, err := feed.New(s, feed.First(1), schema.Position{4: 1}); err == nil {
-		t.Error("a position with another partition was accepted")
-	}
-	reader, err := feed.New(s, feed.First(1), schema.Position{0: 9})
+	s, err := buffer.Open("store", buffer.Options{FS: buffer.Memory(), MemTableBytes: 1 << 20, LogAge: time.Second})
 	must(t, err)
-	if _, _, err := reader.Next(context.Background(), 1); err == nil {
-		t.Error("a position beyond the log was accepted")
+	defer s.Close()
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	fails := func(from schema.Position, limit int, want ...string) error {
+		t.Helper()
+		reader, err := feed.New(s, from)
+		if err == nil {
+			_, _, err = reader.Next(done, limit)
+		}
+		if err == nil {
+			t.Fatalf("a reader from %v went on", from)
+		}
+		for _, w := range want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("error %q does not say %q", err, w)
+			}
+		}
+		return err
 	}
-	if _, _, err := reader.Next(context.Background(), 0); err == nil {
-		t.Error("a limit of 0 was accepted")
+	fails(schema.Position{-1: 1}, 1, "partition -1")
+	fails(schema.Position{0: 9}, 1, "which is empty")
+	fails(nil, 0, "limit 0")
+	begin(t, s, 1)
+	fails(schema.Position{0: 9}, 1, "beyond the end 1", "restore both from one backup")
+
+	// Retention removes what nobody holds. A reader of it is told so; one without a position begins at what is there.
+	c := buffer.Commit{Window: window.Meta{Watermark: 1 << 40}}
+	for i := range 10_000 {
+		c.Entries = append(c.Entries, buffer.Entry{Kind: buffer.KindPart, Part: schema.Part{Due: schema.EventTime(i), UserID: "u", Cause: schema.CauseGap}})
+	}
+	must(t, s.Commit(c))
+	first := s.Partition(0).FirstEmit
+	if first == 0 {
+		t.Fatal("nothing was removed")
+	}
+	if err := fails(schema.Position{0: first - 1}, 1, "no longer in the log", "let the reader begin anew"); !errors.Is(err, buffer.ErrGone) {
+		t.Errorf("%v is no ErrGone", err)
+	}
+	reader, err := feed.New(s, schema.Position{})
+	must(t, err)
+	parts, _, err := reader.Next(done, 5)
+	if err != nil || len(parts) != 5 || parts[0].Emit != first {
+		t.Errorf("from the first entry that is there: %v, %v", parts, err)
 	}
 }

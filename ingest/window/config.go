@@ -21,6 +21,10 @@ type Config struct {
 	MaxSessionAge time.Duration
 	// MaxSessionClicks closes a session with that many sealed clicks, for the same reason. Default 1000.
 	MaxSessionClicks int
+	// MaxOpenSessions is how many sessions of a partition may be open: one more closes the one whose last click is the
+	// oldest. It bounds the memory of a partition, at about 250 bytes and the pending clicks a session. Default 1000000;
+	// 0 turns it off.
+	MaxOpenSessions int
 }
 
 // DefaultConfig returns the defaults named at the fields.
@@ -32,12 +36,9 @@ func DefaultConfig() Config {
 		PartClicks:       50,
 		MaxSessionAge:    6 * time.Hour,
 		MaxSessionClicks: 1000,
+		MaxOpenSessions:  1_000_000,
 	}
 }
-
-// unsealedPerClick bounds the clicks of a user that are not before the watermark, as a multiple of MaxSessionClicks. It is
-// above 1 because a burst within the lateness bound may hold the end of one session and the whole of the next ones.
-const unsealedPerClick = 4
 
 // Validate reports every fault of c at once, or nil.
 func (c Config) Validate() error {
@@ -59,6 +60,9 @@ func (c Config) Validate() error {
 	}
 	if c.PartClicks < 0 || c.PartClicks > c.MaxSessionClicks {
 		faults = append(faults, fmt.Errorf("part_clicks %d: must be from 0 to max_session_clicks %d", c.PartClicks, c.MaxSessionClicks))
+	}
+	if c.MaxOpenSessions < 0 || c.MaxOpenSessions > 1<<30 {
+		faults = append(faults, fmt.Errorf("max_open_sessions %d: must be from 0 to %d", c.MaxOpenSessions, 1<<30))
 	}
 	return errors.Join(faults...)
 }

@@ -25,13 +25,14 @@ func drawConfig(t *rapid.T) window.Config {
 		Gap: ms("gap", 1, 12), LatenessBound: ms("late", 0, 12), PartAge: ms("age", 0, 12), MaxSessionAge: ms("max age", 1, 60),
 		MaxSessionClicks: rapid.IntRange(1, 8).Draw(t, "max clicks"),
 	}
+	c.MaxOpenSessions = rapid.SampledFrom([]int{0, 0, 1, 2, 3}).Draw(t, "max open")
 	c.PartClicks = rapid.IntRange(0, min(3, c.MaxSessionClicks)).Draw(t, "part clicks")
 	return c
 }
 
 // unlimited turns early parts and the maxima off.
 func unlimited(c window.Config) window.Config {
-	c.PartAge, c.PartClicks, c.MaxSessionAge, c.MaxSessionClicks = 0, 0, 1000*time.Hour, 1_000_000
+	c.PartAge, c.PartClicks, c.MaxSessionAge, c.MaxSessionClicks, c.MaxOpenSessions = 0, 0, 1000*time.Hour, 1_000_000, 0
 	return c
 }
 
@@ -72,7 +73,7 @@ type whole struct {
 }
 
 // assemble puts sessions together and checks the rules that hold for any run of parts.
-func assemble(t *rapid.T, parts []schema.Part) []whole {
+func assemble(t *rapid.T, parts []window.Part) []whole {
 	type open struct {
 		next   int32
 		clicks []schema.Click
@@ -92,10 +93,11 @@ func assemble(t *rapid.T, parts []schema.Part) []whole {
 		}
 		s.next++
 		s.closed = p.Final
-		if !p.Final && len(p.Clicks) == 0 {
+		clicks := clicksOf(t, p)
+		if !p.Final && len(clicks) == 0 {
 			t.Fatalf("%s: part %d is empty and not final", id, p.Number)
 		}
-		for _, c := range p.Clicks {
+		for _, c := range clicks {
 			if n := len(s.clicks); n > 0 && s.clicks[n-1].EventTime > c.EventTime {
 				t.Fatalf("%s: clicks out of order", id)
 			}
@@ -155,10 +157,10 @@ func oracle(c window.Config, clicks []schema.Click) []whole {
 	return out
 }
 
-func run(w *window.Windower, clicks []schema.Click) []schema.Part {
-	var parts []schema.Part
+func run(w *window.Windower, clicks []schema.Click) []window.Part {
+	var parts []window.Part
 	for _, c := range clicks {
-		due, _ := w.Add(c)
+		due, _ := w.Add(&c)
 		parts = append(parts, due...)
 	}
 	return append(parts, w.End(1)...)
@@ -199,27 +201,32 @@ func TestTheRulesOfParts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawConfig(t)
 		w, restored := mustNew(t, c), mustNew(t, c)
-		disk := store{}
-		var all []schema.Part
+		saved := newDisk()
+		var all []window.Part
 		clicks := map[schema.Epoch]uint64{}
-		check := func(before window.Meta, parts, again []schema.Part, ended bool) {
+		check := func(before window.Meta, parts, again []window.Part, ended bool) {
 			if diff := gocmp.Diff(parts, again, cmpopts.EquateEmpty()); diff != "" {
 				t.Fatalf("restored state goes on differently:\n%s", diff)
 			}
 			after := w.Meta()
 			for i, p := range parts {
-				if p.Epoch != before.Epoch || p.Due < before.Watermark || !ended && p.Due >= after.Watermark {
+				beyond := p.Due >= after.Watermark
+				if p.Cause == schema.CauseFull { // after the advance, at the watermark itself
+					beyond = p.Due != after.Watermark
+				}
+				if p.Epoch != before.Epoch || p.Due < before.Watermark || !ended && beyond {
 					t.Fatalf("due %d epoch %d of an advance from %d to %d in epoch %d", p.Due, p.Epoch, before.Watermark, after.Watermark, before.Epoch)
 				}
 				if i > 0 && (p.Due < parts[i-1].Due || !ended && p.Due == parts[i-1].Due && p.UserID < parts[i-1].UserID) {
 					t.Fatalf("parts of one advance out of order: %v then %v", parts[i-1], p)
 				}
-				for _, k := range p.Clicks {
+				pclicks := clicksOf(t, p)
+				for _, k := range pclicks {
 					if !ended && k.EventTime >= after.Watermark {
 						t.Fatalf("click at %d emitted at watermark %d", k.EventTime, after.Watermark)
 					}
 				}
-				clicks[p.Epoch] += uint64(len(p.Clicks))
+				clicks[p.Epoch] += uint64(len(pclicks))
 			}
 			all = append(all, parts...)
 			emitted := uint64(0)
@@ -238,8 +245,8 @@ func TestTheRulesOfParts(t *testing.T) {
 			from := max(1000, w.Meta().Watermark)
 			for _, k := range drawClicks(t, from) {
 				before := w.Meta()
-				parts, reason := w.Add(k)
-				again, reasonAgain := restored.Add(k)
+				parts, reason := w.Add(&k)
+				again, reasonAgain := restored.Add(&k)
 				if reason != reasonAgain {
 					t.Fatalf("reasons %q and %q", reason, reasonAgain)
 				}
@@ -250,10 +257,12 @@ func TestTheRulesOfParts(t *testing.T) {
 				}
 				switch rapid.IntRange(0, 9).Draw(t, "then") {
 				case 0:
-					disk.save(restored)
-					restored = disk.restore(t, c, restored.Meta())
+					saved.commit(restored)
+					restored = saved.restore(t, c)
 				case 1:
-					disk.save(restored)
+					saved.commit(restored)
+				case 3:
+					saved.snapshot(t, restored, rapid.IntRange(1, 200).Draw(t, "page"))
 				case 2:
 					before, to := w.Meta(), w.Meta().Watermark+schema.EventTime(rapid.IntRange(-5, 20).Draw(t, "tick"))
 					check(before, w.Tick(to), restored.Tick(to), false)
@@ -265,11 +274,51 @@ func TestTheRulesOfParts(t *testing.T) {
 				t.Fatalf("%d sessions, %d clicks are left after the end", w.OpenSessions(), w.Meta().Counts.Pending())
 			}
 		}
-		disk.save(restored)
-		if len(disk) != 0 {
-			t.Fatalf("%d sessions are left on disk", len(disk))
-		}
 		assemble(t, all)
+	})
+}
+
+// TestTheFastWindowerEqualsThePlainOne demands the same parts in the same order, the same reasons and the same meta from
+// naive_test.go after every step.
+func TestTheFastWindowerEqualsThePlainOne(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := drawConfig(t)
+		fast, plain := mustNew(t, c), newNaive(c)
+		check := func(got []window.Part, want []naivePart) {
+			t.Helper()
+			var plainGot []naivePart
+			for _, p := range got {
+				plainGot = append(plainGot, naivePart{Part: p.Part, Clicks: clicksOf(t, p)})
+			}
+			if diff := gocmp.Diff(want, plainGot, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("parts differ (-plain +fast):\n%s", diff)
+			}
+			if diff := gocmp.Diff(plain.meta, fast.Meta()); diff != "" {
+				t.Fatalf("meta differs (-plain +fast):\n%s", diff)
+			}
+			if len(plain.sessions) != fast.OpenSessions() {
+				t.Fatalf("%d sessions, want %d", fast.OpenSessions(), len(plain.sessions))
+			}
+			if fault := window.Examine(fast); fault != "" {
+				t.Fatal(fault)
+			}
+		}
+		for range rapid.IntRange(1, 3).Draw(t, "epochs") {
+			for _, k := range drawClicks(t, max(1000, fast.Meta().Watermark)) {
+				want, wantReason := plain.Add(k)
+				got, reason := fast.Add(&k)
+				if reason != wantReason {
+					t.Fatalf("click at %d: %q, want %q", k.EventTime, reason, wantReason)
+				}
+				check(got, want)
+				if rapid.IntRange(0, 9).Draw(t, "tick") == 0 {
+					to := fast.Meta().Watermark + schema.EventTime(rapid.IntRange(-5, 20).Draw(t, "by"))
+					check(fast.Tick(to), plain.Tick(to))
+				}
+			}
+			epoch := fast.Meta().Epoch + 1
+			check(fast.End(epoch), plain.End(epoch))
+		}
 	})
 }
 

@@ -1,140 +1,251 @@
 package window
 
 import (
-	"slices"
-	"sort"
+	"encoding/binary"
 
+	"github.com/freshet-ml/freshet/ingest/packed"
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/zeebo/xxh3"
 )
 
-// session is an open session.
+// session is an open session. It has no pointers: its user, its pending clicks and its event ids lie in a block of the
+// arena, and other sessions are named by their place in the slab.
 //
 // Its id, user and start, is stable from the first part on: a part holds only sealed clicks, the first click is sealed
 // with the first part at the latest, and a click before it would be before the watermark, hence late.
+//
+// The block, from both ends:
+//
+//	user | pending clicks, packed, in event-time order, equal times in offset order | … free … | event ids, u64 each
+//
+// Emitted clicks have left it: their number and the hashes of their event ids are all that later clicks can need.
 type session struct {
-	Session
-	due   schema.EventTime // when the next thing happens to it, and what
-	cause schema.Cause
-	at    int // its place in the queue
+	start schema.EventTime // of its first click
+	last  schema.EventTime // of its last click
+	other schema.EventTime // when the next thing but the end of the gap is due; see schedule
 
-	// fullAt is the time of the click that made the session full, once that click has been emitted in an early part. It
-	// lives only within one advance, because the session closes in it.
-	fullAt schema.EventTime
-
-	dirty  bool // it is in Windower.dirty
-	closed bool
-	// stored is the start under which the last commit wrote it; see Windower.Changes.
-	stored   schema.EventTime
-	isStored bool
+	block   blockRef
+	size    uint32 // bytes of the pending clicks
+	newest  uint32 // where among them those of time last begin; 0 if nothing is pending
+	pending uint32 // clicks
+	ids     uint32 // event ids
+	emitted uint32 // clicks in its earlier parts
+	number  uint32 // of its next part
+	hash    uint32 // of its user, for the table
+	user    uint16 // bytes of the user id
+	class   uint8  // of block
+	kind    kind   // of other
+	place   [2]place
 }
 
-// schedule sets due and cause. Of two things due at the same time the one that makes the other needless comes first.
-// No due is below floor, the watermark before the present advance: by the argument of doc.go none would be, but a session
-// restored under a smaller gap or maximum may have been due before, and a due must not fall even then.
-func (s *session) schedule(c *limits, floor schema.EventTime) {
-	due, cause := s.Last.Add(c.Gap), schema.CauseGap
-	if d := s.Start.Add(c.MaxSessionAge); d < due {
-		due, cause = d, schema.CauseMax
+// kind says what is due with a session.
+type kind uint8
+
+const (
+	kindGap    kind = iota // the gap ends
+	kindMax                // a maximum is reached
+	kindClicks             // enough clicks wait
+	kindAge                // the first click has waited long enough
+)
+
+// ref names a session by its place in the slab. 0 is none.
+type ref uint32
+
+const slabSize = 512 // sessions
+
+// slab holds sessions in chunks that never move.
+type slab struct {
+	chunks []*[slabSize]session
+	used   ref // places that were ever used, with place 0, which never is
+	free   ref // the first free place; its first place.next is the next one
+}
+
+func (s *slab) at(r ref) *session { return &s.chunks[r/slabSize][r%slabSize] }
+
+// add returns a place for a session, zeroed.
+func (s *slab) add() (ref, *session) {
+	if r := s.free; r != 0 {
+		o := s.at(r)
+		s.free = o.place[0].next
+		*o = session{}
+		return r, o
 	}
+	if s.used == 0 {
+		s.used = 1
+	}
+	if int(s.used) == len(s.chunks)*slabSize || len(s.chunks) == 0 {
+		s.chunks = append(s.chunks, new([slabSize]session))
+	}
+	r := s.used
+	s.used++
+	return r, s.at(r)
+}
+
+// remove frees place r.
+func (s *slab) remove(r ref) {
+	*s.at(r) = session{place: [2]place{{next: s.free}}}
+	s.free = r
+}
+
+// idBytes is the size of an event id's hash.
+const idBytes = 8
+
+// userOf returns the bytes of s's user id.
+func (w *Windower) userOf(s *session) []byte { return w.arena.bytes(s.block, s.class)[:s.user] }
+
+// pendingOf returns the pending clicks of s.
+func (w *Windower) pendingOf(s *session) []byte {
+	return w.arena.bytes(s.block, s.class)[s.user : uint32(s.user)+s.size]
+}
+
+// room returns the block of s with at least n bytes free. What the caller held of the block before is no longer valid.
+func (w *Windower) room(s *session, n int) []byte {
+	block := w.arena.bytes(s.block, s.class)
+	used := int(s.user) + int(s.size) + int(s.ids)*idBytes
+	if used+n <= len(block) {
+		return block
+	}
+	return w.move(s, block, used+n)
+}
+
+// move gives s a block of at least n bytes.
+func (w *Windower) move(s *session, block []byte, n int) []byte {
+	old, class := s.block, s.class
+	s.block, s.class = w.arena.alloc(n)
+	to := w.arena.bytes(s.block, s.class)
+	copy(to, block[:uint32(s.user)+s.size])
+	tail := int(s.ids) * idBytes
+	copy(to[len(to)-tail:], block[len(block)-tail:])
+	w.arena.release(old, class)
+	return to
+}
+
+// insert adds c, which is within the gap of s and not a duplicate.
+func (w *Windower) insert(s *session, c *incoming) {
+	block := w.room(s, c.bytes())
+	size, n := s.size, uint32(len(c.text))
+	clicks := block[s.user:]
 	switch {
-	case s.Emitted >= c.MaxSessionClicks:
-		if s.fullAt < due {
-			due, cause = s.fullAt, schema.CauseMax
-		}
-	case s.Emitted+len(s.Pending) >= c.MaxSessionClicks:
-		if d := s.Pending[c.MaxSessionClicks-1-s.Emitted].EventTime; d < due {
-			due, cause = d, schema.CauseMax
-		}
+	case s.pending == 0 || c.time > s.last:
+		s.newest = size
+		copy(clicks[size:], c.text)
+	case c.time == s.last:
+		copy(clicks[size:], c.text)
+	default:
+		at := after(clicks[:size], c.time)
+		copy(clicks[at+int(n):], clicks[at:size])
+		copy(clicks[at:], c.text)
+		s.newest += n
 	}
-	if c.PartClicks > 0 && len(s.Pending) >= c.PartClicks {
-		if d := s.Pending[c.PartClicks-1].EventTime; d < due {
-			due, cause = d, schema.CauseClicks
-		}
+	s.size += n
+	s.pending++
+	s.start, s.last = min(s.start, c.time), max(s.last, c.time)
+	if c.hasID {
+		s.ids++
+		binary.LittleEndian.PutUint64(block[len(block)-int(s.ids)*idBytes:], c.id)
 	}
-	if c.PartAge > 0 && len(s.Pending) > 0 {
-		if d := s.Pending[0].EventTime.Add(c.PartAge); d < due {
-			due, cause = d, schema.CauseAge
-		}
-	}
-	s.due, s.cause = max(due, floor), cause
 }
 
-// sealed returns how many of the pending clicks are before w.
-func (s *session) sealed(w schema.EventTime) int {
-	n := len(s.Pending)
-	if n == 0 || s.Pending[n-1].EventTime < w {
-		return n
+// after returns the place behind the last click that is not later than t: clicks of one time keep offset order.
+func after(clicks []byte, t schema.EventTime) int {
+	at := 0
+	for at < len(clicks) && packed.Time(clicks[at:]) <= t {
+		at += packed.Len(clicks[at:])
 	}
-	return sort.Search(n, func(i int) bool { return s.Pending[i].EventTime >= w })
+	return at
 }
 
-// take removes the first n pending clicks and returns them. The rest moves to memory of its own, so that the part that
-// keeps the taken ones owns theirs.
-func (s *session) take(n int, c *limits) []schema.Click {
-	if s.Emitted < c.MaxSessionClicks && s.Emitted+n >= c.MaxSessionClicks {
-		s.fullAt = s.Pending[c.MaxSessionClicks-1-s.Emitted].EventTime
+// join appends later, which a click has just connected to s. All of later's clicks come after that click, so none is
+// sealed and none has been emitted: s keeps its start and its part numbers, and nothing that was emitted changes.
+func (w *Windower) join(s, later *session) {
+	block := w.room(s, int(later.size)+int(later.ids)*idBytes)
+	from := w.arena.bytes(later.block, later.class)
+	copy(block[uint32(s.user)+s.size:], from[later.user:uint32(later.user)+later.size])
+	tail := int(later.ids) * idBytes
+	copy(block[len(block)-int(s.ids)*idBytes-tail:], from[len(from)-tail:])
+	s.newest = s.size + later.newest
+	s.size += later.size
+	s.pending += later.pending
+	s.ids += later.ids
+	s.last = later.last
+}
+
+// sealed returns how many of the pending clicks are before t, and their bytes.
+func (w *Windower) sealed(s *session, t schema.EventTime) (n, size uint32) {
+	if s.last < t {
+		return s.pending, s.size
 	}
-	taken := s.Pending[:n:n]
-	if n == len(s.Pending) {
-		s.Pending = nil
+	clicks := w.pendingOf(s)
+	for size < s.size && packed.Time(clicks[size:]) < t {
+		size += uint32(packed.Len(clicks[size:]))
+		n++
+	}
+	return n, size
+}
+
+// take removes the first n pending clicks, which have size bytes.
+func (w *Windower) take(s *session, n, size uint32) {
+	if n == 0 {
+		return
+	}
+	block := w.arena.bytes(s.block, s.class)
+	if n == s.pending {
+		s.newest = 0
 	} else {
-		s.Pending = slices.Clone(s.Pending[n:])
+		copy(block[s.user:], block[uint32(s.user)+size:uint32(s.user)+s.size])
+		s.newest -= size
 	}
-	s.Emitted += n
-	return taken
+	s.size -= size
+	s.pending -= n
+	s.emitted += n
+	// A session that waits for its gap must not hold on to the room of a burst.
+	if used := int(s.user) + int(s.size) + int(s.ids)*idBytes; len(block) >= 4*unit && used <= len(block)/2 {
+		w.move(s, block, used)
+	}
 }
 
-// has reports whether click is in s already: by event id, or where it has none, by item, action and time.
+// has reports whether click is in s already: by the hash of its event id, or where it has none, by item, action and time.
 //
 // Without an event id only pending clicks need a look: the original has the same event time as click, click is not late,
 // so the original is not sealed, so it has not been emitted.
-func (s *session) has(click *schema.Click, id uint64) bool {
-	if click.EventID != "" {
-		return slices.Contains(s.EventIDs, id)
+func (w *Windower) has(s *session, c *incoming) bool {
+	block := w.arena.bytes(s.block, s.class)
+	if c.hasID {
+		ids := block[len(block)-int(s.ids)*idBytes:]
+		for ; len(ids) > 0; ids = ids[idBytes:] {
+			if binary.LittleEndian.Uint64(ids) == c.id {
+				return true
+			}
+		}
+		return false
 	}
-	for i := s.after(click.EventTime) - 1; i >= 0 && s.Pending[i].EventTime == click.EventTime; i-- {
-		p := &s.Pending[i]
-		if p.EventID == "" && p.ItemID == click.ItemID && p.Action == click.Action {
+	if s.pending == 0 || c.time > s.last {
+		return false
+	}
+	clicks := block[s.user : uint32(s.user)+s.size]
+	at := s.newest
+	if c.time < s.last {
+		at = 0
+	}
+	for ; at < s.size; at += uint32(packed.Len(clicks[at:])) {
+		switch t := packed.Time(clicks[at:]); {
+		case t > c.time:
+			return false
+		case t == c.time && packed.Same(clicks[at:], c.text):
 			return true
 		}
 	}
 	return false
 }
 
-// after returns the place behind the last pending click that is not later than t: clicks of one time keep offset order.
-func (s *session) after(t schema.EventTime) int {
-	n := len(s.Pending)
-	if n == 0 || s.Pending[n-1].EventTime <= t {
-		return n
+// timeOf returns the event time of the pending click number i.
+func (w *Windower) timeOf(s *session, i uint32) schema.EventTime {
+	clicks := w.pendingOf(s)
+	if i == s.pending-1 {
+		return s.last
 	}
-	return sort.Search(n, func(i int) bool { return s.Pending[i].EventTime > t })
-}
-
-// insert adds click, which is within the gap of s and not a duplicate.
-func (s *session) insert(click schema.Click, id uint64) {
-	s.Start, s.Last = min(s.Start, click.EventTime), max(s.Last, click.EventTime)
-	s.Pending = slices.Insert(s.Pending, s.after(click.EventTime), click)
-	if click.EventID != "" {
-		s.EventIDs = append(s.EventIDs, id)
+	at := 0
+	for ; i > 0; i-- {
+		at += packed.Len(clicks[at:])
 	}
-}
-
-// join appends later, which a click has just connected to s. All of later's clicks come after that click, so none is
-// sealed and none has been emitted: s keeps its start and its part numbers, and nothing that was emitted changes.
-func (s *session) join(later *session) {
-	s.Last = later.Last
-	s.Pending = append(s.Pending, later.Pending...)
-	s.EventIDs = append(s.EventIDs, later.EventIDs...)
-}
-
-// idsOf returns the hashes of the event ids of clicks.
-func idsOf(clicks []schema.Click) []uint64 {
-	var ids []uint64
-	for i := range clicks {
-		if id := clicks[i].EventID; id != "" {
-			ids = append(ids, xxh3.HashString(id))
-		}
-	}
-	return ids
+	return packed.Time(clicks[at:])
 }

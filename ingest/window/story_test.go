@@ -2,6 +2,7 @@ package window_test
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,22 +18,22 @@ var midnight = schema.EventTime(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC).Unix
 
 // TestStories runs testdata. Commands:
 //
-//	config gap=30m late=5s age=off clicks=off max-age=6h max-clicks=1000    begins a new partition
+//	config gap=30m late=5s age=off clicks=off max-age=6h max-clicks=1000 max-open=0    begins a new partition
 //	click    one line a click: user item=x at=10:00:00 [id=e1] [action=cart]
 //	tick at=10:00:00
 //	end
-//	save     stores what has changed and goes on from the stored state
+//	save     commits, every second time with a snapshot, and goes on from what is stored
 //	state    the watermark, the open sessions and the counts
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		var w *window.Windower
 		var config window.Config
-		disk := store{}
+		saved := newDisk()
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			var out strings.Builder
 			switch d.Cmd {
 			case "config":
-				config, disk = parseConfig(t, d), store{}
+				config, saved = parseConfig(t, d), newDisk()
 				var err error
 				if w, err = window.New(config); err != nil {
 					return err.Error() + "\n"
@@ -40,8 +41,8 @@ func TestStories(t *testing.T) {
 			case "click":
 				for line := range strings.Lines(d.Input) {
 					c := parseClick(t, line)
-					parts, reason := w.Add(c)
-					tell(&out, parts)
+					parts, reason := w.Add(&c)
+					tell(t, &out, parts)
 					if reason != "" {
 						fmt.Fprintf(&out, "%s %s: %s\n", c.UserID, clock(c.EventTime), reason)
 					}
@@ -49,12 +50,16 @@ func TestStories(t *testing.T) {
 			case "tick":
 				var at string
 				d.ScanArgs(t, "at", &at)
-				tell(&out, w.Tick(parseClock(t, at)))
+				tell(t, &out, w.Tick(parseClock(t, at)))
 			case "end":
-				tell(&out, w.End(w.Meta().Epoch+1))
+				tell(t, &out, w.End(w.Meta().Epoch+1))
 			case "save":
-				disk.save(w)
-				w = disk.restore(t, config, w.Meta())
+				if len(saved.journal) == 1 {
+					saved.snapshot(t, w, 64)
+				} else {
+					saved.commit(w)
+				}
+				w = saved.restore(t, config)
 			case "state":
 				m := w.Meta()
 				fmt.Fprintf(&out, "watermark=%s epoch=%d ended=%v sessions=%d in=%d emitted=%d pending=%d\n",
@@ -72,14 +77,14 @@ func TestStories(t *testing.T) {
 	})
 }
 
-func tell(out *strings.Builder, parts []schema.Part) {
+func tell(t *testing.T, out *strings.Builder, parts []window.Part) {
 	for _, p := range parts {
 		final := ""
 		if p.Final {
 			final = " final"
 		}
 		fmt.Fprintf(out, "%s@%s part %d%s, %s, due %s, epoch %d:", p.UserID, clock(p.SessionStart), p.Number, final, p.Cause, clock(p.Due), p.Epoch)
-		for _, c := range p.Clicks {
+		for _, c := range clicksOf(t, p) {
 			fmt.Fprintf(out, " %s %s", clock(c.EventTime), c.ItemID)
 		}
 		out.WriteByte('\n')
@@ -125,7 +130,7 @@ func parseClick(t *testing.T, line string) schema.Click {
 
 func parseConfig(t *testing.T, d *datadriven.TestData) window.Config {
 	c := window.DefaultConfig()
-	c.PartAge, c.PartClicks = 0, 0
+	c.PartAge, c.PartClicks, c.MaxOpenSessions = 0, 0, 0
 	for _, a := range d.CmdArgs {
 		v := a.Vals[0]
 		duration := func(to *time.Duration) {
@@ -153,6 +158,8 @@ func parseConfig(t *testing.T, d *datadriven.TestData) window.Config {
 			number(&c.PartClicks)
 		case "max-clicks":
 			number(&c.MaxSessionClicks)
+		case "max-open":
+			number(&c.MaxOpenSessions)
 		default:
 			t.Fatalf("unknown argument %q", a.Key)
 		}
@@ -160,32 +167,60 @@ func parseConfig(t *testing.T, d *datadriven.TestData) window.Config {
 	return c
 }
 
-// store keeps sessions as a disk would.
-type store map[window.Key]window.Session
+// clicksOf returns the clicks of p.
+func clicksOf(t interface{ Fatal(...any) }, p window.Part) []schema.Click {
+	clicks, err := p.Packed.Decode(p.UserID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clicks
+}
 
-func (s store) save(w *window.Windower) {
-	changes := w.Changes()
-	for _, k := range changes.Gone {
-		delete(s, k)
-	}
-	for _, o := range changes.Open {
-		o.EventIDs = append([]uint64(nil), o.EventIDs...)
-		o.Pending = append([]schema.Click(nil), o.Pending...)
-		s[window.Key{UserID: o.UserID, Start: o.Start}] = o
-	}
+// disk keeps what a store would: pages of open sessions, the meta that belongs to them, and the journal since.
+type disk struct {
+	meta    window.Meta
+	pages   [][]byte
+	journal [][]byte
+}
+
+func newDisk() *disk { return &disk{meta: window.NewMeta()} }
+
+// commit keeps what w did since the last commit.
+func (d *disk) commit(w *window.Windower) {
+	d.journal = append(d.journal, slices.Clone(w.Journal()))
 	w.Committed()
 }
 
-func (s store) restore(t interface{ Fatal(...any) }, c window.Config, m window.Meta) *window.Windower {
-	var sessions []window.Session
-	for _, o := range s {
-		o.EventIDs = append([]uint64(nil), o.EventIDs...)
-		o.Pending = append([]schema.Click(nil), o.Pending...)
-		sessions = append(sessions, o)
-	}
-	w, err := window.Restore(c, m, sessions)
+// snapshot keeps all of w, and forgets the journal.
+func (d *disk) snapshot(t interface{ Fatal(...any) }, w *window.Windower, size int) {
+	d.commit(w)
+	*d = disk{meta: w.Meta()}
+	err := w.Pages(size, func(page []byte) error {
+		d.pages = append(d.pages, slices.Clone(page))
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func (d *disk) restore(t interface{ Fatal(...any) }, c window.Config) *window.Windower {
+	w, err := window.Restore(c, d.meta, func(yield func([]byte, error) bool) {
+		for _, page := range d.pages {
+			p := slices.Clone(page)
+			if !yield(p, nil) {
+				return
+			}
+			clear(p) // a page is lent
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, journal := range d.journal {
+		if err := w.Replay(journal); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return w
 }
