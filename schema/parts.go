@@ -22,6 +22,7 @@ const (
 	RowTick RowKind = "tick" // time passed on an idle partition
 	RowEnd  RowKind = "end"  // the bounded input ended; what follows is of the next epoch
 	RowGrow RowKind = "grow" // from here the topic has so many partitions
+	RowGap  RowKind = "gap"  // an entry that a mirror could get from no node, and went on without
 )
 
 // PartsRow is one row of the parts table: an entry of a partition's log. Of a mark only Partition, Emit, Epoch and Due of
@@ -38,7 +39,7 @@ type PartsRow struct {
 //
 //	partition      int32
 //	emit           uint64               place in the partition's log
-//	kind           utf8                 part, tick, end, grow
+//	kind           utf8                 part, tick, end, grow, gap
 //	epoch          uint32
 //	due            timestamp[ms, UTC]   of a mark the watermark after it; null where that is the beginning of time
 //	user_id        utf8                 parts

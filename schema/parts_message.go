@@ -217,7 +217,7 @@ func ReadParts(record arrow.Record) (rows []PartsRow, err error) {
 }
 
 func kindOf(name string) (RowKind, error) {
-	for _, k := range []RowKind{RowPart, RowTick, RowEnd, RowGrow} {
+	for _, k := range []RowKind{RowPart, RowTick, RowEnd, RowGrow, RowGap} {
 		if string(k) == name {
 			return k, nil
 		}

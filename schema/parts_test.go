@@ -18,7 +18,7 @@ import (
 // drawRow draws any row that a log can have.
 func drawRow(t *rapid.T) schema.PartsRow {
 	when := rapid.Map(rapid.Int64Range(-1<<50, 1<<50), func(ms int64) schema.EventTime { return schema.EventTime(ms) })
-	r := schema.PartsRow{Kind: rapid.SampledFrom([]schema.RowKind{schema.RowPart, schema.RowPart, schema.RowPart, schema.RowTick, schema.RowEnd, schema.RowGrow}).Draw(t, "kind")}
+	r := schema.PartsRow{Kind: rapid.SampledFrom([]schema.RowKind{schema.RowPart, schema.RowPart, schema.RowPart, schema.RowTick, schema.RowEnd, schema.RowGrow, schema.RowGap}).Draw(t, "kind")}
 	p := &r.Part
 	p.Partition = schema.Partition(rapid.Int32Range(0, 1<<30).Draw(t, "partition"))
 	p.Emit = schema.Emit(rapid.Uint64().Draw(t, "emit"))
