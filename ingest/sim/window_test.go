@@ -46,7 +46,8 @@ func TestWindowsAgreeWithTheCounts(t *testing.T) {
 			case click.Validate(10*time.Minute) != nil:
 				w.Reject(schema.ReasonInvalid)
 			default:
-				w.Add(click)
+				w.Add(&click)
+				w.Committed()
 			}
 		}
 		var sum window.Counts
