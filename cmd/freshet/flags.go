@@ -8,8 +8,8 @@ import "github.com/freshet-ml/freshet/ingest/aside"
 // cli is the command line.
 type cli struct {
 	Up        UpCmd        `cmd:"" help:"Run everything in one process: broker, NATS, ingest, trainer, publisher, replicas."`
-	Ingest    IngestCmd    `cmd:"" help:"Read clicks from Kafka into sessions."`
-	Train     TrainCmd     `cmd:"" help:"Read clicks from Kafka, train on their sessions, publish versions to NATS."`
+	Ingest    IngestCmd    `cmd:"" help:"Read clicks from Kafka into sessions, and show them over Arrow Flight."`
+	Train     TrainCmd     `cmd:"" help:"Train on the sessions of ingest nodes, or read clicks from Kafka itself, and publish versions to NATS."`
 	Serve     ServeCmd     `cmd:"" help:"Follow the published versions and serve recommendations over HTTP."`
 	Produce   ProduceCmd   `cmd:"" help:"Send the clicks of a file to Kafka."`
 	Simulate  SimulateCmd  `cmd:"" help:"Send the clicks of a simulated shop to Kafka, or write them to a file."`
@@ -49,6 +49,16 @@ type ListenFlags struct {
 	Listen string `key:"serve.listen" placeholder:"HOST:PORT" help:"Serve HTTP here (127.0.0.1:8080); port 0 picks one and prints it."`
 }
 
+// FlightFlags say where the log is shown to other machines.
+type FlightFlags struct {
+	FlightListen string `name:"flight-listen" key:"flight.listen" placeholder:"HOST:PORT" help:"Show the log of sessions over Arrow Flight here; port 0 picks one and prints it."`
+}
+
+// FeedFlags say whose log is read.
+type FeedFlags struct {
+	Feed string `name:"feed" key:"flight.feed" placeholder:"grpc://HOST:PORT,…" help:"Nodes to copy the log of sessions from."`
+}
+
 // UpCmd runs everything.
 type UpCmd struct {
 	Settings
@@ -56,6 +66,7 @@ type UpCmd struct {
 	KafkaFlags
 	NATSFlags
 	ListenFlags
+	FlightFlags
 	Source   string `key:"source.from" placeholder:"sim|FILE|kafka" help:"Where clicks come from: the simulated shop (default), a file, or a Kafka topic."`
 	Format   string `key:"source.format" placeholder:"csv|jsonl" help:"Format of the file; by default its ending says."`
 	Speed    string `key:"source.speed" placeholder:"1x|10x|max" help:"How fast event time passes."`
@@ -72,6 +83,7 @@ type IngestCmd struct {
 	DataDir
 	KafkaFlags
 	ListenFlags
+	FlightFlags
 	Group string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
 }
 
@@ -82,6 +94,8 @@ type TrainCmd struct {
 	KafkaFlags
 	NATSFlags
 	ListenFlags
+	FlightFlags
+	FeedFlags
 	Group string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
 	Seed  string `key:"train.seed" placeholder:"N" help:"Of the model."`
 }
@@ -92,6 +106,7 @@ type ServeCmd struct {
 	DataDir
 	NATSFlags
 	ListenFlags
+	FeedFlags
 	ID string `name:"id" placeholder:"NAME" help:"Names this replica in reports and answers; by default the host's name."`
 }
 

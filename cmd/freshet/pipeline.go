@@ -21,17 +21,19 @@ import (
 	"github.com/freshet-ml/freshet/ingest/buffer"
 	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/feed"
+	"github.com/freshet-ml/freshet/ingest/flight"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer"
 )
 
-// intake is the ingest half: Kafka in, a durable log of parts out.
+// intake is the ingest half: Kafka in, a durable log of parts out; or a copy of the logs of nodes that do that (feed.go).
 type intake struct {
-	kafka *source.Kafka
-	node  *ingest.Node
-	store *buffer.Store
+	kafka  *source.Kafka
+	node   *ingest.Node
+	mirror *flight.Mirror // in the place of kafka and node
+	store  *buffer.Store
 }
 
 // openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
@@ -72,8 +74,13 @@ func recordDecoder(d *decode.Decoder) ingest.Decode {
 	return func(r source.Record, c *schema.Click) error { return d.Decode(r.Value, c) }
 }
 
-// run reads the topic until ctx ends.
-func (in *intake) run(ctx context.Context) error { return in.kafka.Run(ctx, in.node) }
+// run reads the topic, or the nodes, until ctx ends.
+func (in *intake) run(ctx context.Context) error {
+	if in.mirror != nil {
+		return in.mirror.Run(ctx)
+	}
+	return in.kafka.Run(ctx, in.node)
+}
 
 // reached reports whether everything before ends is in the log or in open windows.
 func (in *intake) reached(ends []schema.Offset) bool {
@@ -86,7 +93,12 @@ func (in *intake) reached(ends []schema.Offset) bool {
 	return true
 }
 
-func (in *intake) close() error { return errors.Join(in.store.Close(), in.kafka.Close()) }
+func (in *intake) close() error {
+	if in.mirror != nil {
+		return errors.Join(in.mirror.Close(), in.store.Close())
+	}
+	return errors.Join(in.store.Close(), in.kafka.Close())
+}
 
 // training is the other half: the log in, versions out.
 type training struct {

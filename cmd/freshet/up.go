@@ -30,6 +30,7 @@ type up struct {
 	stages   *stages
 	listener net.Listener
 	in       *intake
+	shown    *shown
 	train    *training
 	producer *source.Producer
 	input    source.Stream
@@ -111,6 +112,10 @@ func (u *up) open(ctx context.Context) (err error) {
 		return err
 	}
 	u.closers.add(u.in.close)
+	if u.shown, err = openShown(c.Flight, false, u.in.store, u.log); err != nil {
+		return err
+	}
+	u.shown.closeWith(&u.closers)
 	if u.train, err = openTraining(ctx, c, dir, u.in, js, u.metrics, u.log); err != nil {
 		return err
 	}
@@ -200,6 +205,7 @@ func (u *up) run(ctx context.Context) error {
 	})
 	u.stages.start("reports", u.train.follow)
 	trained := u.stages.start("trainer", u.train.run)
+	u.shown.start(u.stages, u.metrics)
 	u.stages.start("ingest", u.in.run)
 	u.log.Info("freshet is up", "api", u.monitor.static.API, "kafka", u.monitor.static.Kafka, "nats", u.monitor.static.NATS,
 		"replicas", len(u.replicas), "blas", nn.Backend(), "data_dir", u.cfg.DataDir)

@@ -21,6 +21,7 @@ const (
 	KindTick Kind = 2 // the watermark went on because time passed on an idle partition
 	KindEnd  Kind = 3 // the bounded input ended; what follows is of the next epoch
 	KindGrow Kind = 4 // from here on the topic has Mark.Partitions partitions; only in partition 0's log
+	KindGap  Kind = 5 // in a mirror: stands for an entry that no node has; the watermark stays
 )
 
 // Mark is what an entry that is no part did to the partition, so that its log can be made again from its records.
@@ -59,7 +60,7 @@ func (e *Entry) time() schema.EventTime {
 
 // An entry of the log, in a block. Partition and emit come from its place.
 //
-//	u8 kind = 1   part                          u8 kind = 2, 3, 4   mark
+//	u8 kind = 1   part                          u8 kind = 2 to 5    mark
 //	uvarint       epoch                         uvarint             epoch
 //	varint        due                           varint              watermark
 //	varint        session start, ms before due  uvarint             offset
@@ -117,7 +118,7 @@ func decodeEntry(b []byte, p schema.Partition, emit schema.Emit) (Entry, error) 
 				return Entry{}, errors.Join(ErrCorrupt, err)
 			}
 		}
-	case KindTick, KindEnd, KindGrow:
+	case KindTick, KindEnd, KindGrow, KindGap:
 		e.Mark = r.mark(e.Kind)
 	default:
 		r.fail(fmt.Sprintf("an entry of unknown kind %d", e.Kind))

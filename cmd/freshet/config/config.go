@@ -18,6 +18,7 @@ type Config struct {
 	Source  Source  `koanf:"source" doc:"what up and produce put into Kafka"`
 	Sim     Sim     `koanf:"sim" doc:"the simulated shop (source.from: sim, and simulate)"`
 	Window  Window  `koanf:"window" doc:"how clicks become sessions"`
+	Flight  Flight  `koanf:"flight" doc:"how sessions travel between machines, over Arrow Flight"`
 	Train   Train   `koanf:"train" doc:"how the model learns"`
 	Publish Publish `koanf:"publish" doc:"how versions go out"`
 	Serve   Serve   `koanf:"serve" doc:"how recommendations are served"`
@@ -155,6 +156,8 @@ func Default() Config {
 			KeepCheckpoints: t.KeepCheckpoints,
 			Model: Model{Dim: t.Model.Dim, Blocks: t.Model.Blocks, Heads: t.Model.Heads, DenseRate: t.Model.DenseRate, RowRate: t.Model.RowRate,
 				SideRate: t.Model.SideRate, NegativesUniform: t.Model.NegativesUniform, NegativesRecent: t.Model.NegativesRecent}},
+		// What serve keeps is what requests may look back on: as much as replicas ask for of a user who comes twice a week.
+		Flight:  Flight{Listen: FlightAuto, Feed: []string{}, Keep: 30 * 24 * time.Hour},
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5},
 		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2, TrustedKeys: []string{}},
 	}

@@ -62,6 +62,7 @@ func (c Config) faults() Faults {
 	k.sim(c.Sim)
 	k.window(c.Window)
 	k.train(c.Train)
+	k.flight(c.Flight)
 	k.set("publish.model", c.Publish.Model)
 	if strings.ContainsAny(c.Publish.Model, " .*>/\\\t") {
 		k.fault("publish.model", fmt.Sprintf("%q cannot be part of a subject", c.Publish.Model), "use letters, digits, - and _")
