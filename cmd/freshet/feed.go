@@ -85,21 +85,24 @@ func (s *shown) start(stages *stages, metrics *prometheus.Registry) {
 	stages.start("flight", func(ctx context.Context) error { return s.server.Run(ctx, s.listener) })
 }
 
-// openFeed opens a copy of the logs of other nodes in the place of what a Kafka would give. retain bounds the copy in event
-// time; 0 keeps it whole.
-func openFeed(c config.Flight, retain time.Duration, dir *datadir.Dir, log *slog.Logger) (*intake, error) {
-	store, err := buffer.Open(dir.Buffer(), buffer.Options{LogAge: retain, Log: log})
+// openFeed opens a copy of the logs of other nodes in the place of what a Kafka would give. With latest a new copy begins so
+// far behind the watermark, and may have gaps; 0 begins with the first entry there is.
+func openFeed(c config.Config, latest time.Duration, dir *datadir.Dir, log *slog.Logger) (*intake, error) {
+	if latest > 0 {
+		c.Ingest.Keep = latest
+	}
+	store, err := buffer.Open(dir.Buffer(), storeOptions(c.Ingest, log))
 	if err != nil {
 		return nil, err
 	}
-	m, err := openMirror(c, retain, store, log)
+	m, err := openMirror(c.Flight, latest, store, log)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	return &intake{mirror: m, store: store}, nil
 }
 
-func openMirror(c config.Flight, retain time.Duration, store *buffer.Store, log *slog.Logger) (*flight.Mirror, error) {
+func openMirror(c config.Flight, latest time.Duration, store *buffer.Store, log *slog.Logger) (*flight.Mirror, error) {
 	partitions, err := store.Partitions()
 	if err != nil {
 		return nil, err
@@ -113,9 +116,9 @@ func openMirror(c config.Flight, retain time.Duration, store *buffer.Store, log 
 	if err != nil {
 		return nil, err
 	}
-	// A copy that is not kept whole is for histories, which may have gaps.
+	// A copy of the latest is for histories, which may have gaps.
 	return flight.NewMirror(store, flight.MirrorConfig{
-		Nodes: c.Feed, Token: c.Token, TLS: tls, Keep: retain, AcceptGaps: c.AcceptGaps || retain > 0, Log: log,
+		Nodes: c.Feed, Token: c.Token, TLS: tls, Keep: latest, AcceptGaps: c.AcceptGaps || latest > 0, Log: log,
 	})
 }
 

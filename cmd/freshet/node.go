@@ -99,7 +99,7 @@ func (n *node) open(ctx context.Context, train bool) (err error) {
 	}
 	static := view.Status{API: "http://" + n.listener.Addr().String(), NATS: c.NATS.URL}
 	if feed {
-		n.in, err = openFeed(c.Flight, 0, dir, n.log)
+		n.in, err = openFeed(c, 0, dir, n.log)
 	} else {
 		static.Kafka = c.Kafka.Brokers[0]
 		n.in, err = openIntake(ctx, c, dir, c.Kafka.Brokers, true, n.log)

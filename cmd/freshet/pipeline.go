@@ -51,7 +51,7 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if err != nil {
 		return nil, errors.Join(err, kafka.Close())
 	}
-	store, err := buffer.Open(dir.Buffer(), buffer.Options{Log: log})
+	store, err := buffer.Open(dir.Buffer(), storeOptions(c.Ingest, log))
 	if err != nil {
 		return nil, errors.Join(err, kafka.Close())
 	}
@@ -105,7 +105,7 @@ type training struct {
 	trainer   *trainer.Trainer
 	publisher *publisher.Publisher
 	fresh     *trainer.Freshness
-	feed      *feed.Feed
+	inlet     inlet
 
 	mu      sync.Mutex
 	reports map[string]heard // guarded by mu; the latest of each replica
@@ -155,12 +155,12 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	if err != nil {
 		return nil, err
 	}
-	return &training{trainer: t, publisher: p, fresh: fresh, feed: f, reports: map[string]heard{}}, nil
+	return &training{trainer: t, publisher: p, fresh: fresh, inlet: inlet{f, in.store}, reports: map[string]heard{}}, nil
 }
 
 // run trains until ctx ends, or until the end after trainer.Finish.
 func (t *training) run(ctx context.Context) error {
-	return t.trainer.Run(ctx, t.feed, outlet{t.publisher})
+	return t.trainer.Run(ctx, t.inlet, outlet{t.publisher})
 }
 
 // follow listens to the replicas until ctx ends. What they adopt ends the measurement of freshness.
@@ -199,6 +199,17 @@ func (t *training) replicas() []publisher.Report {
 	}
 	return out
 }
+
+// inlet is the feed as the trainer wants it.
+type inlet struct {
+	*feed.Feed
+	store *buffer.Store
+}
+
+var _ trainer.Feed = inlet{}
+
+// Hold keeps what the trainer has not made durable from the log's retention.
+func (i inlet) Hold(p schema.Position) error { return i.store.Hold("trainer", p) }
 
 // outlet is the publisher as the trainer wants it.
 type outlet struct{ p *publisher.Publisher }

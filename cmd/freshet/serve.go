@@ -40,7 +40,7 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 		metrics   = prometheus.NewRegistry() // beside the replica's own
 	)
 	if len(a.cfg.Flight.Feed) > 0 {
-		if in, err = openFeed(a.cfg.Flight, a.cfg.Flight.Keep, dir, a.log); err != nil {
+		if in, err = openFeed(a.cfg.Config, a.cfg.Flight.Keep, dir, a.log); err != nil {
 			return err
 		}
 		closers.add(in.close)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/freshet-ml/freshet/cmd/freshet/config"
+	"github.com/freshet-ml/freshet/ingest/buffer"
 	"github.com/freshet-ml/freshet/ingest/sim"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/ingest/window"
@@ -18,9 +19,12 @@ import (
 func windowConfig(c config.Window) window.Config {
 	return window.Config{
 		Gap: c.Gap, LatenessBound: c.Lateness, PartAge: c.PartAge, PartClicks: c.PartClicks,
-		MaxSessionAge: c.MaxSessionAge, MaxSessionClicks: c.MaxSessionClicks,
-		MaxOpenSessions: window.DefaultConfig().MaxOpenSessions,
+		MaxSessionAge: c.MaxSessionAge, MaxSessionClicks: c.MaxSessionClicks, MaxOpenSessions: c.MaxOpenSessions,
 	}
+}
+
+func storeOptions(c config.Ingest, log *slog.Logger) buffer.Options {
+	return buffer.Options{LogAge: c.Keep, LogBytes: c.KeepBytes, MinFreeBytes: c.MinFree, Log: log}
 }
 
 func simConfig(c config.Config) sim.Config {

@@ -18,6 +18,7 @@ type Config struct {
 	Source  Source  `koanf:"source" doc:"what up and produce put into Kafka"`
 	Sim     Sim     `koanf:"sim" doc:"the simulated shop (source.from: sim, and simulate)"`
 	Window  Window  `koanf:"window" doc:"how clicks become sessions"`
+	Ingest  Ingest  `koanf:"ingest" doc:"what is kept of the log of sessions"`
 	Flight  Flight  `koanf:"flight" doc:"how sessions travel between machines, over Arrow Flight"`
 	Train   Train   `koanf:"train" doc:"how the model learns"`
 	Publish Publish `koanf:"publish" doc:"how versions go out"`
@@ -91,6 +92,7 @@ type Window struct {
 	PartClicks       int           `koanf:"part_clicks" doc:"how many clicks of an open session may wait; 0 waits for the end"`
 	MaxSessionAge    time.Duration `koanf:"max_session_age" doc:"closes a session that no gap ever closes"`
 	MaxSessionClicks int           `koanf:"max_session_clicks" doc:"closes a session with so many clicks"`
+	MaxOpenSessions  int           `koanf:"max_open_sessions" doc:"of a partition; one more closes the one that has been quiet for longest; 0 is no bound"`
 	IdleAfter        time.Duration `koanf:"idle_after" doc:"silence after which the clock moves a partition's watermark; 0s never, as in replay"`
 	MaxAhead         time.Duration `koanf:"max_ahead" doc:"how far after its arrival a click's time may lie"`
 }
@@ -150,12 +152,16 @@ func Default() Config {
 			Think: s.Think, ItemLife: s.ItemLife, TasteDrift: s.TasteDrift, TasteJump: s.TasteJump, ExposureShare: s.ExposureShare,
 			OutOfOrder: s.OutOfOrder, Late: s.Late, Duplicate: s.Duplicate, Undecodable: s.Undecodable, Invalid: s.Invalid},
 		Window: Window{Gap: w.Gap, Lateness: w.LatenessBound, PartAge: w.PartAge, PartClicks: w.PartClicks,
-			MaxSessionAge: w.MaxSessionAge, MaxSessionClicks: w.MaxSessionClicks, IdleAfter: live.IdleAfter, MaxAhead: live.MaxAhead},
+			MaxSessionAge: w.MaxSessionAge, MaxSessionClicks: w.MaxSessionClicks, MaxOpenSessions: w.MaxOpenSessions,
+			IdleAfter: live.IdleAfter, MaxAhead: live.MaxAhead},
 		Train: Train{Seed: t.Model.Seed, BatchParts: t.BatchParts, BatchSpan: t.BatchSpan, HistoryParts: t.HistoryParts,
 			PopularityHalfLife: t.PopularityHalfLife, PublishEvery: t.PublishEvery, CheckpointEvery: t.CheckpointEvery,
 			KeepCheckpoints: t.KeepCheckpoints,
 			Model: Model{Dim: t.Model.Dim, Blocks: t.Model.Blocks, Heads: t.Model.Heads, DenseRate: t.Model.DenseRate, RowRate: t.Model.RowRate,
 				SideRate: t.Model.SideRate, NegativesUniform: t.Model.NegativesUniform, NegativesRecent: t.Model.NegativesRecent}},
+		// A month is what recommenders on clicks were found to gain from; more histories only cost. A quarter GiB is what the
+		// store needs to bring what it has in memory to the disk.
+		Ingest: Ingest{Keep: 30 * 24 * time.Hour, MinFree: 256 << 20},
 		// What serve keeps is what requests may look back on: as much as replicas ask for of a user who comes twice a week.
 		Flight:  Flight{Listen: FlightAuto, Feed: []string{}, Keep: 30 * 24 * time.Hour},
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5},

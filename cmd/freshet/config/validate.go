@@ -62,6 +62,7 @@ func (c Config) faults() Faults {
 	k.sim(c.Sim)
 	k.window(c.Window)
 	k.train(c.Train)
+	k.ingest(c.Ingest)
 	k.flight(c.Flight)
 	k.set("publish.model", c.Publish.Model)
 	if strings.ContainsAny(c.Publish.Model, " .*>/\\\t") {
@@ -144,6 +145,7 @@ func (c *checker) window(w Window) {
 	between(c, "window.part_clicks", w.PartClicks, 0, 1_000_000)
 	c.duration("window.max_session_age", w.MaxSessionAge, max(w.Gap, time.Millisecond))
 	between(c, "window.max_session_clicks", w.MaxSessionClicks, 1, 1_000_000)
+	between(c, "window.max_open_sessions", w.MaxOpenSessions, 0, 1<<30)
 	c.duration("window.idle_after", w.IdleAfter, 0)
 	c.duration("window.max_ahead", w.MaxAhead, 0)
 }
