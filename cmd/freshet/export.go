@@ -31,7 +31,7 @@ func (c *ExportCmd) Run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	job, err := c.job(ctx, store)
+	job, err := c.job(ctx, store, a.cfg.Window.Lateness)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (c *ExportCmd) target() (format export.Format, path string, err error) {
 }
 
 // job makes the export that the flags ask for. A duration goes back from the newest that there is.
-func (c *ExportCmd) job(ctx context.Context, store *buffer.Store) (*export.Job, error) {
+func (c *ExportCmd) job(ctx context.Context, store *buffer.Store, lateness time.Duration) (*export.Job, error) {
 	o := export.Options{What: export.What(c.What), Open: c.Open, HeldBytes: c.HeldMiB << 20}
 	if o.What == export.Aside {
 		return c.asideJob(ctx, store, o)
@@ -109,6 +109,7 @@ func (c *ExportCmd) job(ctx context.Context, store *buffer.Store) (*export.Job, 
 	for _, m := range metas {
 		newest = max(newest, m.Window.MaxSeen)
 	}
+	o.Slack = 24*time.Hour + lateness
 	if newest != schema.BeginningOfTime {
 		o.Since, o.Until = c.Since.ms(int64(newest)), c.Until.ms(int64(newest))
 	}
