@@ -2,6 +2,7 @@ package window_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,9 @@ var midnight = schema.EventTime(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC).Unix
 //	state    the watermark, the open sessions and the counts
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		if filepath.Base(filepath.Dir(path)) == "named" {
+			return // TestNamedCases has those
+		}
 		var w *window.Windower
 		var config window.Config
 		saved := newDisk()
