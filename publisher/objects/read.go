@@ -3,11 +3,14 @@ package objects
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -47,8 +50,14 @@ func (b *Bucket) Open(ctx context.Context, name string) (*Reader, error) {
 	return r, nil
 }
 
-// Size returns the number of bytes that the object has by its entry.
-func (r *Reader) Size() int64 { return int64(r.info.Size) }
+// Stored returns what the object's entry says about it. The digest is empty where the entry has none.
+func (r *Reader) Stored() Stored {
+	s := Stored{Bytes: int64(r.info.Size)}
+	if sum, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(r.info.Digest, "SHA-256=")); err == nil {
+		s.SHA256 = hex.EncodeToString(sum)
+	}
+	return s
+}
 
 // Read reads on. It returns ErrDamaged in place of io.EOF unless the whole object has the size and the digest of its entry.
 func (r *Reader) Read(p []byte) (int, error) {
