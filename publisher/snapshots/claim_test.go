@@ -186,7 +186,7 @@ func TestWhatIsKept(t *testing.T) {
 		}
 		wantMarks, from := i+1, schema.Emit(0)
 		if i > 0 {
-			wantMarks, from = 1, all[i-1].Emit
+			wantMarks, from = 1, all[i-1].Emit // the tick is the entry before
 		}
 		if len(state.Marks) != wantMarks || state.MarksFrom != from {
 			t.Fatalf("after %d snapshots: %d marks from %d, want %d from %d", i+1, len(state.Marks), state.MarksFrom, wantMarks, from)
@@ -482,11 +482,12 @@ func TestOwnersProperty(t *testing.T) {
 				bodies[n.Object] = body
 				model.Snapshots = append([]snapshots.Snapshot{n}, model.Snapshots[:min(1, len(model.Snapshots))]...)
 				if len(model.Snapshots) == 2 {
-					model.MarksFrom = model.Snapshots[1].Emit
 					var left []snapshots.Mark
 					for _, m := range model.Marks {
-						if m.Emit >= model.MarksFrom {
+						if m.Emit >= model.Snapshots[1].Emit {
 							left = append(left, m)
+						} else {
+							model.MarksFrom = m.Emit + 1
 						}
 					}
 					model.Marks = left

@@ -20,7 +20,8 @@
 // a claim returns are all that were ever made, and nobody else makes another one.
 //
 // A mark is recorded before it is made: an owner who dies in between leaves it to the next, who makes it at the same place.
-// A snapshot is put under a name of its own and then entered. The last two are kept, and the marks since the older one.
+// A snapshot is put under a name of its own and then entered. The last two are kept, and the marks since the older one;
+// marks_from says up to where there were others.
 //
 // # Promise
 //

@@ -85,11 +85,12 @@ func (s State) covered(n Snapshot) State {
 	if len(s.Snapshots) < keep {
 		return s // the marks before the only snapshot are what a replay of all records needs
 	}
-	s.MarksFrom = max(s.MarksFrom, s.Snapshots[keep-1].Emit)
 	var marks []Mark
 	for _, m := range s.Marks {
-		if m.Emit >= s.MarksFrom {
+		if m.Emit >= s.Snapshots[keep-1].Emit {
 			marks = append(marks, m)
+		} else {
+			s.MarksFrom = m.Emit + 1 // and not what the snapshot has: a partition that never had a mark lacks none
 		}
 	}
 	s.Marks = marks
