@@ -37,7 +37,7 @@ const awayFor = 10 * time.Second
 type Claim struct {
 	store     *Store
 	partition schema.Partition
-	clean     bool
+	left      *At // by the owner before
 
 	saving chan struct{} // holds one value; who has put it there saves
 	saved  int           // snapshots begun, for their names; touched by who saves
@@ -63,8 +63,10 @@ func (s *Store) Claim(ctx context.Context, p schema.Partition) (*Claim, error) {
 		}
 		next := before
 		next.Format, next.Partition, next.Claim, next.Token, next.Owner = entryFormat, p, before.Claim+1, token, s.cfg.Owner
-		next.ClaimedAt, next.Released = s.cfg.Now().UTC(), false
-		c.clean = before.Token == "" || before.Released
+		next.ClaimedAt, next.Left = s.cfg.Now().UTC(), nil
+		if c.left = before.Left; before.Token == "" {
+			c.left = &At{}
+		}
 		written, err := s.write(ctx, next, revision)
 		if err == nil {
 			c.entry, c.revision = next, written
@@ -77,8 +79,14 @@ func (s *Store) Claim(ctx context.Context, p schema.Partition) (*Claim, error) {
 	return nil, fmt.Errorf("claim partition %d: others write its entry all the time", p)
 }
 
-// Clean reports whether nobody can still believe to own the partition: the owner before has let go, or there was none.
-func (c *Claim) Clean() bool { return c.clean }
+// Left returns where the owner before has let go of the partition, which is at the beginning if there was none. Where it has
+// not, it may still believe to own the partition, and have come further than anybody knows.
+func (c *Claim) Left() (At, bool) {
+	if c.left == nil {
+		return At{}, false
+	}
+	return *c.left, true
+}
 
 // State returns what the entry holds. Its slices are the caller's.
 func (c *Claim) State() State {

@@ -79,16 +79,16 @@ func TestClaimFences(t *testing.T) {
 	s := startNATS(t, t.TempDir(), 0)
 	a, b := open(t, s.ClientURL(), "a"), open(t, s.ClientURL(), "b")
 	old := claim(t, a, 3)
-	if !old.Clean() {
-		t.Error("the first claim of a partition is not clean")
+	if at, ok := old.Left(); !ok || at != (snapshots.At{}) {
+		t.Error("the first claim of a partition does not begin it")
 	}
 	record(t, old, tick(10, 4))
 	first := mustSave(t, old, snapshots.At{Offset: 10, Emit: 5}, noise(10))
 	record(t, old, tick(12, 7))
 
 	now := claim(t, b, 3)
-	if now.Clean() {
-		t.Error("a claim over another that stands is clean")
+	if _, ok := now.Left(); ok {
+		t.Error("an owner that was fenced has let go")
 	}
 	want := snapshots.State{Snapshots: []snapshots.Snapshot{first}, Marks: []snapshots.Mark{tick(10, 4), tick(12, 7)}}
 	if diff := cmp.Diff(want, now.State()); diff != "" {
@@ -97,7 +97,7 @@ func TestClaimFences(t *testing.T) {
 	for what, err := range map[string]error{
 		"check":   old.Check(t.Context()),
 		"record":  old.Record(t.Context(), tick(13, 9)),
-		"release": old.Release(t.Context()),
+		"release": old.Release(t.Context(), snapshots.At{}),
 		"save":    func() error { _, err := save(old, snapshots.At{Offset: 99, Emit: 99}, noise(5)); return err }(),
 	} {
 		if !errors.Is(err, snapshots.ErrFenced) || !strings.Contains(err.Error(), "b did") {
@@ -110,7 +110,7 @@ func TestClaimFences(t *testing.T) {
 	if diff := cmp.Diff(want, now.State()); diff != "" {
 		t.Error(diff)
 	}
-	if other := claim(t, a, 4); !other.Clean() || len(other.State().Marks) != 0 {
+	if other := claim(t, a, 4); len(other.State().Marks) != 0 {
 		t.Error("partitions share an entry")
 	}
 }
@@ -154,16 +154,17 @@ func TestRelease(t *testing.T) {
 	s := startNATS(t, t.TempDir(), 0)
 	a, b := open(t, s.ClientURL(), "a"), open(t, s.ClientURL(), "b")
 	c := claim(t, a, 0)
-	if err := c.Release(t.Context()); err != nil {
+	place := snapshots.At{Offset: 7, Emit: 3}
+	if err := c.Release(t.Context(), place); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Record(t.Context(), tick(1, 1)); err == nil {
 		t.Error("a released claim records a mark")
 	}
-	if c = claim(t, b, 0); !c.Clean() {
-		t.Error("the claim after a release is not clean")
+	if at, ok := claim(t, b, 0).Left(); !ok || at != place {
+		t.Errorf("the partition was left at %+v, %v", at, ok)
 	}
-	if c = claim(t, a, 0); c.Clean() {
+	if _, ok := claim(t, a, 0).Left(); ok {
 		t.Error("the release has outlived its claim")
 	}
 }

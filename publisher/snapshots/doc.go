@@ -18,6 +18,7 @@
 // Who takes a partition over claims it: reads the entry and writes it back with a token of its own. From then on every write
 // of the owner before is refused, because it expects the revision that the claim has replaced: it is fenced. So the marks that
 // a claim returns are all that were ever made, and nobody else makes another one.
+// An owner that lets go says so, and where: then nobody is left who believes to own the partition.
 //
 // A mark is recorded before it is made: an owner who dies in between leaves it to the next, who makes it at the same place.
 // A snapshot is put under a name of its own and then entered. The last two are kept, and the marks since the older one;

@@ -68,7 +68,7 @@ type entry struct {
 	Token     string           `json:"token"` // of the present claim
 	Owner     string           `json:"owner"`
 	ClaimedAt time.Time        `json:"claimed_at"`
-	Released  bool             `json:"released,omitempty"` // the owner has let go and does nothing any more
+	Left      *At              `json:"left,omitempty"` // the owner has let go there, and does nothing any more
 	State
 }
 

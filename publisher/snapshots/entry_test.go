@@ -17,6 +17,7 @@ var update = flag.Bool("update", false, "write the golden file of a new format v
 func example() entry {
 	return entry{
 		Format: 1, Partition: 3, Claim: 12, Token: "ABCDEF", Owner: "host-1, process 77", ClaimedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Left: &At{Offset: 1220, Emit: 360},
 		State: State{
 			Snapshots: []Snapshot{
 				{Object: "3.ABCDEF.2", At: At{Offset: 1200, Emit: 340}, Bytes: 4096, SHA256: strings.Repeat("ab", 32), TakenAt: time.Date(2026, 1, 2, 3, 5, 5, 0, time.UTC)},

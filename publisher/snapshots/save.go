@@ -140,15 +140,15 @@ func (c *Claim) Discard(s Snapshot) {
 	c.entry.State = c.entry.without(s.Object)
 }
 
-// Release says that the owner has let go of the partition and will not write to its log any more. The claim is of no use
-// afterwards.
-func (c *Claim) Release(ctx context.Context) error {
+// Release says that the owner has let go of the partition at the place at, and will not write to its log any more. The claim is
+// of no use afterwards.
+func (c *Claim) Release(ctx context.Context, at At) error {
 	if err := c.take(ctx); err != nil {
 		return err
 	}
 	defer c.done()
 	next := c.entry
-	next.Released = true
+	next.Left = &at
 	if _, err := c.change(ctx, next); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
