@@ -19,6 +19,9 @@ func (n *Node) Health() error {
 	if err := n.noRoom.Load(); err != nil {
 		faults = append(faults, *err)
 	}
+	if err := n.moves.health(); err != nil {
+		faults = append(faults, err)
+	}
 	for _, o := range n.sorted() {
 		if err := o.fault(); err != nil {
 			faults = append(faults, err)

@@ -64,66 +64,65 @@ func TestTheOwnerOfPartitionZeroWritesTheTopology(t *testing.T) {
 	want(2, 5)
 }
 
-// TestAMarkIsKeptBeforeItIsMade refuses each kind of mark once: nothing happens then, and the same is asked for again.
-func TestAMarkIsKeptBeforeItIsMade(t *testing.T) {
+// TestAMarkIsRecordedBeforeItIsMade refuses each kind of mark once: nothing happens then, and the same is asked for again.
+func TestAMarkIsRecordedBeforeItIsMade(t *testing.T) {
 	ctx := context.Background()
-	s := open(t, buffer.Memory())
-	defer s.Close()
+	moves := newMemoryMoves()
 	clock := time.Unix(0, 0)
-	o := ingest.DefaultOptions("clicks")
-	o.Now = func() time.Time { return clock }
-	refuse := errors.New("the marks cannot be kept")
-	var fault error
-	var asked []buffer.Entry
-	o.BeforeMark = func(_ context.Context, p schema.Partition, kind buffer.Kind, m buffer.Mark) error {
-		if fault == nil {
-			asked = append(asked, buffer.Entry{Kind: kind, Mark: m})
+	n, s, _ := movingNode(t, moves, buffer.Memory(), func(o *ingest.Options) {
+		o.Now = func() time.Time { return clock }
+		o.Window = ingest.DefaultOptions("").Window
+	})
+	defer s.Close()
+	assign(t, n, 0)
+	moves.recorded = func() {
+		if int(s.Partition(0).NextEmit) != len(wholeLog(t, s, 0)) {
+			t.Error("the mark was made before it was recorded")
 		}
-		if int(s.Partition(p).NextEmit) != len(wholeLog(t, s, p)) {
-			t.Error("the mark was made before it was kept")
-		}
-		return fault
 	}
-	n := newNode(t, s, o, 0)
-	idle := func() error { return n.Apply(ctx, 0, source.Batch{Next: 1, HighWatermark: 1}) }
-	marks := func() (marks []buffer.Entry) {
+	idle := func(next schema.Offset) { apply(t, n, source.Batch{Next: next, HighWatermark: next}) }
+	marks := func() (marks []ingest.Recorded) {
+		parts := schema.Emit(0)
 		for _, e := range wholeLog(t, s, 0) {
-			if e.Kind != buffer.KindPart {
-				e.Emit = 0
-				marks = append(marks, e)
+			if e.Kind == buffer.KindPart {
+				parts++
+				continue
 			}
+			marks = append(marks, ingest.Recorded{Kind: e.Kind, Emit: e.Emit - parts, Mark: e.Mark})
+			parts = 0
 		}
 		return marks
 	}
 
-	fault = refuse
-	if err := n.Topology(ctx, 1); !errors.Is(err, refuse) {
-		t.Errorf("topology: %v", err)
+	moves.away = true
+	must(t, n.Topology(ctx, 1)) // the mark comes with a later batch
+	if got := marks(); len(got) != 0 {
+		t.Errorf("marks %+v that were not recorded", got)
 	}
-	fault = nil
-	must(t, n.Topology(ctx, 1))
+	moves.away = false
+	idle(0)
 
-	must(t, n.Apply(ctx, 0, batch(record(0, schema.Click{UserID: "a", ItemID: "x", EventTime: noon}))))
-	must(t, idle())
+	apply(t, n, batch(record(0, schema.Click{UserID: "a", ItemID: "x", EventTime: noon})))
+	idle(1)
 	clock = clock.Add(time.Hour)
-	fault = refuse
-	must(t, idle()) // a tick that is left out is no error: it comes later
+	moves.away = true
+	idle(1) // a tick that is left out is no error: it comes later
 	if got := s.Partition(0).Window.Watermark; got != noon.Add(-5*time.Second) {
 		t.Errorf("the watermark went to %d without a mark", got)
 	}
-	fault = nil
-	must(t, idle())
+	moves.away = false
+	idle(1)
 
-	must(t, n.Apply(ctx, 0, batch(record(1, schema.Click{UserID: "a", ItemID: "x", EventTime: noon.Add(2 * time.Hour)}))))
-	fault = refuse
-	if err := n.End(ctx); !errors.Is(err, refuse) || s.Partition(0).Window.Ended || n.Stats().Partitions[0].Sessions != 1 {
+	apply(t, n, batch(record(1, schema.Click{UserID: "a", ItemID: "x", EventTime: noon.Add(2 * time.Hour)})))
+	moves.away = true
+	if err := n.End(ctx); !errors.Is(err, errAway) || s.Partition(0).Window.Ended || n.Stats().Partitions[0].Sessions != 1 {
 		t.Errorf("end: %v, then %+v", err, s.Partition(0).Window)
 	}
-	fault = nil
+	moves.away = false
 	must(t, n.End(ctx))
 
-	if diff := gocmp.Diff(marks(), asked); diff != "" || len(asked) != 3 {
-		t.Errorf("marks differ (-made +kept):\n%s", diff)
+	if diff := gocmp.Diff(marks(), moves.entries[0].state.Marks); diff != "" || len(marks()) != 3 {
+		t.Errorf("marks differ (-made +recorded):\n%s", diff)
 	}
 	balance(t, s, 2)
 }

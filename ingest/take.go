@@ -15,11 +15,14 @@ const maxDetailBytes = 512
 
 // take gives records to o's window, and what comes of them to c. Records that o has had already are skipped: Kafka delivers
 // again what was not committed to it, and freshet commits to its own store (I2).
-func (n *Node) take(o *partition, records []source.Record, c *buffer.Commit, several bool) {
+func (n *Node) take(o *partition, records []source.Record, c *buffer.Commit, several bool) error {
 	for i := range records {
 		r := &records[i]
 		if r.Offset < o.next {
 			continue
+		}
+		if err := n.recallUpTo(o, r.Offset, c); err != nil {
+			return err
 		}
 		o.next = r.Offset + 1
 		click := &o.click
@@ -44,6 +47,7 @@ func (n *Node) take(o *partition, records []source.Record, c *buffer.Commit, sev
 		case schema.ReasonDuplicate: // counted by the window; the log has what its bytes say
 		}
 	}
+	return nil
 }
 
 // click makes a valid click of r, or says what is wrong with it.
