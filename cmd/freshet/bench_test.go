@@ -46,7 +46,7 @@ func BenchmarkPipeline(b *testing.B) {
 	}
 	defer server.Close()
 	brokers := []string{broker.Address()}
-	stream, id, err := openStream(c)
+	stream, id, err := openStream(c, "")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -124,7 +124,7 @@ func TestFaultsEndWithOneClearMessage(t *testing.T) {
 		"three faults": {[]string{"FRESHET_WINDOW_GAP=20", "FRESHET_WINDW_GAP=1m"}, []string{"up", "--clicks", "many"},
 			[]string{"freshet: the configuration has 3 faults:\n", "\n  source.clicks (--clicks): \"many\" is not a whole number",
 				"\n  window.gap (FRESHET_WINDOW_GAP): \"20\" is not a duration", "FRESHET_WINDW_GAP: no setting has this variable: did you mean FRESHET_WINDOW_GAP?"}},
-		"unknown format": {nil, []string{"up", "--source", "x.bin", "--format", "xml"}, []string{"freshet: configuration: source.format (--format): \"xml\" is not known: write one of auto, csv, jsonl\n"}},
+		"unknown format": {nil, []string{"up", "--source", "x.bin", "--format", "xml"}, []string{"freshet: configuration: source.format (--format): \"xml\" is not known: write one of auto, json, avro, protobuf, csv, jsonl, "}},
 		"no file":        {nil, []string{"config", "--config", missing}, []string{missing, "no such file or directory", "--config"}},
 		"unknown flag":   {nil, []string{"up", "--wibble"}, []string{"freshet: unknown flag --wibble", "--help"}},
 		"unknown verb":   {nil, []string{"upp"}, []string{"freshet: unexpected argument upp", "--help"}},

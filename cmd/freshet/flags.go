@@ -39,6 +39,13 @@ type KafkaFlags struct {
 	Topic   string `key:"kafka.topic" placeholder:"NAME" help:"The click topic (clicks)."`
 }
 
+// RecordFlags say what the records of the topic look like.
+type RecordFlags struct {
+	Fields         string `key:"source.fields" placeholder:"user_id=NAME,…" help:"How fields are called that have other names; a.b is b in a."`
+	SchemaRegistry string `key:"source.schema_registry.url" placeholder:"URL" help:"Schema registry of Avro and Protobuf records."`
+	SchemaFile     string `key:"source.schema_file" placeholder:"FILE" help:"Schema of Avro (.avsc) or Protobuf (.proto) records without a registry."`
+}
+
 // NATSFlags say where versions go.
 type NATSFlags struct {
 	NATS string `name:"nats" key:"nats.url" placeholder:"URL" help:"NATS server with JetStream."`
@@ -67,8 +74,10 @@ type UpCmd struct {
 	NATSFlags
 	ListenFlags
 	FlightFlags
+	RecordFlags
 	Source   string `key:"source.from" placeholder:"sim|FILE|kafka" help:"Where clicks come from: the simulated shop (default), a file, or a Kafka topic."`
-	Format   string `key:"source.format" placeholder:"csv|jsonl" help:"Format of the file; by default its ending says."`
+	Format   string `key:"source.format" placeholder:"FORMAT" help:"Of the file: csv, jsonl, or a data set as it is published (diginetica, globo, movielens, otto, retailrocket, taobao, yoochoose); of a topic's records: json, avro, protobuf."`
+	Sort     string `key:"source.sort" placeholder:"yes|no" help:"Put the file in the order of its times first; by default data sets are."`
 	Speed    string `key:"source.speed" placeholder:"1x|10x|max" help:"How fast event time passes."`
 	Clicks   string `key:"source.clicks" placeholder:"N" help:"Stop the source after so many records."`
 	Seed     string `key:"sim.seed,train.seed" placeholder:"N" help:"Of the simulated shop and of the model."`
@@ -84,7 +93,9 @@ type IngestCmd struct {
 	KafkaFlags
 	ListenFlags
 	FlightFlags
-	Group string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	RecordFlags
+	Format string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
+	Group  string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
 }
 
 // TrainCmd is ingest and trainer in one process.
@@ -96,8 +107,10 @@ type TrainCmd struct {
 	ListenFlags
 	FlightFlags
 	FeedFlags
-	Group string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
-	Seed  string `key:"train.seed" placeholder:"N" help:"Of the model."`
+	RecordFlags
+	Format string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
+	Group  string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Seed   string `key:"train.seed" placeholder:"N" help:"Of the model."`
 }
 
 // ServeCmd is one replica.
@@ -114,8 +127,10 @@ type ServeCmd struct {
 type ProduceCmd struct {
 	Settings
 	KafkaFlags
-	Source string `name:"file" arg:"" key:"source.from" help:"The file, CSV or JSON lines."`
-	Format string `key:"source.format" placeholder:"csv|jsonl" help:"Format of the file; by default its ending says."`
+	Source string `name:"file" arg:"" key:"source.from" help:"The file; - is standard input."`
+	Format string `key:"source.format" placeholder:"FORMAT" help:"csv, jsonl, or a data set as it is published: diginetica, globo, movielens, otto, retailrocket, taobao, yoochoose; by default the file's ending says."`
+	Fields string `key:"source.fields" placeholder:"user_id=NAME,…" help:"How columns or fields are called that have other names."`
+	Sort   string `key:"source.sort" placeholder:"yes|no" help:"Put the file in the order of its times first; by default data sets are."`
 	Speed  string `key:"source.speed" placeholder:"1x|10x|max" help:"How fast event time passes (max)."`
 	Clicks string `key:"source.clicks" placeholder:"N" help:"Stop after so many records."`
 }

@@ -36,6 +36,9 @@ func (c *IngestCmd) Run(ctx context.Context, a *app) error { return runNode(ctx,
 func (c *TrainCmd) Run(ctx context.Context, a *app) error { return runNode(ctx, a, true) }
 
 func runNode(ctx context.Context, a *app, train bool) (err error) {
+	if a.cfg.Source.Kind() == config.KindSim {
+		a.cfg.Source.From = string(config.KindKafka) // the default; records of a topic are not the shop's
+	}
 	n := &node{app: a, stages: newStages(), metrics: newMetrics()}
 	defer n.closers.close(&err)
 	if err := n.open(ctx, train); err != nil {

@@ -39,9 +39,16 @@ type intake struct {
 // openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
 // file or of the simulated shop has event time only.
 func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers []string, live bool, log *slog.Logger) (*intake, error) {
-	decoder, err := decode.New(decode.Config{Fields: c.Source.Fields})
+	records, err := decodeConfig(c.Source)
 	if err != nil {
 		return nil, err
+	}
+	decoder, err := decode.New(records)
+	if err != nil {
+		return nil, err
+	}
+	if err := decoder.Check(ctx); err != nil {
+		log.Warn("records that name their schema will wait", "error", err)
 	}
 	kafka, err := source.NewKafka(source.KafkaConfig{Brokers: brokers, Topic: c.Kafka.Topic, Group: c.Kafka.Group, Log: log})
 	if err != nil {
@@ -59,7 +66,7 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if live {
 		options.IdleAfter = c.Window.IdleAfter
 	}
-	node, err := ingest.New(store, recordDecoder(decoder), options)
+	node, err := ingest.New(store, recordDecoder(decoder, log), options)
 	if err != nil {
 		return nil, errors.Join(err, store.Close(), kafka.Close())
 	}
@@ -69,9 +76,19 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	return &intake{kafka: kafka, node: node, store: store}, nil
 }
 
-// recordDecoder is d as a node wants it.
-func recordDecoder(d *decode.Decoder) ingest.Decode {
-	return func(r source.Record, c *schema.Click) error { return d.Decode(r.Value, c) }
+// recordDecoder is d as a node wants it. A record whose schema the registry does not tell, because it is away, is good: it
+// waits here, and with it the partition, until the registry is back or the process ends.
+func recordDecoder(d *decode.Decoder, log *slog.Logger) ingest.Decode {
+	return func(r source.Record, c *schema.Click) error {
+		for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+			err := d.Decode(r.Value, c)
+			if !errors.As(err, new(decode.Unavailable)) {
+				return err
+			}
+			log.Warn("a partition waits for the schema registry", "partition", r.Partition, "offset", r.Offset, "again_in", pause, "error", err)
+			time.Sleep(pause)
+		}
+	}
 }
 
 // run reads the topic, or the nodes, until ctx ends.

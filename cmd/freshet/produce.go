@@ -36,7 +36,7 @@ func produce(ctx context.Context, a *app, live bool) (err error) {
 	if c.Kafka.Embedded() {
 		return errors.New("no Kafka to send to: give --brokers HOST:PORT")
 	}
-	stream, id, err := openStream(c)
+	stream, id, err := openStream(c, "")
 	if err != nil {
 		return err
 	}
@@ -53,6 +53,9 @@ func produce(ctx context.Context, a *app, live bool) (err error) {
 		return err
 	}
 	s := newStages()
+	if err := a.prepare(ctx, s, stream); err != nil {
+		return err
+	}
 	sent := s.start("producer", p.Run)
 	done := func() int64 {
 		stats := p.Stats()
@@ -67,12 +70,26 @@ func produce(ctx context.Context, a *app, live bool) (err error) {
 	return err
 }
 
+// prepare sorts stream, if it has to be, and shows how far that has come.
+func (a *app) prepare(ctx context.Context, s *stages, stream source.Stream) error {
+	p, sorts := source.Sorting(stream)
+	if !sorts {
+		return nil
+	}
+	sorted := s.start("sort", func(ctx context.Context) error { return source.Prepare(ctx, stream) })
+	_, total := p.Progress()
+	s.start("progress", func(ctx context.Context) error {
+		return a.progressOf(ctx, "bytes", "sort", int(total), func() int64 { done, _ := p.Progress(); return done })
+	})
+	return errors.Join(s.stop(s.wait(ctx, sorted.done)), ctx.Err())
+}
+
 // write writes the configured stream to a file, one record a line.
 func write(ctx context.Context, a *app, path string) (err error) {
 	if a.cfg.Source.Clicks == 0 {
 		return errors.New("the simulated shop has no end: say how many records with --clicks")
 	}
-	stream, _, err := openStream(a.cfg.Config)
+	stream, _, err := openStream(a.cfg.Config, "")
 	if err != nil {
 		return err
 	}
@@ -104,13 +121,18 @@ func write(ctx context.Context, a *app, path string) (err error) {
 	}
 }
 
-// progress shows done out of total until ctx ends.
+// progress shows done out of total clicks until ctx ends.
 func (a *app) progress(ctx context.Context, label string, total int, done func() int64) error {
+	return a.progressOf(ctx, "clicks", label, total, done)
+}
+
+// progressOf is progress of what is not clicks.
+func (a *app) progressOf(ctx context.Context, units, label string, total int, done func() int64) error {
 	var bar io.Writer
 	if a.terminal {
 		bar = a.stderr
 	}
-	p := view.NewProgress(bar, a.log, label, int64(total), a.now)
+	p := view.NewProgressOf(units, bar, a.log, label, int64(total), a.now)
 	defer p.Close()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()

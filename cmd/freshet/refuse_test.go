@@ -61,7 +61,7 @@ func TestRefusals(t *testing.T) {
 	for _, tc := range []struct {
 		env, args, says []string
 	}{
-		{nil, []string{"up", "--source", file("clicks.bin", "")}, []string{"clicks.bin", "--format csv or --format jsonl"}},
+		{nil, []string{"up", "--source", file("clicks.bin", "")}, []string{"clicks.bin", "--format csv, jsonl, or the name of a data set"}},
 		{nil, []string{"up", "--source", filepath.Join(files, "none.csv")}, []string{"none.csv", "no such file"}},
 		{nil, []string{"up", "--source", files, "--format", "csv"}, []string{files, "directory"}},
 		{nil, []string{"up", "--source", file("headless.csv", "a,b,c\n1,2,3\n")}, []string{"headless.csv", "user"}},

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"strings"
 
 	"github.com/freshet-ml/freshet/cmd/freshet/config"
 	"github.com/freshet-ml/freshet/ingest/buffer"
+	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/sim"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/ingest/window"
@@ -53,9 +55,29 @@ func trainerConfig(c config.Train) trainer.Config {
 	return t
 }
 
+// decodeConfig is what the records of the topic look like.
+func decodeConfig(c config.Source) (decode.Config, error) {
+	r, err := c.Records()
+	if err != nil {
+		return decode.Config{}, err
+	}
+	d := decode.Config{Format: decode.Format(r.Format), Fields: r.Fields, Actions: r.Actions}
+	if c.Kind() != config.KindKafka {
+		return d, nil // records of this program's making are plain JSON
+	}
+	d.Framing, d.SchemaFile, d.SchemaMessage = decode.Framing(c.Framing), c.SchemaFile, c.SchemaMessage
+	s := c.SchemaRegistry
+	d.Registry = decode.RegistryConfig{User: s.User, Password: s.Password, Token: s.Token, CAFile: s.CAFile, CertFile: s.CertFile, KeyFile: s.KeyFile, Timeout: s.Timeout}
+	if s.URL != "" {
+		d.Registry.URLs = strings.Split(s.URL, ",")
+	}
+	return d, nil
+}
+
 // openStream opens what is to be produced. The id tells streams in one topic apart; the bound on their length is not part
-// of it, so that a longer run goes on behind a shorter one.
-func openStream(c config.Config) (stream source.Stream, id uint64, err error) {
+// of it, so that a longer run goes on behind a shorter one. What has to be sorted and does not fit into memory is sorted in
+// the folder sortIn.
+func openStream(c config.Config, sortIn string) (stream source.Stream, id uint64, err error) {
 	h := fnv.New64a()
 	switch c.Source.Kind() {
 	case config.KindSim:
@@ -74,10 +96,14 @@ func openStream(c config.Config) (stream source.Stream, id uint64, err error) {
 		if stream, err = source.OpenFile(c.Source.From, format, source.Options{Fields: c.Source.Fields}); err != nil {
 			return nil, 0, err
 		}
+		fmt.Fprintf(h, "file %s %s", format, c.Source.From)
+		if c.Source.Sorts(format) {
+			stream = source.Sort(stream, sortIn)
+			fmt.Fprint(h, " by time")
+		}
 		if c.Source.Clicks > 0 {
 			stream = source.Limit(stream, c.Source.Clicks)
 		}
-		fmt.Fprintf(h, "file %s %s", format, c.Source.From)
 		return stream, h.Sum64(), nil
 	}
 	return nil, 0, errors.New("a Kafka topic is read where it is: give --source sim or a file to produce")

@@ -82,7 +82,7 @@ func (u *up) open(ctx context.Context) (err error) {
 	u.closers.add(closeListener(u.listener))
 	var id uint64
 	if c.Source.Kind() != config.KindKafka {
-		if u.input, id, err = openStream(c); err != nil {
+		if u.input, id, err = openStream(c, c.DataDir); err != nil {
 			return err
 		}
 		u.closers.add(u.input.Close)
@@ -242,7 +242,15 @@ func (u *up) run(ctx context.Context) error {
 func (u *up) endOfInput(ctx context.Context) ([]schema.Offset, error) {
 	switch {
 	case u.producer != nil:
-		produced := u.stages.start("producer", u.producer.Run)
+		produced := u.stages.start("producer", func(ctx context.Context) error {
+			if _, sorts := source.Sorting(u.input); sorts {
+				u.log.Info("putting the file in the order of its times first", "file", u.cfg.Source.From)
+			}
+			if err := source.Prepare(ctx, u.input); err != nil {
+				return err
+			}
+			return u.producer.Run(ctx)
+		})
 		err := u.stages.wait(ctx, produced.done)
 		return u.producer.Stats().Ends, err
 	case u.once:

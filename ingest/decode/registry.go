@@ -182,7 +182,7 @@ func (s *schemas) ask(id uint32) (*known, error) {
 		return k, nil
 	}
 	if s.now().Before(s.restUntil) {
-		return nil, Unavailable{s.outage}
+		return nil, s.unavailable(id)
 	}
 	k, err := s.fetch(id)
 	if err == nil && !k.until.IsZero() && s.now().Sub(s.confirmed) >= confirmEvery {
@@ -194,11 +194,15 @@ func (s *schemas) ask(id uint32) (*known, error) {
 		}
 	}
 	if err != nil {
-		s.outage, s.restUntil = fmt.Errorf("schema %d: %w", id, err), s.now().Add(restAfterOutage)
-		return nil, Unavailable{s.outage}
+		s.outage, s.restUntil = err, s.now().Add(restAfterOutage)
+		return nil, s.unavailable(id)
 	}
 	s.remember(id, k)
 	return k, nil
+}
+
+func (s *schemas) unavailable(id uint32) error {
+	return Unavailable{fmt.Errorf("schema %d: %w", id, s.outage)}
 }
 
 // remember adds k to what is known. When that is full, schemas that do not exist are forgotten, and if that is not enough,

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -220,8 +219,6 @@ func (l *limited) Next() (Outgoing, error) {
 	}
 	return out, err
 }
-
-func (l *limited) prepare(ctx context.Context) error { return Prepare(ctx, l.Stream) }
 
 // Len is not known where the length of the stream is not: it may be shorter than the limit.
 func (l *limited) Len() int { return min(l.Stream.Len(), int(l.n)) }

@@ -39,10 +39,25 @@ const (
 // Prepare does what a stream has to do before its first record: a Sort reads all of its input, which takes long if that is
 // large. An error ends the stream. Next prepares a stream that was not prepared.
 func Prepare(ctx context.Context, s Stream) error {
-	if p, ok := s.(interface{ prepare(context.Context) error }); ok {
-		return p.prepare(ctx)
+	switch s := s.(type) {
+	case *limited:
+		return Prepare(ctx, s.Stream)
+	case *sorted:
+		return s.prepare(ctx)
 	}
 	return nil
+}
+
+// Sorting returns how far Prepare is with reading the input of s, and whether s is one that is sorted.
+func Sorting(s Stream) (Progress, bool) {
+	switch s := s.(type) {
+	case *limited:
+		return Sorting(s.Stream)
+	case *sorted:
+		p, ok := s.in.(Progress)
+		return p, ok
+	}
+	return nil, false
 }
 
 // sorted is a Stream in the order of event time.
@@ -297,11 +312,6 @@ type run struct {
 
 // newRun makes a run to write.
 func (s *sorted) newRun() (*run, error) {
-	if s.dir != "" {
-		if err := os.MkdirAll(s.dir, 0o750); err != nil {
-			return nil, sortError(err)
-		}
-	}
 	file, err := os.CreateTemp(s.dir, "freshet-sort-*")
 	if err != nil {
 		return nil, sortError(err)

@@ -15,7 +15,7 @@ type Config struct {
 	Log     Log     `koanf:"log" doc:"what is written to standard error"`
 	Kafka   Kafka   `koanf:"kafka" doc:"where clicks come from"`
 	NATS    NATS    `koanf:"nats" doc:"where model updates go"`
-	Source  Source  `koanf:"source" doc:"what up and produce put into Kafka"`
+	Source  Source  `koanf:"source" doc:"what up and produce put into Kafka, and what its records look like"`
 	Sim     Sim     `koanf:"sim" doc:"the simulated shop (source.from: sim, and simulate)"`
 	Window  Window  `koanf:"window" doc:"how clicks become sessions"`
 	Ingest  Ingest  `koanf:"ingest" doc:"what is kept of the log of sessions"`
@@ -55,13 +55,31 @@ type NATS struct {
 // Embedded reports whether up runs the server itself.
 func (n NATS) Embedded() bool { return n.URL == "" }
 
-// Source says what is produced into Kafka.
+// Source says what is produced into Kafka, and what its records look like.
 type Source struct {
-	From   string            `koanf:"from" doc:"sim, kafka (what the topic gets from elsewhere), or the path of a file"`
-	Format string            `koanf:"format" doc:"of the file; auto goes by its ending" enum:"auto,csv,jsonl"`
-	Speed  string            `koanf:"speed" doc:"1x is real time, 10x ten times as fast, max as fast as it goes; auto is 1x for live sim, else max"`
-	Clicks int               `koanf:"clicks" doc:"stop after so many records; 0 is all of a file, and no end of sim"`
-	Fields map[string]string `koanf:"fields" doc:"names of the click's fields in the input where they differ, e.g. user_id: visitorid"`
+	From           string            `koanf:"from" doc:"sim, kafka (what the topic gets from elsewhere), or the path of a file"`
+	Format         string            `koanf:"format" doc:"of the topic's records (json, avro, protobuf) or of the file; auto goes by the schema there is, and by the file's ending" enum:"auto,json,avro,protobuf,csv,jsonl,diginetica,globo,movielens,otto,retailrocket,taobao,yoochoose"`
+	Sort           string            `koanf:"sort" doc:"whether a file is put in the order of its times first; auto does so with published data sets, whose rows come by user or by session" enum:"auto,yes,no"`
+	Speed          string            `koanf:"speed" doc:"1x is real time, 10x ten times as fast, max as fast as it goes; auto is 1x for live sim, else max"`
+	Clicks         int               `koanf:"clicks" doc:"stop after so many records; 0 is all of a file, and no end of sim"`
+	Fields         map[string]string `koanf:"fields" doc:"names of the click's fields in the input where they differ, e.g. user_id: visitor.id; - leaves one out"`
+	Actions        map[string]string `koanf:"actions" doc:"what actions of the input mean, e.g. addtocart: cart; others keep their name and are trained as click"`
+	Framing        string            `koanf:"framing" doc:"whether records begin with 0x00 and a schema id; auto is confluent with a registry, else none" enum:"auto,none,confluent"`
+	SchemaFile     string            `koanf:"schema_file" doc:"schema of all records, .avsc or .proto, where there is no registry"`
+	SchemaMessage  string            `koanf:"schema_message" doc:"the message of a .proto file that the records are; not needed if it has one"`
+	SchemaRegistry SchemaRegistry    `koanf:"schema_registry" doc:"where the schemas of records are"`
+}
+
+// SchemaRegistry is a registry with Confluent's API.
+type SchemaRegistry struct {
+	URL      string        `koanf:"url" doc:"http://host:8081; several, separated by commas, are tried in turn; empty is none" secret:"url"`
+	User     string        `koanf:"user" doc:"who asks, where it wants to know"`
+	Password string        `koanf:"password" doc:"of the user" secret:"true"`
+	Token    string        `koanf:"token" doc:"bearer token, in place of a user" secret:"true"`
+	CAFile   string        `koanf:"ca_file" doc:"PEM file of the certificates that the registry's is signed with; empty takes the system's"`
+	CertFile string        `koanf:"cert_file" doc:"PEM file of the certificate to show, where it wants one"`
+	KeyFile  string        `koanf:"key_file" doc:"PEM file of that certificate's key"`
+	Timeout  time.Duration `koanf:"timeout" doc:"bound on a look-up; a registry that is away is asked again until it answers"`
 }
 
 // Sim shapes the simulated shop. Shares are of clean records, between 0 and 0.5.
@@ -146,8 +164,9 @@ func Default() Config {
 		DataDir: "freshet-data",
 		Log:     Log{Level: "info", Format: "auto"},
 		// Four partitions keep both cores of a small machine busy and every user on one of them.
-		Kafka:  Kafka{Brokers: []string{}, Topic: "clicks", Group: "freshet", Partitions: 4},
-		Source: Source{From: "sim", Format: "auto", Speed: "auto", Fields: map[string]string{}},
+		Kafka: Kafka{Brokers: []string{}, Topic: "clicks", Group: "freshet", Partitions: 4},
+		Source: Source{From: "sim", Format: "auto", Sort: "auto", Speed: "auto", Fields: map[string]string{}, Actions: map[string]string{},
+			Framing: "auto", SchemaRegistry: SchemaRegistry{Timeout: 5 * time.Second}}, // more than a registry takes that is well
 		Sim: Sim{Seed: s.Seed, Rate: s.Rate, Users: s.Users, Items: s.Items, Clusters: s.Clusters, SessionClicks: s.SessionClicks,
 			Think: s.Think, ItemLife: s.ItemLife, TasteDrift: s.TasteDrift, TasteJump: s.TasteJump, ExposureShare: s.ExposureShare,
 			OutOfOrder: s.OutOfOrder, Late: s.Late, Duplicate: s.Duplicate, Undecodable: s.Undecodable, Invalid: s.Invalid},

@@ -116,7 +116,7 @@ func TestFaultsOfAllPlacesAtOnce(t *testing.T) {
 		{"sim.late", "FRESHET_SIM_LATE", "not a number"},
 		{"source.clicks", "--clicks", "whole number"},
 		{"source.fields", "freshet.yaml line 7", "user_id"},
-		{"source.format", "--format", "auto, csv, jsonl"},
+		{"source.format", "--format", "auto, json, avro, protobuf, csv, jsonl, diginetica"},
 		{"source.speed", "--speed", "1x, 10x, max"},
 		{"train.model.heads", "FRESHET_TRAIN_MODEL_HEADS", "3 heads do not divide"},
 		{"window", "freshet.yaml line 6", "set twice, first in line 5"},
@@ -152,7 +152,7 @@ func TestUnreadableFile(t *testing.T) {
 func TestEffectiveReadsBackAndMasksSecrets(t *testing.T) {
 	l := load(t, config.Places{
 		File: yamlFile(t, "window: {gap: 90m}\nsource: {fields: {user_id: 'yes'}, from: '7'}\n"),
-		Environ: []string{"FRESHET_SERVE_TOKEN=s3cret", "FRESHET_NATS_URL=nats://joe:hunter%202@a:4222,nats://t0ken@b:4222,nats://c:4222",
+		Environ: []string{"FRESHET_SOURCE_SCHEMA_REGISTRY_URL=http://joe:hunter2@a:1", "FRESHET_SOURCE_SCHEMA_REGISTRY_PASSWORD=s3cret", "FRESHET_SERVE_TOKEN=s3cret", "FRESHET_NATS_URL=nats://joe:hunter%202@a:4222,nats://t0ken@b:4222,nats://c:4222",
 			"FRESHET_KAFKA_BROKERS=a:1,b:2"},
 	})
 	var out bytes.Buffer
@@ -174,6 +174,7 @@ func TestEffectiveReadsBackAndMasksSecrets(t *testing.T) {
 	again := load(t, config.Places{File: yamlFile(t, text)})
 	want := l.Config
 	want.Serve.Token, want.NATS.URL = again.Serve.Token, again.NATS.URL // masked on the way
+	want.Source.SchemaRegistry = again.Source.SchemaRegistry
 	if diff := cmp.Diff(want, again.Config); diff != "" {
 		t.Errorf("reading back what was printed (-printed +read):\n%s", diff)
 	}
@@ -213,10 +214,72 @@ func TestSpeedAndFormat(t *testing.T) {
 			t.Errorf("speed %q is taken as %v", speed, got)
 		}
 	}
-	for from, want := range map[string]string{"a.csv": "csv", "a.JSONL": "jsonl", "a.ndjson": "jsonl", "a.parquet": ""} {
+	for from, want := range map[string]string{"a.csv": "csv", "a.JSONL": "jsonl", "a.ndjson": "jsonl", "a.parquet": "", "a.csv.gz": "csv", "a.tsv.ZST": "csv", "a.dat": ""} {
 		if got, err := (config.Source{From: from, Format: "auto"}).FileFormat(); got != want || (err == nil) != (want != "") {
 			t.Errorf("%s: %q, %v", from, got, err)
 		}
+	}
+}
+
+func TestRecords(t *testing.T) {
+	fields, actions := map[string]string{"user_id": "u"}, map[string]string{"buy": "purchase"}
+	for _, tc := range []struct {
+		from, format string
+		want         config.Records // without a format where it is an error
+	}{
+		{"sim", "auto", config.Records{Format: "json"}},
+		{"sim", "avro", config.Records{Format: "json"}},
+		{"kafka", "auto", config.Records{Format: "auto", Fields: fields, Actions: actions}},
+		{"kafka", "protobuf", config.Records{Format: "protobuf", Fields: fields, Actions: actions}},
+		{"kafka", "otto", config.Records{}},
+		{"a.csv", "auto", config.Records{Format: "json", Actions: actions}}, // its rows become clicks under their own names
+		{"a.jsonl", "auto", config.Records{Format: "json", Fields: fields, Actions: actions}},
+		{"a.jsonl", "otto", config.Records{Format: "json", Actions: actions}},
+		{"a.jsonl", "avro", config.Records{}},
+		{"a.dat", "auto", config.Records{}},
+	} {
+		got, err := config.Source{From: tc.from, Format: tc.format, Fields: fields, Actions: actions}.Records()
+		if diff := cmp.Diff(tc.want, got); diff != "" || (err == nil) != (tc.want.Format != "") {
+			t.Errorf("%s as %s: %v (-want +got):\n%s", tc.from, tc.format, err, diff)
+		}
+	}
+	for _, tc := range []struct {
+		sort, format string
+		want         bool
+	}{{"auto", "csv", false}, {"auto", "otto", true}, {"yes", "jsonl", true}, {"no", "otto", false}} {
+		if got := (config.Source{Sort: tc.sort}).Sorts(tc.format); got != tc.want {
+			t.Errorf("%+v: %v", tc, got)
+		}
+	}
+}
+
+func TestFaultsOfFormats(t *testing.T) {
+	const registry = "schema_registry: {url: 'http://a:1'}"
+	for in, want := range map[string]string{
+		"format: avro": "source.format (freshet.yaml line 1): avro needs a schema: give source.schema_registry.url or source.schema_file",
+		"format: avro, from: clicks.csv, " + registry:             "avro is a format of records, and source.from is a file",
+		"format: otto, from: kafka":                               "otto is a format of files, and source.from is kafka",
+		"format: otto, from: a.jsonl, fields: {user_id: u}":       "the files of otto have names of their own",
+		"schema_registry: {url: 'localhost:8081'}":                "it is not the address of a schema registry: write http://host:8081",
+		"schema_registry: {url: 'http://a:1,ftp://b'}":            "it is not the address of a schema registry",
+		"schema_registry: {url: 'http://a:1', user: u, token: t}": "there is a user as well",
+		"schema_registry: {url: 'http://a:1', cert_file: c}":      "a certificate needs its key",
+		"schema_registry: {url: 'http://a:1', timeout: 1ms}":      "1ms is too short",
+		"framing: none, " + registry:                              "records that are not framed do not say",
+		"schema_file: a.avsc, " + registry:                        "there is a schema registry as well",
+		"schema_file: a.json":                                     "a.json ends in neither .avsc nor .proto",
+		"schema_file: a.avsc, format: protobuf":                   "it is for avro, and source.format is protobuf",
+		"schema_message: Click":                                   "there is no schema file",
+		"framing: confluence":                                     "write one of auto, none, confluent",
+	} {
+		_, err := config.Load(config.Places{File: yamlFile(t, "kafka: {brokers: [a:1]}\nsource: {"+in+"}\n")})
+		if err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), "line 2", "line 1"), want) || strings.Contains(err.Error(), "faults:") {
+			t.Errorf("%s: got %v, want one fault: %s", in, err, want)
+		}
+	}
+	for _, in := range []string{"schema_file: a.avsc", "schema_file: a.proto, schema_message: Click, framing: confluent", "format: avro, " + registry, registry,
+		"format: protobuf, schema_registry: {url: 'http://u:p@a:1, https://b:2', ca_file: c}"} {
+		load(t, config.Places{File: yamlFile(t, "source: {"+in+"}\n")})
 	}
 }
 

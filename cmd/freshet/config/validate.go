@@ -4,14 +4,18 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/freshet-ml/freshet/ingest/decode"
+	"github.com/freshet-ml/freshet/ingest/source"
 )
 
 // clickFields are the names that source.fields may map.
-var clickFields = []string{"user_id", "item_id", "timestamp", "action", "event_id", "session_id", "scene", "category", "seller", "price"}
+var clickFields = decode.Fields()
 
 // Validate reports every fault of c at once as a Faults, or nil.
 func (c Config) Validate() error {
@@ -112,10 +116,61 @@ func (c *checker) source(cfg Config) {
 	if s.Kind() == KindKafka && cfg.Kafka.Embedded() {
 		c.fault("kafka.brokers", "source.from is kafka, and no broker is given", "give --brokers host:port")
 	}
+	if s.Kind() == KindFile {
+		if _, err := s.FileFormat(); err != nil && s.Format != "auto" {
+			c.fault("source.format", fmt.Sprintf("%s is a format of records, and source.from is a file", s.Format), "write csv, jsonl, or the name of a data set")
+		}
+		if len(s.Fields) > 0 && s.Format != "auto" && !source.InOrder(s.Format) {
+			c.fault("source.fields", "the files of "+s.Format+" have names of their own", "leave it out, or read the file as csv")
+		}
+	}
+	if _, err := s.Records(); err != nil && s.Kind() == KindKafka {
+		c.fault("source.format", s.Format+" is a format of files, and source.from is kafka", "write auto, json, avro or protobuf")
+	}
+	c.registry(s)
 	for name := range s.Fields {
 		if !slices.Contains(clickFields, name) {
 			c.fault("source.fields", fmt.Sprintf("%q is not a field of a click", name), nearest(name, clickFields, "map one of "+strings.Join(clickFields, ", ")))
 		}
+	}
+}
+
+func (c *checker) registry(s Source) {
+	r := s.SchemaRegistry
+	for part := range strings.SplitSeq(r.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(part))
+		if r.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			c.fault("source.schema_registry.url", "it is not the address of a schema registry", "write http://host:8081")
+		}
+	}
+	c.duration("source.schema_registry.timeout", r.Timeout, 10*time.Millisecond)
+	if r.User != "" && r.Token != "" {
+		c.fault("source.schema_registry.token", "there is a user as well", "keep one of them")
+	}
+	if (r.CertFile == "") != (r.KeyFile == "") {
+		c.fault("source.schema_registry.cert_file", "a certificate needs its key, and a key its certificate", "give cert_file and key_file")
+	}
+	if s.SchemaFile == "" {
+		if s.SchemaMessage != "" {
+			c.fault("source.schema_message", "there is no schema file", "give source.schema_file, or leave it out: records of a registry name their message")
+		}
+		if r.URL == "" && (s.Format == "avro" || s.Format == "protobuf") {
+			c.fault("source.format", s.Format+" needs a schema", "give source.schema_registry.url or source.schema_file")
+		}
+		if r.URL != "" && s.Framing == "none" {
+			c.fault("source.framing", "records that are not framed do not say which schema of the registry is theirs", "leave it out, or give source.schema_file")
+		}
+		return
+	}
+	if r.URL != "" {
+		c.fault("source.schema_file", "there is a schema registry as well", "keep the one that has the schemas")
+	}
+	of := map[string]string{".avsc": "avro", ".proto": "protobuf"}[strings.ToLower(filepath.Ext(s.SchemaFile))]
+	switch {
+	case of == "":
+		c.fault("source.schema_file", fmt.Sprintf("%s ends in neither .avsc nor .proto", s.SchemaFile), "name a schema of Avro or Protobuf")
+	case (s.Format == "avro" || s.Format == "protobuf" || s.Format == "json") && s.Format != of:
+		c.fault("source.schema_file", fmt.Sprintf("it is for %s, and source.format is %s", of, s.Format), "change one of them")
 	}
 }
 
