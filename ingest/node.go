@@ -89,7 +89,7 @@ func New(store *buffer.Store, decode Decode, o Options) (*Node, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	o.Move = o.Move.withDefaults()
+	o.Move = o.Move.WithDefaults()
 	return &Node{store: store, decode: decode, opts: o, users: newUserTable(), owned: map[schema.Partition]*partition{},
 		letting: make(chan struct{}, letAtOnce)}, nil
 }

@@ -95,6 +95,7 @@ type IngestCmd struct {
 	FlightFlags
 	RecordFlags
 	Format string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
+	NATS   string `name:"nats" key:"nats.url" placeholder:"URL" help:"NATS server with JetStream, through which partitions move between the nodes of the group."`
 	Group  string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
 }
 

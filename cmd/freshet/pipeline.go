@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -34,6 +33,7 @@ type intake struct {
 	node   *ingest.Node
 	mirror *flight.Mirror // in the place of kafka and node
 	store  *buffer.Store
+	leave  func() error // closes the connection by which partitions move; nil where they stay
 }
 
 // openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
@@ -66,14 +66,17 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if live {
 		options.IdleAfter = c.Window.IdleAfter
 	}
-	node, err := ingest.New(store, recordDecoder(decoder, log), options)
-	if err != nil {
-		return nil, errors.Join(err, store.Close(), kafka.Close())
+	in := &intake{kafka: kafka, store: store}
+	if in.leave, err = share(ctx, c, kafka, &options); err != nil {
+		return nil, errors.Join(err, in.close())
 	}
-	if err := node.Topology(ctx, partitions); err != nil { // no partition is assigned yet: it is written when partition 0 is
-		return nil, errors.Join(err, store.Close(), kafka.Close())
+	if in.node, err = ingest.New(store, recordDecoder(decoder, log), options); err != nil {
+		return nil, errors.Join(err, in.close())
 	}
-	return &intake{kafka: kafka, node: node, store: store}, nil
+	if err := in.node.Topology(ctx, partitions); err != nil { // no partition is assigned yet: it is written when partition 0 is
+		return nil, errors.Join(err, in.close())
+	}
+	return in, nil
 }
 
 // recordDecoder is d as a node wants it. A record whose schema the registry does not tell, because it is away, is good: it
@@ -114,7 +117,11 @@ func (in *intake) close() error {
 	if in.mirror != nil {
 		return errors.Join(in.mirror.Close(), in.store.Close())
 	}
-	return errors.Join(in.store.Close(), in.kafka.Close())
+	err := errors.Join(in.store.Close(), in.kafka.Close())
+	if in.leave != nil {
+		err = errors.Join(err, in.leave())
+	}
+	return err
 }
 
 // training is the other half: the log in, versions out.
@@ -161,12 +168,8 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown host"
-	}
 	p, err := publisher.New(ctx, js, publisher.Config{
-		Model: c.Publish.Model, ID: fmt.Sprintf("%s, process %d", host, os.Getpid()), BaseEvery: c.Publish.BaseEvery, Seed: seed,
+		Model: c.Publish.Model, ID: processName(), BaseEvery: c.Publish.BaseEvery, Seed: seed,
 		Metric: "recall_at_20_model", MaxDrop: c.Publish.MaxDrop, Log: log, Registerer: metrics,
 	})
 	if err != nil {
