@@ -93,7 +93,7 @@ func TestTakeOverWaits(t *testing.T) {
 	})
 	defer s.Close()
 	assign(t, n, 0)
-	if err := n.Health(); err != nil || waited != 3 || strings.Count(log.String(), "waits for the store of snapshots") != 1 {
+	if err := n.Health(); err != nil || waited != 3 || strings.Count(log.String(), "a partition waits") != 1 {
 		t.Fatalf("waited %d times; health %v\n%s", waited, err, log)
 	}
 	n.Revoke(0)
@@ -246,10 +246,21 @@ func TestReadAgainOrImport(t *testing.T) {
 		{nil, 20, true},
 		{func(context.Context, schema.Partition) (schema.Offset, error) { return 10, nil }, 10, false},
 		{func(context.Context, schema.Partition) (schema.Offset, error) { return 11, nil }, 20, true},
-		{func(context.Context, schema.Partition) (schema.Offset, error) { return 0, errors.New("no broker") }, 20, true},
+		{func() func(context.Context, schema.Partition) (schema.Offset, error) {
+			asked := 0
+			return func(context.Context, schema.Partition) (schema.Offset, error) {
+				if asked++; asked < 3 {
+					return 0, errors.New("no broker")
+				}
+				return 0, nil
+			}
+		}(), 10, false},
 	} {
 		moves := newMemoryMoves()
-		n, s, _ := movingNode(t, moves, buffer.Memory(), func(o *ingest.Options) { o.Move.Earliest = tc.earliest })
+		n, s, _ := movingNode(t, moves, buffer.Memory(), func(o *ingest.Options) {
+			o.Move.Earliest = tc.earliest
+			o.Wait = func(context.Context, time.Duration) error { return nil }
+		})
 		assign(t, n, 0)
 		apply(t, n, clicks(0, 10))
 		n.Revoke(0)

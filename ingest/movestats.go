@@ -54,7 +54,7 @@ func (m *moves) waits(p schema.Partition, err error, log *slog.Logger) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.waiting[p] == nil {
-		log.Warn("a partition waits for the store of snapshots: without it nobody knows how far it has come", "partition", p, "error", err)
+		log.Warn("a partition waits: nobody knows how far it has come", "partition", p, "error", err)
 	}
 	set(&m.waiting, p, err)
 }

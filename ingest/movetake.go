@@ -70,7 +70,13 @@ func (n *Node) restore(ctx context.Context, claim Claim, p schema.Partition) ([]
 	if err != nil {
 		return nil, &takeOverError{err}
 	}
-	if !usable || !n.replayable(ctx, p, state) {
+	replay := false
+	if usable {
+		if replay, err = n.replayable(ctx, p, state); err != nil {
+			return nil, err
+		}
+	}
+	if !replay {
 		found, err := n.importNewest(ctx, claim, p, state, usable)
 		if err != nil {
 			return nil, err
@@ -115,17 +121,17 @@ const replayAtMost = 4_000_000
 
 // replayable reports whether p can go on from where it is here, and need not be imported from where it is elsewhere. An import
 // would tear a hole into the log here, and drop what is before it: it may not have been read by all.
-func (n *Node) replayable(ctx context.Context, p schema.Partition, state Moved) bool {
+func (n *Node) replayable(ctx context.Context, p schema.Partition, state Moved) (bool, error) {
 	here := n.store.Partition(p)
 	if len(state.Snapshots) == 0 || n.opts.Move.Earliest == nil || here.NextEmit == here.FirstEmit ||
 		state.Snapshots[0].Offset-here.NextOffset > replayAtMost {
-		return false
+		return false, nil
 	}
 	if _, all := state.since(here.NextEmit); !all {
-		return false
+		return false, nil
 	}
 	earliest, err := n.opts.Move.Earliest(ctx, p)
-	return err == nil && earliest <= here.NextOffset
+	return earliest <= here.NextOffset, err // without Kafka there is nothing to go on with anyway
 }
 
 // importNewest imports the newest snapshot that is not damaged, unless usable says that the store may be gone on from and it

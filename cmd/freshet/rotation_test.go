@@ -98,6 +98,7 @@ type rotation struct {
 	dirs    []string
 	hits    map[string]int
 	address string
+	nats    string // through which partitions move, with ownGroup
 }
 
 // hit kills, stops or holds a.
@@ -389,12 +390,21 @@ func newRotation(t *testing.T, seed uint64) *rotation {
 		"FRESHET_WINDOW_MAX_SESSION_AGE=20s", "FRESHET_WINDOW_MAX_SESSION_CLICKS=15",
 		// Without a clock two nodes that read the same records have the same log.
 		"FRESHET_WINDOW_IDLE_AFTER=0s",
+		"FRESHET_INGEST_SNAPSHOT_EVERY=1s", "FRESHET_INGEST_KEEP=0s",
 	}
 	loaded, err := config.Load(config.Places{Environ: env})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &rotation{t: t, random: rand.New(rand.NewPCG(seed, 0)), config: loaded.Config, env: env, port: "0", hits: map[string]int{}}
+	if *rotationOwn == ownGroup {
+		server, err := embed.StartNATS(embed.NATSConfig{StoreDir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { server.Close() })
+		r.nats = server.URL()
+	}
 	topic, partitions := r.config.Kafka.Topic, strconv.Itoa(r.config.Kafka.Partitions)
 	kafkaDir := t.TempDir()
 	r.broker = &actor{name: "broker", state: isGone, start: func() *child {
@@ -427,7 +437,11 @@ func newRotation(t *testing.T, seed uint64) *rotation {
 				// A group of its own in each life, so that nothing waits until the group has found out that the last one is over.
 				group = fmt.Sprintf("%s-%d", name, life)
 			}
-			return spawn{name: name, env: env, args: []string{"ingest", "--brokers", r.address, "--data-dir", dir, "--listen", "127.0.0.1:0", "--group", group}}.start(t)
+			args := []string{"ingest", "--brokers", r.address, "--data-dir", dir, "--listen", "127.0.0.1:0", "--flight-listen", "none", "--group", group}
+			if *rotationOwn == ownGroup {
+				args = append(args, "--nats", r.nats)
+			}
+			return spawn{name: name, env: env, args: args}.start(t)
 		}})
 	}
 	return r

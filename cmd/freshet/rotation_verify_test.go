@@ -249,6 +249,9 @@ func union(t *testing.T, stores []*buffer.Store, p schema.Partition) iter.Seq2[b
 			var found buffer.Entry
 			holders := 0
 			for i, s := range stores {
+				if emit < s.Partition(p).FirstEmit {
+					continue // it came to the partition later
+				}
 				if len(ahead[i]) == 0 {
 					var err error
 					if ahead[i], err = s.Log(p, emit, 1000); err != nil {
@@ -268,6 +271,10 @@ func union(t *testing.T, stores []*buffer.Store, p schema.Partition) iter.Seq2[b
 			}
 			if holders == 0 {
 				t.Errorf("partition %d emit %d is in no log", p, emit)
+				for i, s := range stores {
+					m := s.Partition(p)
+					t.Logf("node %d has entries %d to %d, records up to %d", i+1, m.FirstEmit, m.NextEmit, m.NextOffset)
+				}
 				return
 			}
 			if !yield(found, holders) {
