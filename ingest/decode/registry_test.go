@@ -310,9 +310,15 @@ func TestRegistryWithTwoAddresses(t *testing.T) {
 	if err := d.Decode(framed(t, 1, nil, plainRecord), &c); !errors.As(err, new(decode.Unavailable)) || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("nobody listens: %v", err)
 	}
-	d = o.decoder(t, decode.Config{Registry: decode.RegistryConfig{URLs: []string{gone.URL, o.URL()}}})
-	if err := d.Decode(framed(t, 1, nil, plainRecord), &c); err != nil {
-		t.Error(err)
+	release := make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer silent.Close()
+	defer close(release)
+	for _, first := range []string{gone.URL, silent.URL} {
+		d = o.decoder(t, decode.Config{Registry: decode.RegistryConfig{URLs: []string{first, o.URL()}, Timeout: time.Second}})
+		if err := d.Decode(framed(t, 1, nil, plainRecord), &c); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
