@@ -66,7 +66,7 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if live {
 		options.IdleAfter = c.Window.IdleAfter
 	}
-	node, err := ingest.New(store, recordDecoder(decoder, log), options)
+	node, err := ingest.New(store, recordDecoder(decoder), options)
 	if err != nil {
 		return nil, errors.Join(err, store.Close(), kafka.Close())
 	}
@@ -77,17 +77,14 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 }
 
 // recordDecoder is d as a node wants it. A record whose schema the registry does not tell, because it is away, is good: it
-// waits here, and with it the partition, until the registry is back or the process ends.
-func recordDecoder(d *decode.Decoder, log *slog.Logger) ingest.Decode {
+// waits, and with it the partition.
+func recordDecoder(d *decode.Decoder) ingest.Decode {
 	return func(r source.Record, c *schema.Click) error {
-		for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-			err := d.Decode(r.Value, c)
-			if !errors.As(err, new(decode.Unavailable)) {
-				return err
-			}
-			log.Warn("a partition waits for the schema registry", "partition", r.Partition, "offset", r.Offset, "again_in", pause, "error", err)
-			time.Sleep(pause)
+		err := d.Decode(r.Value, c)
+		if errors.As(err, new(decode.Unavailable)) {
+			err = fmt.Errorf("%w: %w", ingest.ErrNotReady, err)
 		}
+		return err
 	}
 }
 

@@ -239,7 +239,7 @@ func (r *rotation) finish() (records int) {
 	r.source.c.kill()
 	r.source.state = isGone
 	a := &audit{indices: map[uint64]bool{}}
-	_, id, err := openStream(r.config)
+	_, id, err := openStream(r.config, "")
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ func bookOf(books map[string]*book, user string) *book {
 // verify reads everything there is, and fails the test where a click is missing, is there twice, or is not what was sent.
 func verify(t *testing.T, broker string, c config.Config, stores []*buffer.Store) *audit {
 	t.Helper()
-	shop, id, err := openStream(c)
+	shop, id, err := openStream(c, "")
 	if err != nil {
 		t.Fatal(err)
 	}
