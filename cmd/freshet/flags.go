@@ -68,7 +68,8 @@ type IngestCmd struct {
 	DataDir
 	KafkaFlags
 	ListenFlags
-	Group string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
 }
 
 // TrainCmd is ingest and trainer in one process.
@@ -78,8 +79,9 @@ type TrainCmd struct {
 	KafkaFlags
 	NATSFlags
 	ListenFlags
-	Group string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
-	Seed  string `key:"train.seed" placeholder:"N" help:"Of the model."`
+	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
+	Seed       string `key:"train.seed" placeholder:"N" help:"Of the model."`
 }
 
 // ServeCmd is one replica.

@@ -41,7 +41,12 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if err != nil {
 		return nil, err
 	}
-	kafka, err := source.NewKafka(source.KafkaConfig{Brokers: brokers, Topic: c.Kafka.Topic, Group: c.Kafka.Group, Log: log})
+	assigned, err := source.ParsePartitions(c.Kafka.Assign)
+	if err != nil {
+		return nil, err
+	}
+	kafka, err := source.NewKafka(source.KafkaConfig{Brokers: brokers, Security: security(c.Kafka), Topic: c.Kafka.Topic, Group: c.Kafka.Group,
+		Partitions: assigned, OnExpired: source.OnExpired(c.Kafka.OnExpired), Log: log})
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,8 @@ func (WallClock) Sleep(ctx context.Context, d time.Duration) error { return wait
 type ProducerConfig struct {
 	// Brokers are the addresses (host:port) at which the cluster is found.
 	Brokers []string
+	// Security is how they are reached. Default: in plain text, without a name.
+	Security Security
 	// Topic is the click topic. It has to be there: see EnsureTopic.
 	Topic string
 	// StreamID tells this stream from others in the same topic. A producer goes on behind the last record with its own id,
@@ -62,7 +64,7 @@ type ProducerConfig struct {
 // Validate reports every fault of c at once, or nil.
 func (c ProducerConfig) Validate() error {
 	c = c.withDefaults()
-	faults := validateTopic(c.Brokers, c.Topic)
+	faults := validateTopic(c.Brokers, c.Security, c.Topic)
 	if !(c.Speed >= 0) {
 		faults = append(faults, fmt.Errorf("speed %v: must be 0 (as fast as it goes) or more", c.Speed))
 	}
@@ -127,10 +129,11 @@ func NewProducer(c ProducerConfig, s Stream) (*Producer, error) {
 		return nil, fmt.Errorf("produce: %w", err)
 	}
 	c = c.withDefaults()
+	c.Security.warn(c.Log)
 	return &Producer{
 		config: c,
 		stream: s,
-		broker: &broker{brokers: c.Brokers, topic: c.Topic, connectTimeout: c.ConnectTimeout},
+		broker: &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
 		down:   make(map[int]error),
 	}, nil
 }
