@@ -94,8 +94,9 @@ type IngestCmd struct {
 	ListenFlags
 	FlightFlags
 	RecordFlags
-	Format string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
-	Group  string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Format     string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
+	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
 }
 
 // TrainCmd is ingest and trainer in one process.
@@ -108,9 +109,10 @@ type TrainCmd struct {
 	FlightFlags
 	FeedFlags
 	RecordFlags
-	Format string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
-	Group  string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
-	Seed   string `key:"train.seed" placeholder:"N" help:"Of the model."`
+	Format     string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
+	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
+	Seed       string `key:"train.seed" placeholder:"N" help:"Of the model."`
 }
 
 // ServeCmd is one replica.

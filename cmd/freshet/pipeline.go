@@ -50,12 +50,16 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if err := decoder.Check(ctx); err != nil {
 		log.Warn("records that name their schema will wait", "error", err)
 	}
-	kafka, err := source.NewKafka(source.KafkaConfig{Brokers: brokers, Topic: c.Kafka.Topic, Group: c.Kafka.Group, Log: log})
+	assigned, err := source.ParsePartitions(c.Kafka.Assign)
 	if err != nil {
 		return nil, err
 	}
-	partitions, err := kafka.Partitions(ctx)
+	kafka, err := source.NewKafka(source.KafkaConfig{Brokers: brokers, Security: security(c.Kafka), Topic: c.Kafka.Topic, Group: c.Kafka.Group,
+		Partitions: assigned, OnExpired: source.OnExpired(c.Kafka.OnExpired), Log: log})
 	if err != nil {
+		return nil, err
+	}
+	if _, err := kafka.Partitions(ctx); err != nil { // it answers, and has the topic
 		return nil, errors.Join(err, kafka.Close())
 	}
 	store, err := buffer.Open(dir.Buffer(), storeOptions(c.Ingest, log))
@@ -68,9 +72,6 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	}
 	node, err := ingest.New(store, recordDecoder(decoder), options)
 	if err != nil {
-		return nil, errors.Join(err, store.Close(), kafka.Close())
-	}
-	if err := node.Topology(ctx, partitions); err != nil { // no partition is assigned yet: it is written when partition 0 is
 		return nil, errors.Join(err, store.Close(), kafka.Close())
 	}
 	return &intake{kafka: kafka, node: node, store: store}, nil

@@ -271,7 +271,7 @@ func (d *redrive) open(ctx context.Context, topic string, p schema.Partition) (*
 	k := d.kafka[topic]
 	if k == nil {
 		var err error
-		if k, err = source.NewRedriver(d.brokers, topic, d.now); err != nil {
+		if k, err = source.NewRedriver(d.brokers, security(d.cfg.Kafka), topic, d.now); err != nil {
 			return nil, err
 		}
 		d.kafka[topic] = k

@@ -138,7 +138,7 @@ func (u *up) openKafka(ctx context.Context, dir *datadir.Dir) (brokers []string,
 	c := u.cfg.Kafka
 	if !c.Embedded() {
 		if u.input != nil {
-			_, err = source.EnsureTopic(ctx, source.TopicConfig{Brokers: c.Brokers, Topic: c.Topic, Partitions: c.Partitions})
+			_, err = source.EnsureTopic(ctx, source.TopicConfig{Brokers: c.Brokers, Security: security(c), Topic: c.Topic, Partitions: c.Partitions})
 		}
 		return c.Brokers, err
 	}

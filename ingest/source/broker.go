@@ -27,12 +27,14 @@ var (
 	backoffMin   = 100 * time.Millisecond
 	backoffMax   = 5 * time.Second
 	groupBackoff = time.Second // before a member that could not join tries again
+	tlsTimeout   = 3 * time.Second
 )
 
 // broker is the connection of one topic to its brokers. The zero transport is made at the first use.
 type broker struct {
 	brokers        []string
 	topic          string
+	security       Security
 	connectTimeout time.Duration
 
 	mu        sync.Mutex
@@ -52,7 +54,7 @@ func (b *broker) connect(ctx context.Context) (*kafka.Client, error) {
 	defer cancel()
 	var cause error
 	for attempt := 0; ; attempt++ {
-		transport := &kafka.Transport{DialTimeout: dialTimeout, MetadataTTL: metadataTTL, MetadataTopics: []string{b.topic}, ClientID: "freshet"}
+		transport := &kafka.Transport{Dial: b.security.dial, DialTimeout: dialTimeout, MetadataTTL: metadataTTL, MetadataTopics: []string{b.topic}, ClientID: clientID}
 		client := &kafka.Client{Addr: addr, Transport: transport}
 		_, err := client.Metadata(bounded, &kafka.MetadataRequest{Topics: []string{b.topic}})
 		if err == nil {
@@ -62,6 +64,9 @@ func (b *broker) connect(ctx context.Context) (*kafka.Client, error) {
 		transport.CloseIdleConnections()
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if refused := b.security.explain(bounded, b.brokers, err); refused != nil {
+			return nil, refused
 		}
 		if cause == nil || bounded.Err() == nil {
 			cause = err // the last error before the time was up says more than that it is up
@@ -141,6 +146,8 @@ func (b *broker) ends(ctx context.Context) ([]schema.Offset, error) {
 type TopicConfig struct {
 	// Brokers are the addresses (host:port) at which the cluster is found.
 	Brokers []string
+	// Security is how they are reached.
+	Security Security
 	// Topic is its name.
 	Topic string
 	// Partitions is how many it has.
@@ -157,7 +164,7 @@ type TopicConfig struct {
 
 // Validate reports every fault of c at once, or nil.
 func (c TopicConfig) Validate() error {
-	faults := validateTopic(c.Brokers, c.Topic)
+	faults := validateTopic(c.Brokers, c.Security, c.Topic)
 	if c.Partitions < 1 {
 		faults = append(faults, fmt.Errorf("partitions %d: must be at least 1", c.Partitions))
 	}
@@ -167,12 +174,15 @@ func (c TopicConfig) Validate() error {
 	return errors.Join(faults...)
 }
 
-func validateTopic(brokers []string, topic string) (faults []error) {
+func validateTopic(brokers []string, security Security, topic string) (faults []error) {
 	if len(brokers) == 0 || slices.Contains(brokers, "") {
 		faults = append(faults, errors.New("brokers: want at least one address such as 127.0.0.1:9092"))
 	}
 	if topic == "" {
 		faults = append(faults, errors.New("topic: must not be empty"))
+	}
+	if err := security.Validate(); err != nil {
+		faults = append(faults, err)
 	}
 	return faults
 }
@@ -183,7 +193,7 @@ func EnsureTopic(ctx context.Context, c TopicConfig) (partitions int, err error)
 	if err := c.Validate(); err != nil {
 		return 0, err
 	}
-	b := &broker{brokers: c.Brokers, topic: c.Topic, connectTimeout: orDefault(c.ConnectTimeout, 10*time.Second)}
+	b := &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: orDefault(c.ConnectTimeout, 10*time.Second)}
 	defer b.close()
 	if partitions, err = b.partitions(ctx); !errors.Is(err, ErrUnknownTopic) {
 		return partitions, err

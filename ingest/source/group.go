@@ -114,7 +114,7 @@ func (k *Kafka) runGroup(ctx context.Context, h Handler) error {
 		WatchPartitionChanges:  true,
 		PartitionWatchInterval: k.config.WatchEvery,
 		StartOffset:            kafka.FirstOffset,
-		Dialer:                 &kafka.Dialer{Timeout: dialTimeout, DualStack: true, ClientID: clientID},
+		Dialer:                 &kafka.Dialer{DialFunc: k.config.Security.dial, Timeout: dialTimeout, ClientID: clientID},
 	})
 	if err != nil {
 		fail(nil)

@@ -16,6 +16,8 @@ import (
 type KafkaConfig struct {
 	// Brokers are the addresses (host:port) at which the cluster is found.
 	Brokers []string
+	// Security is how they are reached. Default: in plain text, without a name.
+	Security Security
 	// Topic is the click topic.
 	Topic string
 	// Group is the consumer group that shares the partitions among its members. Empty means no group: all partitions are
@@ -69,7 +71,7 @@ const (
 // Validate reports every fault of c at once, or nil.
 func (c KafkaConfig) Validate() error {
 	c = c.withDefaults()
-	faults := validateTopic(c.Brokers, c.Topic)
+	faults := validateTopic(c.Brokers, c.Security, c.Topic)
 	if c.MaxWait < 0 || c.MaxWait > requestTimeout {
 		faults = append(faults, fmt.Errorf("max wait %v: must be between 0 and %v", c.MaxWait, requestTimeout))
 	}
@@ -131,9 +133,10 @@ func NewKafka(c KafkaConfig) (*Kafka, error) {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	c = c.withDefaults()
+	c.Security.warn(c.Log)
 	return &Kafka{
 		config:  c,
-		broker:  &broker{brokers: c.Brokers, topic: c.Topic, connectTimeout: c.ConnectTimeout},
+		broker:  &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
 		down:    make(map[schema.Partition]*outage),
 		reading: make(map[schema.Partition]*progress),
 	}, nil
