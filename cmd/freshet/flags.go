@@ -221,6 +221,7 @@ type AsideRedriveCmd struct {
 	AsideFilter
 	Places      []aside.Place `arg:"" optional:"" name:"partition:offset" help:"Only these records."`
 	Brokers     string        `key:"kafka.brokers" placeholder:"HOST:PORT,…" help:"Kafka brokers; with --server, by default those that it reads from."`
+	Fields      string        `key:"source.fields" placeholder:"user_id=NAME,…" help:"How fields are called in the records that have other names."`
 	To          string        `placeholder:"TOPIC" help:"Send to this topic instead of the one that they came from."`
 	All         bool          `help:"All records aside."`
 	IncludeLate bool          `help:"Late ones too, and those that would be late by now: where the same windows read them, they go aside again."`
