@@ -22,6 +22,8 @@ var (
 	// ErrDoubt says that a mark may be recorded or not, and that ctx ended before it was known. Whoever claims the partition
 	// next knows.
 	ErrDoubt = errors.New("whether the mark is recorded is not known")
+	// ErrTopic says that the entry is of another topic with the same name.
+	ErrTopic = errors.New("the topic is another")
 	// ErrFull says that there are MaxMarks marks already. The next snapshots make room.
 	ErrFull = errors.New("no more marks can be recorded before snapshots succeed again")
 )
@@ -57,12 +59,21 @@ func (s *Store) Claim(ctx context.Context, p schema.Partition) (*Claim, error) {
 		if err != nil {
 			return nil, fmt.Errorf("claim partition %d: %w", p, err)
 		}
+		if before.TopicID != "" && s.cfg.TopicID != "" && before.TopicID != s.cfg.TopicID {
+			entries, bucket := Buckets(s.cfg.Topic, s.cfg.Group)
+			return nil, fmt.Errorf("claim partition %d: %w: %s had its id %s, and it is %s now: if the topic was made anew, remove the buckets %s and %s "+
+				"(nats kv del, nats object del) and start with an empty --data-dir; if nodes of another Kafka use this NATS, give these another --group",
+				p, ErrTopic, before.Owner, before.TopicID, s.cfg.TopicID, entries, bucket)
+		}
 		if before.Token == token { // an earlier attempt, whose answer was lost
 			c.entry, c.revision = before, revision
 			return c, nil
 		}
 		next := before
 		next.Format, next.Partition, next.Claim, next.Token, next.Owner = entryFormat, p, before.Claim+1, token, s.cfg.Owner
+		if s.cfg.TopicID != "" {
+			next.TopicID = s.cfg.TopicID
+		}
 		next.ClaimedAt, next.Left = s.cfg.Now().UTC(), nil
 		if c.left = before.Left; before.Token == "" {
 			c.left = &At{}

@@ -22,7 +22,7 @@
 //
 // A mark is recorded before it is made: an owner who dies in between leaves it to the next, who makes it at the same place.
 // A snapshot is put under a name of its own and then entered. The last two are kept, and the marks since the older one;
-// marks_from says up to where there were others.
+// as well as 256 before them; marks_from says up to where there were others.
 //
 // # Promise
 //
@@ -36,7 +36,8 @@
 // # Caveats
 //
 // Claims are not ordered as the consumer group orders its members: a member that is late can fence the rightful owner, who
-// has to claim again. Two Kafka clusters with the same topic and group must not share a NATS account.
+// has to claim again. Two Kafkas with the same topic and group cannot share a NATS account; where the brokers tell topics
+// apart by an id, the second is refused.
 //
 // What this package does not do: choose when to take a snapshot, or what is in it.
 package snapshots

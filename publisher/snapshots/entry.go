@@ -17,6 +17,9 @@ const (
 	// MaxMarks bounds the marks since the older snapshot, and so an entry. At the most ticks that idle partitions make, it is
 	// more than an hour of them: by then snapshots have failed for long.
 	MaxMarks = 4096
+	// keepMarks is how many marks are kept besides those since the older snapshot. With them a node that had the partition not
+	// long ago can read its records again, instead of importing it with a hole in its log. Every mark writes all of them anew.
+	keepMarks = 256
 	// maxEntryBytes is more than MaxMarks take.
 	maxEntryBytes = 1 << 20
 )
@@ -63,6 +66,7 @@ type State struct {
 // entry is what the KV bucket holds of a partition.
 type entry struct {
 	Format    int              `json:"format"`
+	TopicID   string           `json:"topic_id,omitempty"` // what the brokers call the topic, besides its name
 	Partition schema.Partition `json:"partition"`
 	Claim     uint64           `json:"claim"` // how often it was claimed
 	Token     string           `json:"token"` // of the present claim
@@ -85,15 +89,14 @@ func (s State) covered(n Snapshot) State {
 	if len(s.Snapshots) < keep {
 		return s // the marks before the only snapshot are what a replay of all records needs
 	}
-	var marks []Mark
-	for _, m := range s.Marks {
-		if m.Emit >= s.Snapshots[keep-1].Emit {
-			marks = append(marks, m)
-		} else {
-			s.MarksFrom = m.Emit + 1 // and not what the snapshot has: a partition that never had a mark lacks none
-		}
+	covered := 0
+	for covered < len(s.Marks) && s.Marks[covered].Emit < s.Snapshots[keep-1].Emit {
+		covered++
 	}
-	s.Marks = marks
+	if drop := covered - keepMarks; drop > 0 {
+		s.MarksFrom = s.Marks[drop-1].Emit + 1 // and not what the snapshot has: the next mark may be long after it
+		s.Marks = s.Marks[drop:]
+	}
 	return s
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -16,7 +17,7 @@ var update = flag.Bool("update", false, "write the golden file of a new format v
 
 func example() entry {
 	return entry{
-		Format: 1, Partition: 3, Claim: 12, Token: "ABCDEF", Owner: "host-1, process 77", ClaimedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Format: 1, TopicID: "00112233445566778899aabbccddeeff", Partition: 3, Claim: 12, Token: "ABCDEF", Owner: "host-1, process 77", ClaimedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Left: &At{Offset: 1220, Emit: 360},
 		State: State{
 			Snapshots: []Snapshot{
@@ -117,5 +118,26 @@ func TestPlacesAreOrdered(t *testing.T) {
 		if got := tc.a.Compare(tc.b); got != tc.want || tc.b.Compare(tc.a) != -tc.want {
 			t.Errorf("%+v and %+v: %d, want %d", tc.a, tc.b, got, tc.want)
 		}
+	}
+}
+
+// Of the marks that two snapshots cover the last 256 stay, and where the others were is known.
+func TestCoveredMarks(t *testing.T) {
+	var s State
+	for i := range schema.Emit(keepMarks + 10) {
+		s = s.with(Mark{Kind: "tick", At: At{Emit: 2 * i}})
+	}
+	last := s.Marks[len(s.Marks)-1].Emit
+	s = s.covered(Snapshot{Object: "a", At: At{Offset: 1, Emit: last - 4}}) // two marks are behind it
+	if len(s.Marks) != keepMarks+10 || s.MarksFrom != 0 {
+		t.Fatalf("one snapshot: %d marks from %d", len(s.Marks), s.MarksFrom)
+	}
+	before := s
+	s = s.covered(Snapshot{Object: "b", At: At{Offset: 2, Emit: last + 1}})
+	if want := schema.Emit(2*6 + 1); len(s.Marks) != keepMarks+3 || s.MarksFrom != want || s.Marks[0].Emit != want+1 {
+		t.Fatalf("two snapshots: %d marks from %d, the first at %d", len(s.Marks), s.MarksFrom, s.Marks[0].Emit)
+	}
+	if len(before.Marks) != keepMarks+10 || before.Marks[0].Emit != 0 {
+		t.Fatal("the state before has changed")
 	}
 }

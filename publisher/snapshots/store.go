@@ -22,7 +22,9 @@ import (
 type Config struct {
 	Topic string // required; with Group it names the buckets
 	Group string // required
-	Owner string // names this node to the operator, e.g. host and process; required
+	// TopicID tells the topic from another of its name: one that is made anew, or in another Kafka. Empty is not known.
+	TopicID string
+	Owner   string // names this node to the operator, e.g. host and process; required
 
 	Copies  int           // NATS servers that keep each bucket; default 1
 	Timeout time.Duration // of each small call; default 2 s
