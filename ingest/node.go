@@ -250,12 +250,16 @@ func (o *partition) finish(c *buffer.Commit) {
 
 // commit makes commits durable, one for each of the partitions, which the caller holds.
 func (n *Node) commit(ctx context.Context, partitions []*partition, commits ...buffer.Commit) error {
+	began := time.Now()
 	if err := n.awaitRoom(ctx, func() error { return n.store.Commit(commits...) }); err != nil {
 		for _, o := range partitions {
 			// What is durable is not known, or less than what is in memory.
 			o.stop(fmt.Errorf("partition %d: %w", o.id, err))
 		}
 		return partitions[0].fault()
+	}
+	if n.opts.OnCommit != nil {
+		n.opts.OnCommit(time.Since(began))
 	}
 	for _, o := range partitions {
 		o.window.Committed()

@@ -34,6 +34,8 @@ type intake struct {
 	node   *ingest.Node
 	mirror *flight.Mirror // in the place of kafka and node
 	store  *buffer.Store
+	// commits measures those of node.
+	commits prometheus.Histogram
 }
 
 // openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
@@ -67,6 +69,8 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 		return nil, errors.Join(err, kafka.Close())
 	}
 	options := ingest.Options{Window: windowConfig(c.Window), Topic: c.Kafka.Topic, MaxAhead: c.Window.MaxAhead, Log: log}
+	commits := newCommitSeconds()
+	options.OnCommit = func(d time.Duration) { commits.Observe(d.Seconds()) }
 	if live {
 		options.IdleAfter = c.Window.IdleAfter
 	}
@@ -74,7 +78,7 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if err != nil {
 		return nil, errors.Join(err, store.Close(), kafka.Close())
 	}
-	return &intake{kafka: kafka, node: node, store: store}, nil
+	return &intake{kafka: kafka, node: node, store: store, commits: commits}, nil
 }
 
 // recordDecoder is d as a node wants it. A record whose schema the registry does not tell, because it is away, is good: it

@@ -131,6 +131,7 @@ func (u *up) open(ctx context.Context) (err error) {
 	u.monitor = &monitor{in: u.in, train: u.train, producer: u.producer, input: u.input, started: time.Now(), stage: view.StageStarting,
 		static: view.Status{Backend: nn.Backend(), API: "http://" + u.listener.Addr().String(), Kafka: brokers[0], NATS: url}}
 	u.metrics.MustRegister(collector{u.monitor.status})
+	u.in.watch(u.metrics)
 	return u.openReplicas(dir)
 }
 
