@@ -158,6 +158,9 @@ type TopicConfig struct {
 	Retention time.Duration
 	// RetentionBytes is how much of a partition is kept. 0 leaves it to the brokers, negative keeps everything.
 	RetentionBytes int64
+	// MaxMessageBytes is the most that a batch of records may have. Default twice schema.MaxRecordBytes, so that a record that
+	// is too large gets as far as the ingester, which puts it aside: the default of Kafka is about MaxRecordBytes.
+	MaxMessageBytes int
 	// ConnectTimeout bounds the wait for a broker to answer. Default 10 s.
 	ConnectTimeout time.Duration
 }
@@ -167,6 +170,9 @@ func (c TopicConfig) Validate() error {
 	faults := validateTopic(c.Brokers, c.Security, c.Topic)
 	if c.Partitions < 1 {
 		faults = append(faults, fmt.Errorf("partitions %d: must be at least 1", c.Partitions))
+	}
+	if c.MaxMessageBytes < 0 {
+		faults = append(faults, fmt.Errorf("max message bytes %d: must not be negative", c.MaxMessageBytes))
 	}
 	if c.Replicas < 0 {
 		faults = append(faults, fmt.Errorf("replicas %d: must not be negative", c.Replicas))
@@ -202,9 +208,7 @@ func EnsureTopic(ctx context.Context, c TopicConfig) (partitions int, err error)
 	if err != nil {
 		return 0, err
 	}
-	// A record may have MaxRecordBytes, and a record that is too large must still get as far as the ingester, which puts
-	// it aside; the default of Kafka is about the former.
-	entries := []kafka.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(2 * schema.MaxRecordBytes)}}
+	entries := []kafka.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(orDefault(c.MaxMessageBytes, 2*schema.MaxRecordBytes))}}
 	if ms := c.Retention.Milliseconds(); ms != 0 {
 		entries = append(entries, kafka.ConfigEntry{ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(max(ms, -1), 10)})
 	}
