@@ -78,16 +78,16 @@ func (w *stream) entries() error {
 			return err
 		}
 		changed = log.Changed() // before the meta, so that no commit is missed
-		if metas, err = w.server.partitions(&p); err != nil {
-			return err
+		m = log.Partition(p)    // each commit, of any partition, wakes each stream: it looks at its own alone
+		if _, err := log.LogPacked(p, next, 0); err != nil {
+			return w.fault(p, next, err) // the store is closed, or retention was quicker
 		}
-		m = metas[0]
 	}
 }
 
 // lull is the least time between two looks at the log. A merge does not need every watermark, and batches of a few parts
 // cost more than they carry.
-const lull = 10 * time.Millisecond
+const lull = 20 * time.Millisecond
 
 var errStopping = status.Error(codes.Unavailable, "this node is stopping: read on from another, or when it is back")
 
