@@ -54,6 +54,9 @@ func runNode(ctx context.Context, a *app, train bool) (err error) {
 		n.stages.start("trainer", n.train.run)
 	}
 	n.shown.start(n.stages, n.metrics)
+	if err := n.in.startDeadLetters(n.cfg.Kafka, n.stages, n.metrics, n.log); err != nil {
+		return err
+	}
 	n.stages.start("ingest", n.in.run)
 	n.monitor.enter(view.StageRunning)
 	n.log.Info("freshet is up", append(n.from(), "api", n.monitor.static.API, "flight", n.shown.address(n.cfg.Flight),

@@ -30,10 +30,11 @@ import (
 
 // intake is the ingest half: Kafka in, a durable log of parts out; or a copy of the logs of nodes that do that (feed.go).
 type intake struct {
-	kafka  *source.Kafka
-	node   *ingest.Node
-	mirror *flight.Mirror // in the place of kafka and node
-	store  *buffer.Store
+	kafka   *source.Kafka
+	brokers []string // of kafka
+	node    *ingest.Node
+	mirror  *flight.Mirror // in the place of kafka and node
+	store   *buffer.Store
 	// commits measures those of node.
 	commits prometheus.Histogram
 }
@@ -78,7 +79,7 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if err != nil {
 		return nil, errors.Join(err, store.Close(), kafka.Close())
 	}
-	return &intake{kafka: kafka, node: node, store: store, commits: commits}, nil
+	return &intake{kafka: kafka, brokers: brokers, node: node, store: store, commits: commits}, nil
 }
 
 // recordDecoder is d as a node wants it. A record whose schema the registry does not tell, because it is away, is good: it

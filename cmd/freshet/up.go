@@ -207,6 +207,9 @@ func (u *up) run(ctx context.Context) error {
 	u.stages.start("reports", u.train.follow)
 	trained := u.stages.start("trainer", u.train.run)
 	u.shown.start(u.stages, u.metrics)
+	if err := u.in.startDeadLetters(u.cfg.Kafka, u.stages, u.metrics, u.log); err != nil {
+		return err
+	}
 	u.stages.start("ingest", u.in.run)
 	u.log.Info("freshet is up", "api", u.monitor.static.API, "kafka", u.monitor.static.Kafka, "nats", u.monitor.static.NATS,
 		"replicas", len(u.replicas), "blas", nn.Backend(), "data_dir", u.cfg.DataDir)

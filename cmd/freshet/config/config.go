@@ -39,6 +39,7 @@ type Kafka struct {
 	Group          string        `koanf:"group" doc:"the consumer group"`
 	Partitions     int           `koanf:"partitions" doc:"of the topic where up makes it; fixed from then on"`
 	Port           int           `koanf:"port" doc:"of the embedded broker on 127.0.0.1; 0 picks one"`
+	DeadLetters    string        `koanf:"dead_letters" doc:"topic that records put aside are forwarded to, with Kafka Connect's headers; empty forwards none"`
 	Retention      time.Duration `koanf:"retention" doc:"how long the embedded broker keeps clicks, from when it makes the topic; 0s keeps them all"`
 	RetentionBytes int64         `koanf:"retention_bytes" doc:"how many bytes of a partition it keeps; 0 keeps them all"`
 	Sync           bool          `koanf:"sync" doc:"whether the embedded broker waits for the disk before it acknowledges"`
