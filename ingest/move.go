@@ -44,6 +44,7 @@ var (
 	ErrFenced  = errors.New("another node has claimed the partition")
 	ErrDoubt   = errors.New("whether the mark is recorded is not known")
 	ErrDamaged = errors.New("the snapshot is damaged")
+	ErrRefused = errors.New("the claim is refused for good") // of Claim: trying again does not help
 )
 
 // Place is how far a partition has come: how much of its records is in its state, and how much of its log is out.

@@ -32,7 +32,8 @@ type MoveOptions struct {
 	RetryFirst, RetryMost time.Duration
 }
 
-func (m MoveOptions) withDefaults() MoveOptions {
+// WithDefaults returns m with the defaults named at the fields.
+func (m MoveOptions) WithDefaults() MoveOptions {
 	for _, d := range []struct {
 		of   *time.Duration
 		then time.Duration
@@ -47,7 +48,7 @@ func (m MoveOptions) withDefaults() MoveOptions {
 
 // Validate reports every fault of m at once, or nil.
 func (m MoveOptions) Validate() error {
-	m = m.withDefaults()
+	m = m.WithDefaults()
 	var faults []error
 	for name, d := range map[string]time.Duration{"snapshot_every": m.SnapshotEvery, "check_every": m.CheckEvery, "settle_for": m.SettleFor,
 		"release_within": m.ReleaseWithin, "retry_first": m.RetryFirst, "retry_most": m.RetryMost} {

@@ -29,7 +29,7 @@ func (n *Node) takeOver(ctx context.Context, p schema.Partition) (*lease, []Reco
 	for failed := 1; ; failed++ {
 		l, marks, err := n.claim(ctx, p)
 		var known *takeOverError
-		if err == nil || errors.As(err, &known) {
+		if err == nil || errors.As(err, &known) || errors.Is(err, ErrRefused) {
 			n.moves.reached(p, n.opts.Log)
 			return l, marks, err
 		}

@@ -93,7 +93,7 @@ func New(store *buffer.Store, decode Decode, o Options) (*Node, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	o.Move = o.Move.withDefaults()
+	o.Move = o.Move.WithDefaults()
 	return &Node{store: store, decode: decode, opts: o, users: newUserTable(), owned: map[schema.Partition]*partition{},
 		letting:  make(chan struct{}, letAtOnce),
 		noRoom:   waiting{until: buffer.ErrNoRoom, begins: "reading waits: there is no room", ended: "there is room again: reading goes on"},

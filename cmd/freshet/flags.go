@@ -97,6 +97,7 @@ type IngestCmd struct {
 	Format     string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
 	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
 	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
+	NATS       string `name:"nats" key:"nats.url" placeholder:"URL" help:"NATS server with JetStream, through which partitions move between the nodes of the group."`
 }
 
 // TrainCmd is ingest and trainer in one process.

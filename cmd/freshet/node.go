@@ -57,6 +57,7 @@ func runNode(ctx context.Context, a *app, train bool) (err error) {
 	if err := n.in.startDeadLetters(n.cfg.Kafka, n.stages, n.metrics, n.log); err != nil {
 		return err
 	}
+	n.in.startSnapshots(n.stages, n.metrics, n.log)
 	n.stages.start("ingest", n.in.run)
 	n.monitor.enter(view.StageRunning)
 	n.log.Info("freshet is up", append(n.from(), "api", n.monitor.static.API, "flight", n.shown.address(n.cfg.Flight),

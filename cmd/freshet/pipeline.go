@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -37,6 +36,7 @@ type intake struct {
 	store   *buffer.Store
 	// commits measures those of node.
 	commits prometheus.Histogram
+	leave   func() error // closes the connection by which partitions move; nil where they stay
 }
 
 // openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
@@ -75,11 +75,14 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if live {
 		options.IdleAfter = c.Window.IdleAfter
 	}
-	node, err := ingest.New(store, recordDecoder(decoder), options)
-	if err != nil {
-		return nil, errors.Join(err, store.Close(), kafka.Close())
+	in := &intake{kafka: kafka, brokers: brokers, store: store, commits: commits}
+	if in.leave, err = share(ctx, c, kafka, &options); err != nil {
+		return nil, errors.Join(err, in.close())
 	}
-	return &intake{kafka: kafka, brokers: brokers, node: node, store: store, commits: commits}, nil
+	if in.node, err = ingest.New(store, recordDecoder(decoder), options); err != nil {
+		return nil, errors.Join(err, in.close())
+	}
+	return in, nil
 }
 
 // recordDecoder is d as a node wants it. A record whose schema the registry does not tell, because it is away, is good: it
@@ -117,7 +120,11 @@ func (in *intake) close() error {
 	if in.mirror != nil {
 		return errors.Join(in.mirror.Close(), in.store.Close())
 	}
-	return errors.Join(in.store.Close(), in.kafka.Close())
+	err := errors.Join(in.store.Close(), in.kafka.Close())
+	if in.leave != nil {
+		err = errors.Join(err, in.leave())
+	}
+	return err
 }
 
 // training is the other half: the log in, versions out.
@@ -164,12 +171,8 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown host"
-	}
 	p, err := publisher.New(ctx, js, publisher.Config{
-		Model: c.Publish.Model, ID: fmt.Sprintf("%s, process %d", host, os.Getpid()), BaseEvery: c.Publish.BaseEvery, Seed: seed,
+		Model: c.Publish.Model, ID: processName(), BaseEvery: c.Publish.BaseEvery, Seed: seed,
 		Metric: "recall_at_20_model", MaxDrop: c.Publish.MaxDrop, Log: log, Registerer: metrics,
 	})
 	if err != nil {

@@ -108,6 +108,7 @@ func (u *up) open(ctx context.Context) (err error) {
 		return err
 	}
 	u.closers.add(closeConn(nc))
+	c.Ingest.Snapshots = config.SnapshotsOff // nobody else goes on with what is in one process
 	if u.in, err = openIntake(ctx, c, dir, brokers, c.Source.Kind() == config.KindKafka && !u.once, u.log); err != nil {
 		return err
 	}

@@ -206,7 +206,8 @@ func Default() Config {
 				SideRate: t.Model.SideRate, NegativesUniform: t.Model.NegativesUniform, NegativesRecent: t.Model.NegativesRecent}},
 		// A month is what recommenders on clicks were found to gain from; more histories only cost. A quarter GiB is what the
 		// store needs to bring what it has in memory to the disk.
-		Ingest: Ingest{Keep: 30 * 24 * time.Hour, MinFree: 256 << 20},
+		Ingest: Ingest{Keep: 30 * 24 * time.Hour, MinFree: 256 << 20,
+			Snapshots: SnapshotsAuto, SnapshotEvery: ingest.MoveOptions{}.WithDefaults().SnapshotEvery},
 		// What serve keeps is what requests may look back on: as much as replicas ask for of a user who comes twice a week.
 		Flight:  Flight{Listen: FlightAuto, Feed: []string{}, Keep: 30 * 24 * time.Hour},
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5},
