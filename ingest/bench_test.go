@@ -21,7 +21,7 @@ type visits struct {
 	step      float64 // ms from one click to the next
 	next      int
 	values    []byte
-	user, id  []byte
+	user      []byte
 }
 
 func newVisits(n, clicks int) *visits {

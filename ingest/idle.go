@@ -47,9 +47,8 @@ func (n *Node) passTime(ctx context.Context, o *partition, c *buffer.Commit) {
 	if to == schema.BeginningOfTime || meta.Watermark != schema.BeginningOfTime && to < meta.Watermark.Add(leastTick) {
 		return
 	}
-	if err := n.beforeMark(ctx, o.id, buffer.KindTick, buffer.Mark{Epoch: meta.Epoch, Watermark: to, Offset: o.next}); err != nil {
-		n.opts.Log.Warn("a partition is idle, but its watermark stays where it is: sessions on it close later", "partition", o.id, "error", err)
-		return
+	if n.beforeMark(ctx, o, buffer.KindTick, buffer.Mark{Epoch: meta.Epoch, Watermark: to, Offset: o.next}) != nil {
+		return // what is wrong has been said; the tick comes later, and goes further then
 	}
 	addParts(c, o.window.Tick(to))
 	c.Entries = append(c.Entries, buffer.Entry{Kind: buffer.KindTick, Mark: o.mark()})

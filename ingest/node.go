@@ -17,8 +17,12 @@ import (
 )
 
 // Decode makes a click of a record: it fills c, which is empty. The strings of c may point into the record's bytes, which
-// are used again after the batch: Node keeps nothing of them. Node sets ArrivedAt.
+// are used again after the batch: Node keeps nothing of them. Node sets ArrivedAt. Where the error wraps ErrNotReady the
+// record waits, and is decoded again; any other error puts it aside.
 type Decode func(r source.Record, c *schema.Click) error
+
+// ErrNotReady says that a record may be good and cannot be decoded at the moment.
+var ErrNotReady = errors.New("a record cannot be decoded yet")
 
 // Node owns partitions: it is the only writer of their state. It is safe for concurrent use as source.Handler allows.
 type Node struct {
@@ -31,7 +35,10 @@ type Node struct {
 	owned    map[schema.Partition]*partition
 	topology int // how many partitions the topic has; 0 while nobody has said it
 
-	noRoom atomic.Pointer[error] // why writing waits; nil while it does not
+	noRoom, notReady waiting
+
+	moves   moves
+	letting chan struct{} // holds one value for each partition that is being let go
 }
 
 // partition is a partition that the node owns.
@@ -48,6 +55,16 @@ type partition struct {
 	idle   idleness
 	commit buffer.Commit // its slices are used again and again
 	click  schema.Click  // the one that is being taken
+
+	lease   atomic.Pointer[lease] // nil where partitions do not move; written under mu
+	checked time.Time             // when the claim was last known to stand
+	// caughtUp says that no owner before has come further: only then new marks are made. It is so once catchUpTo is reached,
+	// which is -1 while it is not known.
+	caughtUp  bool
+	catchUpTo schema.Offset
+	recall    []Recorded // marks that are recorded and not in the windows yet, in order
+	doubt     bool       // whether a mark is recorded here is not known
+	differs   bool       // it was said that the log does not come out as before
 }
 
 // fault returns why o does not go on, or nil.
@@ -76,32 +93,78 @@ func New(store *buffer.Store, decode Decode, o Options) (*Node, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Node{store: store, decode: decode, opts: o, users: newUserTable(), owned: map[schema.Partition]*partition{}}, nil
+	o.Move = o.Move.WithDefaults()
+	return &Node{store: store, decode: decode, opts: o, users: newUserTable(), owned: map[schema.Partition]*partition{},
+		letting:  make(chan struct{}, letAtOnce),
+		noRoom:   waiting{until: buffer.ErrNoRoom, begins: "reading waits: there is no room", ended: "there is room again: reading goes on"},
+		notReady: waiting{until: ErrNotReady, begins: "a partition waits", ended: "records are decoded again: reading goes on"}}, nil
 }
 
-// Assign takes partition p over: it loads the windows from the store and returns the offset to go on from.
+// Assign takes partition p over: it brings the store to where the partition has come, loads the windows from it, and returns
+// the offset to go on from.
 func (n *Node) Assign(ctx context.Context, p schema.Partition) (schema.Offset, error) {
 	n.Revoke(p)
-	w, err := n.store.Load(p, n.opts.Window)
+	next, err := n.assign(ctx, p)
 	if err != nil {
+		n.Revoke(p)
 		return 0, fmt.Errorf("assign partition %d: %w", p, err)
 	}
-	o := &partition{id: p, window: w, next: n.store.Partition(p).NextOffset}
-	o.open.Store(int64(w.OpenSessions()))
-	n.mu.Lock()
-	n.owned[p] = o
-	partitions := n.topology
-	n.mu.Unlock()
-	if p == 0 && partitions > 0 {
-		if err := n.grow(ctx, o, partitions); err != nil {
-			n.Revoke(p)
-			return 0, fmt.Errorf("assign partition %d: %w", p, err)
-		}
-	}
-	return o.next, nil
+	return next, nil
 }
 
-// Revoke lets partition p go, after a commit that is under way. Its state is in the store.
+func (n *Node) assign(ctx context.Context, p schema.Partition) (schema.Offset, error) {
+	o := &partition{id: p}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := n.open(ctx, o); err != nil {
+		return 0, err
+	}
+	n.mu.Lock()
+	n.owned[p] = o
+	n.mu.Unlock()
+	c := o.begin()
+	if err := n.recallUpTo(o, o.next, c); err != nil {
+		return 0, err
+	}
+	if len(c.Entries) > 0 {
+		o.finish(c)
+		if err := n.commit(ctx, []*partition{o}, *c); err != nil {
+			return 0, err
+		}
+	}
+	if n.opts.Moves == nil { // else another node may have written what this one has not heard yet
+		if err := n.shrunk(p); err != nil {
+			return 0, err
+		}
+	}
+	return o.next, n.grow(ctx, o)
+}
+
+// open takes o over and loads it. o.mu is held.
+func (n *Node) open(ctx context.Context, o *partition) error {
+	l, marks, err := n.takeOver(ctx, o.id)
+	if err != nil {
+		return err
+	}
+	w, err := n.store.Load(o.id, n.opts.Window)
+	if err != nil {
+		return err
+	}
+	next := n.store.Partition(o.id).NextOffset
+	if next < o.next {
+		return fmt.Errorf("it has to be read again from offset %d, and was read up to %d: start again", next, o.next)
+	}
+	if o.lease.Store(l); l != nil {
+		left, released := l.claim.Left()
+		o.caughtUp, o.catchUpTo = released && placeOf(n.store.Partition(o.id)).Compare(left) >= 0, -1
+	}
+	o.window, o.next, o.recall, o.checked, o.doubt, o.idle = w, next, marks, n.opts.Now(), false, idleness{}
+	o.open.Store(int64(w.OpenSessions()))
+	return nil
+}
+
+// Revoke lets partition p go, after a commit that is under way. Its state is in the store, and where partitions move, also
+// there for the next owner.
 func (n *Node) Revoke(p schema.Partition) {
 	n.mu.Lock()
 	o := n.owned[p]
@@ -109,8 +172,10 @@ func (n *Node) Revoke(p schema.Partition) {
 	n.mu.Unlock()
 	if o != nil {
 		o.mu.Lock()
-		defer o.mu.Unlock()
 		o.stop(fmt.Errorf("partition %d is no longer assigned to this node", p))
+		caughtUp := o.caughtUp
+		o.mu.Unlock()
+		n.letGo(o, caughtUp)
 	}
 }
 
@@ -133,15 +198,33 @@ func (n *Node) Apply(ctx context.Context, p schema.Partition, b source.Batch) er
 	if err := o.fault(); err != nil {
 		return err
 	}
+	if err := n.confirm(ctx, o); err != nil {
+		return err
+	}
 	o.high.Store(int64(b.HighWatermark))
+	if err := n.apply(ctx, o, b, several); err != nil {
+		return err
+	}
+	return n.grow(ctx, o)
+}
+
+// apply takes b into o, which is held.
+func (n *Node) apply(ctx context.Context, o *partition, b source.Batch, several bool) error {
 	c := o.begin()
 	before := o.next
 	if len(b.Records) > 0 {
 		o.idle = idleness{}
-		n.take(o, b.Records, c, several)
+		if err := n.take(ctx, o, b.Records, c, several); err != nil {
+			o.stop(fmt.Errorf("partition %d: %w", o.id, err)) // the windows are ahead of the store
+			return o.fault()
+		}
 	}
 	o.next = max(o.next, b.Next)
-	if len(b.Records) == 0 && b.Next == b.HighWatermark {
+	if err := n.recallUpTo(o, o.next, c); err != nil {
+		return err
+	}
+	n.catchUp(o, b.HighWatermark)
+	if len(b.Records) == 0 && b.Next == b.HighWatermark && len(o.recall) == 0 && len(c.Entries) == 0 {
 		n.passTime(ctx, o, c)
 	}
 	if o.next == before && len(c.Entries) == 0 {
@@ -167,6 +250,7 @@ func (o *partition) finish(c *buffer.Commit) {
 
 // commit makes commits durable, one for each of the partitions, which the caller holds.
 func (n *Node) commit(ctx context.Context, partitions []*partition, commits ...buffer.Commit) error {
+	began := time.Now()
 	if err := n.awaitRoom(ctx, func() error { return n.store.Commit(commits...) }); err != nil {
 		for _, o := range partitions {
 			// What is durable is not known, or less than what is in memory.
@@ -174,8 +258,12 @@ func (n *Node) commit(ctx context.Context, partitions []*partition, commits ...b
 		}
 		return partitions[0].fault()
 	}
+	if n.opts.OnCommit != nil {
+		n.opts.OnCommit(time.Since(began))
+	}
 	for _, o := range partitions {
 		o.window.Committed()
+		o.made(n.store.Partition(o.id).NextEmit)
 		o.open.Store(int64(o.window.OpenSessions()))
 		if err := n.snapshot(o); err != nil {
 			o.stop(fmt.Errorf("partition %d: %w", o.id, err))
@@ -209,6 +297,9 @@ func (n *Node) End(ctx context.Context) error {
 		if err := o.fault(); err != nil {
 			return fmt.Errorf("end: %w", err)
 		}
+		if err := n.confirm(ctx, o); err != nil {
+			return fmt.Errorf("end: %w", err)
+		}
 		meta := o.window.Meta()
 		epoch = max(epoch, meta.Epoch)
 		news = news || !meta.Ended
@@ -222,7 +313,7 @@ func (n *Node) End(ctx context.Context) error {
 	for _, o := range owned {
 		meta := o.window.Meta()
 		m := buffer.Mark{Epoch: epoch + 1, Watermark: meta.AfterEnd(), Offset: o.next}
-		if err := n.beforeMark(ctx, o.id, buffer.KindEnd, m); err != nil {
+		if err := n.beforeMark(ctx, o, buffer.KindEnd, m); err != nil {
 			return fmt.Errorf("end: %w", err)
 		}
 	}
@@ -244,17 +335,6 @@ func (n *Node) End(ctx context.Context) error {
 func (o *partition) mark() buffer.Mark {
 	m := o.window.Meta()
 	return buffer.Mark{Epoch: m.Epoch, Watermark: m.Watermark, Offset: o.next}
-}
-
-// beforeMark asks whether a mark may be made.
-func (n *Node) beforeMark(ctx context.Context, p schema.Partition, kind buffer.Kind, m buffer.Mark) error {
-	if n.opts.BeforeMark == nil {
-		return nil
-	}
-	if err := n.opts.BeforeMark(ctx, p, kind, m); err != nil {
-		return fmt.Errorf("partition %d: before a mark: %w", p, err)
-	}
-	return nil
 }
 
 func addParts(c *buffer.Commit, parts []window.Part) {

@@ -126,7 +126,7 @@ func smallWindows() ingest.Options {
 	o.IdleAfter = 0
 	o.Window = window.Config{
 		Gap: 20 * time.Millisecond, LatenessBound: 8 * time.Millisecond, PartAge: 10 * time.Millisecond, PartClicks: 3,
-		MaxSessionAge: 100 * time.Millisecond, MaxSessionClicks: 8,
+		MaxSessionAge: 100 * time.Millisecond, MaxSessionClicks: 8, MaxOpenSessions: 3,
 	}
 	return o
 }

@@ -7,9 +7,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/freshet-ml/freshet/ingest/buffer"
 	"github.com/freshet-ml/freshet/ingest/window"
-	"github.com/freshet-ml/freshet/schema"
 )
 
 // Options are the settings of a Node.
@@ -28,11 +26,12 @@ type Options struct {
 	Now func() time.Time
 	// Wait waits for d, or returns why ctx has ended. It is used while the store has no room. Default: a timer.
 	Wait func(ctx context.Context, d time.Duration) error
-	// BeforeMark is called before a mark is committed: what moves a watermark, or the topic, and is in no record. Who moves
-	// partitions to other nodes keeps marks here, so that a partition can be made again from its records. It may be called
-	// again with the same mark after a crash. When it returns an error the mark is not made: a tick is left out, and comes
-	// later; Node.End and Node.Topology return the error. Default: nothing.
-	BeforeMark func(ctx context.Context, p schema.Partition, kind buffer.Kind, m buffer.Mark) error
+	// Moves is where the state of partitions is left for other nodes. Default: they stay on this one.
+	Moves Moves
+	// Move says when what is left there.
+	Move MoveOptions
+	// OnCommit is told how long each commit took. Default: nobody is.
+	OnCommit func(time.Duration)
 	// Log takes warnings. Default: nothing is logged.
 	Log *slog.Logger
 }
@@ -53,6 +52,9 @@ func (o Options) Validate() error {
 	}
 	if o.IdleAfter < 0 {
 		faults = append(faults, fmt.Errorf("idle_after %v: must not be negative", o.IdleAfter))
+	}
+	if err := o.Move.Validate(); err != nil {
+		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
 }

@@ -21,13 +21,14 @@ type PartitionStats struct {
 type Stats struct {
 	Partitions []PartitionStats // the owned ones, in rising order
 	Totals     buffer.Totals    // over all partitions of the store, owned or not
-	SplitUsers uint64           // users seen on two partitions since the start, by a table of bounded size
+	Moves      MoveStats
+	SplitUsers uint64 // users seen on two partitions since the start, by a table of bounded size
 }
 
 // Stats returns the state of the node.
 func (n *Node) Stats() Stats {
 	owned := n.sorted()
-	s := Stats{Totals: n.store.Totals(), SplitUsers: n.users.split.Load(), Partitions: make([]PartitionStats, 0, len(owned))}
+	s := Stats{Totals: n.store.Totals(), SplitUsers: n.users.split.Load(), Moves: n.moves.stats(n.opts.Now()), Partitions: make([]PartitionStats, 0, len(owned))}
 	for _, o := range owned {
 		m := n.store.Partition(o.id)
 		s.Partitions = append(s.Partitions, PartitionStats{

@@ -47,7 +47,7 @@ func (s *Store) removeBelow(ctx context.Context, model string, floor schema.Vers
 			if _, ok := TableName(model, v, o.Name); !ok {
 				return removed, fmt.Errorf("remove version %d: its manifest names %q, which is not its own", v, o.Name)
 			}
-			if err := s.removeObject(ctx, o.Name); err != nil {
+			if err := s.bucket.Remove(ctx, o.Name); err != nil {
 				return removed, err
 			}
 		}

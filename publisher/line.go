@@ -118,7 +118,7 @@ func (p *Publisher) manifest(u Update, tables [][]byte) (schema.Manifest, []byte
 
 func (p *Publisher) put(ctx context.Context, o schema.Object, b []byte) error {
 	err := attempts(ctx, p.cfg.Backoff, p.cfg.Attempts, p.cfg.PutTimeout, func(ctx context.Context) (bool, error) {
-		err := p.store.putObject(ctx, o.Name, b)
+		err := p.store.bucket.Put(ctx, o.Name, b)
 		return p.worthRetry(ctx, err), err
 	})
 	if err != nil {

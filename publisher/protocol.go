@@ -22,9 +22,6 @@ const (
 
 // Constants of the protocol.
 const (
-	// ChunkBytes is the chunk size of objects: about twice as fast as the default of 128 KiB, and below the default
-	// max_payload of 1 MiB.
-	ChunkBytes = 512 << 10
 	// ReportTTL is how long a replica's report lives after its last refresh.
 	ReportTTL = 30 * time.Second
 	// ReportEvery is how often a replica refreshes its report: two refreshes may be lost before it counts as gone.

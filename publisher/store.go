@@ -11,6 +11,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/freshet-ml/freshet/publisher/objects"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -30,7 +31,7 @@ type Store struct {
 
 	js                         jetstream.JetStream
 	objects                    jetstream.ObjectStore
-	stream                     jetstream.Stream // of objects
+	bucket                     *objects.Bucket // the same, for writing
 	heads, manifests, replicas jetstream.KeyValue
 }
 
@@ -40,7 +41,7 @@ func OpenStore(ctx context.Context, js jetstream.JetStream) (*Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	err := s.open(ctx)
-	if errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+	if errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, objects.ErrNoBucket) {
 		return nil, fmt.Errorf("open model store: %w", ErrNoStore)
 	}
 	if err != nil {
@@ -53,8 +54,8 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.objects, err = s.js.ObjectStore(ctx, ObjectsBucket); err != nil {
 		return fmt.Errorf("bucket %s: %w", ObjectsBucket, err)
 	}
-	if s.stream, err = s.js.Stream(ctx, "OBJ_"+ObjectsBucket); err != nil {
-		return fmt.Errorf("bucket %s: %w", ObjectsBucket, err)
+	if s.bucket, err = objects.Open(ctx, s.js, ObjectsBucket); err != nil {
+		return err
 	}
 	for _, kv := range []struct {
 		to   *jetstream.KeyValue

@@ -10,10 +10,10 @@ const (
 	ReasonInvalid     Reason = "invalid"     // it decodes, but breaks a rule of Click.Validate
 	ReasonOversize    Reason = "oversize"    // it is larger than MaxRecordBytes
 	ReasonDuplicate   Reason = "duplicate"   // the session has this click already; counted, its bytes are not kept
-	ReasonOverflow    Reason = "overflow"    // the user has more unsealed clicks than a session may hold
+	ReasonOverflow    Reason = "overflow"    // its user, or its partition, has as many unsealed clicks as may wait
 )
 
-// Reasons lists every Reason in the order in which they are shown.
+// Reasons lists every Reason in the order in which they are shown. Codecs number them so: it grows at its end.
 var Reasons = []Reason{ReasonLate, ReasonUndecodable, ReasonInvalid, ReasonOversize, ReasonDuplicate, ReasonOverflow}
 
 // Rejected is a record that was put aside, with all that is needed to understand it and to send it again.

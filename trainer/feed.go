@@ -13,6 +13,9 @@ type Feed interface {
 	Next(ctx context.Context, max int) ([]schema.Part, schema.Progress, error)
 	// History returns up to n parts with clicks of a user on partition p emitted before the given place, oldest first.
 	History(p schema.Partition, user string, before schema.Emit, n int) ([]schema.Part, error)
+	// Hold says that what was made of everything before position is durable: only histories need it any more. It is called
+	// before the first Next and after each checkpoint.
+	Hold(position schema.Position) error
 }
 
 // Table is a named table of a version.

@@ -121,6 +121,9 @@ const finishPause = 10 * time.Millisecond
 // also when it ends early; parts of a micro-batch that was not complete are read again next time.
 func (t *Trainer) Run(ctx context.Context, feed Feed, pub Publisher) error {
 	t.feed = feed
+	if err := feed.Hold(t.state.Position); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return t.publishing(ctx, pub) })
 	g.Go(func() error {
@@ -275,9 +278,9 @@ func (t *Trainer) checkpoint() error {
 		return err
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.digest = digest
-	return nil
+	t.mu.Unlock()
+	return t.feed.Hold(t.state.Position)
 }
 
 // offer hands a version to the publishing goroutine, if there is something new and it is not busy with the one before.

@@ -21,6 +21,8 @@ type memoryFeed struct {
 	failAt   int // Next fails once before this part; 0 never
 	failed   bool
 	noMemory error // of History
+	holds    int
+	held     schema.Emit
 }
 
 var errFeed = errors.New("the disk is gone")
@@ -40,6 +42,16 @@ func (f *memoryFeed) Next(ctx context.Context, max int) ([]schema.Part, schema.P
 		return out, schema.Progress{Epoch: 1, Through: schema.BeginningOfTime, Ended: true}, nil
 	}
 	return out, schema.Progress{Through: f.parts[f.next].Due}, nil
+}
+
+// Hold checks that positions are of parts that were returned, and never go back.
+func (f *memoryFeed) Hold(position schema.Position) error {
+	f.holds++
+	if p := position[0]; p < f.held || int(p) > f.next {
+		return fmt.Errorf("position %d is held after %d, with %d parts read", p, f.held, f.next)
+	}
+	f.held = position[0]
+	return nil
 }
 
 func (f *memoryFeed) History(p schema.Partition, user string, before schema.Emit, n int) ([]schema.Part, error) {
@@ -139,7 +151,11 @@ func TestStoppedAnywhereEndsTheSame(t *testing.T) {
 			trainer := openTrainer(t, dir, smallConfig())
 			from := int(trainer.Position()[0])
 			trainer.Finish()
-			err := trainer.Run(t.Context(), &memoryFeed{parts: parts, next: from, perCall: 1 + every/3, failAt: from + every}, &shelf{})
+			feed := &memoryFeed{parts: parts, next: from, perCall: 1 + every/3, failAt: from + every}
+			err := trainer.Run(t.Context(), feed, &shelf{})
+			if feed.holds < 2 || feed.held != trainer.Position()[0] {
+				t.Errorf("%d positions were held, the last at %d, and the checkpoint is at %d", feed.holds, feed.held, trainer.Position()[0])
+			}
 			if runs++; err == nil {
 				got := trainer.Stats()
 				got.Version, want.Version = 0, 0 // counts publications, which the clock decides

@@ -8,8 +8,8 @@ import "github.com/freshet-ml/freshet/ingest/aside"
 // cli is the command line.
 type cli struct {
 	Up        UpCmd        `cmd:"" help:"Run everything in one process: broker, NATS, ingest, trainer, publisher, replicas."`
-	Ingest    IngestCmd    `cmd:"" help:"Read clicks from Kafka into sessions."`
-	Train     TrainCmd     `cmd:"" help:"Read clicks from Kafka, train on their sessions, publish versions to NATS."`
+	Ingest    IngestCmd    `cmd:"" help:"Read clicks from Kafka into sessions, and show them over Arrow Flight."`
+	Train     TrainCmd     `cmd:"" help:"Train on the sessions of ingest nodes, or read clicks from Kafka itself, and publish versions to NATS."`
 	Serve     ServeCmd     `cmd:"" help:"Follow the published versions and serve recommendations over HTTP."`
 	Produce   ProduceCmd   `cmd:"" help:"Send the clicks of a file to Kafka."`
 	Simulate  SimulateCmd  `cmd:"" help:"Send the clicks of a simulated shop to Kafka, or write them to a file."`
@@ -56,6 +56,16 @@ type ListenFlags struct {
 	Listen string `key:"serve.listen" placeholder:"HOST:PORT" help:"Serve HTTP here (127.0.0.1:8080); port 0 picks one and prints it."`
 }
 
+// FlightFlags say where the log is shown to other machines.
+type FlightFlags struct {
+	FlightListen string `name:"flight-listen" key:"flight.listen" placeholder:"HOST:PORT" help:"Show the log of sessions over Arrow Flight here; port 0 picks one and prints it."`
+}
+
+// FeedFlags say whose log is read.
+type FeedFlags struct {
+	Feed string `name:"feed" key:"flight.feed" placeholder:"grpc://HOST:PORT,…" help:"Nodes to copy the log of sessions from."`
+}
+
 // UpCmd runs everything.
 type UpCmd struct {
 	Settings
@@ -63,6 +73,7 @@ type UpCmd struct {
 	KafkaFlags
 	NATSFlags
 	ListenFlags
+	FlightFlags
 	RecordFlags
 	Source   string `key:"source.from" placeholder:"sim|FILE|kafka" help:"Where clicks come from: the simulated shop (default), a file, or a Kafka topic."`
 	Format   string `key:"source.format" placeholder:"FORMAT" help:"Of the file: csv, jsonl, or a data set as it is published (diginetica, globo, movielens, otto, retailrocket, taobao, yoochoose); of a topic's records: json, avro, protobuf."`
@@ -81,9 +92,12 @@ type IngestCmd struct {
 	DataDir
 	KafkaFlags
 	ListenFlags
+	FlightFlags
 	RecordFlags
-	Format string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
-	Group  string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Format     string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
+	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
+	NATS       string `name:"nats" key:"nats.url" placeholder:"URL" help:"NATS server with JetStream, through which partitions move between the nodes of the group."`
 }
 
 // TrainCmd is ingest and trainer in one process.
@@ -93,10 +107,13 @@ type TrainCmd struct {
 	KafkaFlags
 	NATSFlags
 	ListenFlags
+	FlightFlags
+	FeedFlags
 	RecordFlags
-	Format string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
-	Group  string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
-	Seed   string `key:"train.seed" placeholder:"N" help:"Of the model."`
+	Format     string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
+	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
+	Seed       string `key:"train.seed" placeholder:"N" help:"Of the model."`
 }
 
 // ServeCmd is one replica.
@@ -105,6 +122,7 @@ type ServeCmd struct {
 	DataDir
 	NATSFlags
 	ListenFlags
+	FeedFlags
 	ID string `name:"id" placeholder:"NAME" help:"Names this replica in reports and answers; by default the host's name."`
 }
 
@@ -147,15 +165,18 @@ type RecommendCmd struct {
 type ExportCmd struct {
 	Settings
 	DataDir
-	What    string `arg:"" enum:"sessions,clicks,aside" help:"sessions: one row per closed session; clicks: one per click of the log; aside: one per record put aside."`
-	Format  string `placeholder:"parquet|arrow|csv" enum:",parquet,arrow,csv" default:"" help:"Format of the file; by default its ending says, else parquet."`
-	Out     string `placeholder:"FILE|DIR|-" help:"Where to (WHAT.FORMAT here); - is standard output, and .gz compresses CSV."`
-	Since   when   `placeholder:"TIME" help:"From this time on: a session by its end, a click by its event time, a record aside by its arrival. 2026-05-01T12:00:00Z, 2026-05-01, milliseconds, or how long before the newest: 24h."`
-	Until   when   `placeholder:"TIME" help:"Before this time."`
-	Open    bool   `help:"Sessions that are still open too, behind all others, with the clicks of theirs that are in the log."`
-	Force   bool   `help:"Replace a file that is there already."`
-	HeldMiB int64  `name:"held-mib" default:"256" placeholder:"N" help:"Memory for sessions until they are closed (${default}); what does not fit is read twice."`
-	JSON    bool   `name:"json" help:"Print the summary as one JSON object, the last line of standard output."`
+	What    string   `arg:"" enum:"sessions,clicks,aside" help:"sessions: one row per closed session; clicks: one per click of the log; aside: one per record put aside."`
+	Format  string   `placeholder:"parquet|arrow|csv" enum:",parquet,arrow,csv" default:"" help:"Format of the file; by default its ending says, else parquet."`
+	Out     string   `placeholder:"FILE|DIR|-" help:"Where to (WHAT.FORMAT here); - is standard output, and .gz compresses CSV."`
+	Since   when     `placeholder:"TIME" help:"From this time on: a session by its end, a click by its event time, a record aside by its arrival. 2026-05-01T12:00:00Z, 2026-05-01, milliseconds, or how long before the newest: 24h."`
+	Until   when     `placeholder:"TIME" help:"Before this time."`
+	Feed    []string `placeholder:"grpc://HOST:PORT" help:"Export from the logs of running nodes, which are copied first, instead of a data directory."`
+	Server  string   `placeholder:"URL" help:"Export the records aside of a running freshet, such as http://127.0.0.1:8080."`
+	Token   string   `key:"serve.token" placeholder:"TOKEN" help:"Bearer token, where that asks for one."`
+	Open    bool     `help:"Sessions that are still open too, behind all others, with the clicks of theirs that are in the log."`
+	Force   bool     `help:"Replace a file that is there already."`
+	HeldMiB int64    `name:"held-mib" default:"256" placeholder:"N" help:"Memory for sessions until they are closed (${default}); what does not fit is read twice."`
+	JSON    bool     `name:"json" help:"Print the summary as one JSON object, the last line of standard output."`
 }
 
 // AsideCmd is about records put aside.
@@ -203,6 +224,7 @@ type AsideRedriveCmd struct {
 	AsideFilter
 	Places      []aside.Place `arg:"" optional:"" name:"partition:offset" help:"Only these records."`
 	Brokers     string        `key:"kafka.brokers" placeholder:"HOST:PORT,…" help:"Kafka brokers; with --server, by default those that it reads from."`
+	Fields      string        `key:"source.fields" placeholder:"user_id=NAME,…" help:"How fields are called in the records that have other names."`
 	To          string        `placeholder:"TOPIC" help:"Send to this topic instead of the one that they came from."`
 	All         bool          `help:"All records aside."`
 	IncludeLate bool          `help:"Late ones too, and those that would be late by now: where the same windows read them, they go aside again."`

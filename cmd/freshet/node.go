@@ -15,13 +15,15 @@ import (
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
-// node is "freshet ingest" and "freshet train": a process against a Kafka, and for train a NATS, that run elsewhere.
+// node is "freshet ingest" and "freshet train": a process against a Kafka or other nodes, and for train a NATS, that run
+// elsewhere.
 type node struct {
 	*app
 	closers  closers
 	stages   *stages
 	listener net.Listener
 	in       *intake
+	shown    *shown
 	train    *training
 	metrics  *prometheus.Registry
 	monitor  *monitor
@@ -30,8 +32,7 @@ type node struct {
 // Run reads clicks into sessions until ctx ends.
 func (c *IngestCmd) Run(ctx context.Context, a *app) error { return runNode(ctx, a, false) }
 
-// Run reads clicks, trains on them and publishes until ctx ends. Ingest and trainer share the process, because they share
-// the log.
+// Run trains and publishes until ctx ends: on the log of ingest nodes, or on one of its own, for which it reads clicks.
 func (c *TrainCmd) Run(ctx context.Context, a *app) error { return runNode(ctx, a, true) }
 
 func runNode(ctx context.Context, a *app, train bool) (err error) {
@@ -45,17 +46,22 @@ func runNode(ctx context.Context, a *app, train bool) (err error) {
 	}
 	n.stages.start("http", func(ctx context.Context) error {
 		mux := nodeHandler(n.monitor.status, n.metrics)
-		health(mux, n.in.kafka.Health)
+		health(mux, n.in.health)
 		return serveHTTP(ctx, n.listener, withAside(mux, n.in, n.app))
 	})
 	if train {
 		n.stages.start("reports", n.train.follow)
 		n.stages.start("trainer", n.train.run)
 	}
+	n.shown.start(n.stages, n.metrics)
+	if err := n.in.startDeadLetters(n.cfg.Kafka, n.stages, n.metrics, n.log); err != nil {
+		return err
+	}
+	n.in.startSnapshots(n.stages, n.metrics, n.log)
 	n.stages.start("ingest", n.in.run)
 	n.monitor.enter(view.StageRunning)
-	n.log.Info("freshet is up", "api", n.monitor.static.API, "kafka", n.cfg.Kafka.Brokers, "topic", n.cfg.Kafka.Topic,
-		"nats", n.monitor.static.NATS, "blas", n.monitor.static.Backend, "data_dir", n.cfg.DataDir)
+	n.log.Info("freshet is up", append(n.from(), "api", n.monitor.static.API, "flight", n.shown.address(n.cfg.Flight),
+		"nats", n.monitor.static.NATS, "blas", n.monitor.static.Backend, "data_dir", n.cfg.DataDir)...)
 	n.stages.start("log", func(ctx context.Context) error {
 		view.Plain(ctx, n.log, 10*time.Second, n.monitor.status)
 		return nil
@@ -69,11 +75,24 @@ func runNode(ctx context.Context, a *app, train bool) (err error) {
 	return nil
 }
 
+// from names where the sessions come from, for the log.
+func (n *node) from() []any {
+	if n.in.mirror != nil {
+		return []any{"feed", n.cfg.Flight.Feed}
+	}
+	return []any{"kafka", n.cfg.Kafka.Brokers, "topic", n.cfg.Kafka.Topic}
+}
+
 func (n *node) open(ctx context.Context, train bool) (err error) {
 	c := n.cfg.Config
+	feed := train && len(c.Flight.Feed) > 0
 	var missing []error
-	if c.Kafka.Embedded() {
-		missing = append(missing, errors.New("no Kafka to read from: give --brokers HOST:PORT, or run everything in one process with \"freshet up\""))
+	if c.Kafka.Embedded() && !feed {
+		or := ""
+		if train {
+			or = ", or nodes that read it with --feed grpc://HOST:9091"
+		}
+		missing = append(missing, fmt.Errorf("no Kafka to read from: give --brokers HOST:PORT%s, or run everything in one process with \"freshet up\"", or))
 	}
 	if train && c.NATS.Embedded() {
 		missing = append(missing, errors.New("no NATS to publish to: give --nats nats://HOST:PORT, or run everything in one process with \"freshet up\""))
@@ -89,11 +108,22 @@ func (n *node) open(ctx context.Context, train bool) (err error) {
 	if err != nil {
 		return err
 	}
-	if n.in, err = openIntake(ctx, c, dir, c.Kafka.Brokers, true, n.log); err != nil {
+	static := view.Status{API: "http://" + n.listener.Addr().String(), NATS: c.NATS.URL}
+	if feed {
+		n.in, err = openFeed(c, 0, dir, n.log)
+	} else {
+		static.Kafka = c.Kafka.Brokers[0]
+		n.in, err = openIntake(ctx, c, dir, c.Kafka.Brokers, true, n.log)
+	}
+	if err != nil {
 		return err
 	}
 	n.closers.add(n.in.close)
-	static := view.Status{API: "http://" + n.listener.Addr().String(), Kafka: c.Kafka.Brokers[0], NATS: c.NATS.URL}
+	n.in.watch(n.metrics)
+	if n.shown, err = openShown(c.Flight, !train, n.in.store, n.log); err != nil {
+		return err
+	}
+	n.shown.closeWith(&n.closers)
 	if train {
 		nc, js, err := dialNATS(ctx, c.NATS.URL, "freshet trainer")
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -21,17 +20,23 @@ import (
 	"github.com/freshet-ml/freshet/ingest/buffer"
 	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/feed"
+	"github.com/freshet-ml/freshet/ingest/flight"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer"
 )
 
-// intake is the ingest half: Kafka in, a durable log of parts out.
+// intake is the ingest half: Kafka in, a durable log of parts out; or a copy of the logs of nodes that do that (feed.go).
 type intake struct {
-	kafka *source.Kafka
-	node  *ingest.Node
-	store *buffer.Store
+	kafka   *source.Kafka
+	brokers []string // of kafka
+	node    *ingest.Node
+	mirror  *flight.Mirror // in the place of kafka and node
+	store   *buffer.Store
+	// commits measures those of node.
+	commits prometheus.Histogram
+	leave   func() error // closes the connection by which partitions move; nil where they stay
 }
 
 // openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
@@ -48,49 +53,57 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if err := decoder.Check(ctx); err != nil {
 		log.Warn("records that name their schema will wait", "error", err)
 	}
-	kafka, err := source.NewKafka(source.KafkaConfig{Brokers: brokers, Topic: c.Kafka.Topic, Group: c.Kafka.Group, Log: log})
+	assigned, err := source.ParsePartitions(c.Kafka.Assign)
 	if err != nil {
 		return nil, err
 	}
-	partitions, err := kafka.Partitions(ctx)
+	kafka, err := source.NewKafka(source.KafkaConfig{Brokers: brokers, Security: security(c.Kafka), Topic: c.Kafka.Topic, Group: c.Kafka.Group,
+		Partitions: assigned, OnExpired: source.OnExpired(c.Kafka.OnExpired), Log: log})
 	if err != nil {
+		return nil, err
+	}
+	if _, err := kafka.Partitions(ctx); err != nil { // it answers, and has the topic
 		return nil, errors.Join(err, kafka.Close())
 	}
-	store, err := buffer.Open(dir.Buffer(), buffer.Options{Log: log})
+	store, err := buffer.Open(dir.Buffer(), storeOptions(c.Ingest, log))
 	if err != nil {
 		return nil, errors.Join(err, kafka.Close())
 	}
 	options := ingest.Options{Window: windowConfig(c.Window), Topic: c.Kafka.Topic, MaxAhead: c.Window.MaxAhead, Log: log}
+	commits := newCommitSeconds()
+	options.OnCommit = func(d time.Duration) { commits.Observe(d.Seconds()) }
 	if live {
 		options.IdleAfter = c.Window.IdleAfter
 	}
-	node, err := ingest.New(store, recordDecoder(decoder, log), options)
-	if err != nil {
-		return nil, errors.Join(err, store.Close(), kafka.Close())
+	in := &intake{kafka: kafka, brokers: brokers, store: store, commits: commits}
+	if in.leave, err = share(ctx, c, kafka, &options); err != nil {
+		return nil, errors.Join(err, in.close())
 	}
-	if err := node.Topology(ctx, partitions); err != nil { // no partition is assigned yet: it is written when partition 0 is
-		return nil, errors.Join(err, store.Close(), kafka.Close())
+	if in.node, err = ingest.New(store, recordDecoder(decoder), options); err != nil {
+		return nil, errors.Join(err, in.close())
 	}
-	return &intake{kafka: kafka, node: node, store: store}, nil
+	return in, nil
 }
 
 // recordDecoder is d as a node wants it. A record whose schema the registry does not tell, because it is away, is good: it
-// waits here, and with it the partition, until the registry is back or the process ends.
-func recordDecoder(d *decode.Decoder, log *slog.Logger) ingest.Decode {
+// waits, and with it the partition.
+func recordDecoder(d *decode.Decoder) ingest.Decode {
 	return func(r source.Record, c *schema.Click) error {
-		for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-			err := d.Decode(r.Value, c)
-			if !errors.As(err, new(decode.Unavailable)) {
-				return err
-			}
-			log.Warn("a partition waits for the schema registry", "partition", r.Partition, "offset", r.Offset, "again_in", pause, "error", err)
-			time.Sleep(pause)
+		err := d.Decode(r.Value, c)
+		if errors.As(err, new(decode.Unavailable)) {
+			err = fmt.Errorf("%w: %w", ingest.ErrNotReady, err)
 		}
+		return err
 	}
 }
 
-// run reads the topic until ctx ends.
-func (in *intake) run(ctx context.Context) error { return in.kafka.Run(ctx, in.node) }
+// run reads the topic, or the nodes, until ctx ends.
+func (in *intake) run(ctx context.Context) error {
+	if in.mirror != nil {
+		return in.mirror.Run(ctx)
+	}
+	return in.kafka.Run(ctx, in.node)
+}
 
 // reached reports whether everything before ends is in the log or in open windows.
 func (in *intake) reached(ends []schema.Offset) bool {
@@ -103,14 +116,23 @@ func (in *intake) reached(ends []schema.Offset) bool {
 	return true
 }
 
-func (in *intake) close() error { return errors.Join(in.store.Close(), in.kafka.Close()) }
+func (in *intake) close() error {
+	if in.mirror != nil {
+		return errors.Join(in.mirror.Close(), in.store.Close())
+	}
+	err := errors.Join(in.store.Close(), in.kafka.Close())
+	if in.leave != nil {
+		err = errors.Join(err, in.leave())
+	}
+	return err
+}
 
 // training is the other half: the log in, versions out.
 type training struct {
 	trainer   *trainer.Trainer
 	publisher *publisher.Publisher
 	fresh     *trainer.Freshness
-	feed      *feed.Feed
+	inlet     inlet
 
 	mu      sync.Mutex
 	reports map[string]heard // guarded by mu; the latest of each replica
@@ -149,23 +171,19 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown host"
-	}
 	p, err := publisher.New(ctx, js, publisher.Config{
-		Model: c.Publish.Model, ID: fmt.Sprintf("%s, process %d", host, os.Getpid()), BaseEvery: c.Publish.BaseEvery, Seed: seed,
+		Model: c.Publish.Model, ID: processName(), BaseEvery: c.Publish.BaseEvery, Seed: seed,
 		Metric: "recall_at_20_model", MaxDrop: c.Publish.MaxDrop, Log: log, Registerer: metrics,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &training{trainer: t, publisher: p, fresh: fresh, feed: f, reports: map[string]heard{}}, nil
+	return &training{trainer: t, publisher: p, fresh: fresh, inlet: inlet{f, in.store}, reports: map[string]heard{}}, nil
 }
 
 // run trains until ctx ends, or until the end after trainer.Finish.
 func (t *training) run(ctx context.Context) error {
-	return t.trainer.Run(ctx, t.feed, outlet{t.publisher})
+	return t.trainer.Run(ctx, t.inlet, outlet{t.publisher})
 }
 
 // follow listens to the replicas until ctx ends. What they adopt ends the measurement of freshness.
@@ -204,6 +222,17 @@ func (t *training) replicas() []publisher.Report {
 	}
 	return out
 }
+
+// inlet is the feed as the trainer wants it.
+type inlet struct {
+	*feed.Feed
+	store *buffer.Store
+}
+
+var _ trainer.Feed = inlet{}
+
+// Hold keeps what the trainer has not made durable from the log's retention.
+func (i inlet) Hold(p schema.Position) error { return i.store.Hold("trainer", p) }
 
 // outlet is the publisher as the trainer wants it.
 type outlet struct{ p *publisher.Publisher }

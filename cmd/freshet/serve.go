@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/publisher/replica"
 )
@@ -31,10 +33,24 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 			return err
 		}
 	}
+	// Without a feed requests bring their own clicks.
+	var (
+		histories replica.Histories
+		in        *intake
+		metrics   = prometheus.NewRegistry() // beside the replica's own
+	)
+	if len(a.cfg.Flight.Feed) > 0 {
+		if in, err = openFeed(a.cfg.Config, a.cfg.Flight.Keep, dir, a.log); err != nil {
+			return err
+		}
+		closers.add(in.close)
+		in.watch(metrics)
+		histories = in.store
+	}
 	r, err := replica.New(replica.Config{
 		ID: id, Model: a.cfg.Publish.Model, Address: "http://" + l.Addr().String(), Dir: dir.Replica(id),
-		TrustedKeys: a.cfg.Serve.TrustedKeys, Token: a.cfg.Serve.Token, Log: a.log,
-	}, nil) // histories are in the log, which is another process's: requests bring their own clicks
+		TrustedKeys: a.cfg.Serve.TrustedKeys, Token: a.cfg.Serve.Token, Log: a.log, Metrics: metrics,
+	}, histories)
 	if err != nil {
 		return err
 	}
@@ -46,13 +62,17 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 	s := newStages()
 	s.start("replica", func(ctx context.Context) error { return r.Run(ctx, js) })
 	s.start("http", func(ctx context.Context) error { return r.Serve(ctx, l) })
+	if in != nil {
+		s.start("feed", in.run)
+	}
 	if err := awaitNATS(ctx, nc, a.cfg.NATS.URL); err != nil {
 		if _, serving := r.Current(); !serving {
 			return s.stop(err)
 		}
 		a.log.Warn("serving the last good version until NATS answers", "error", err)
 	}
-	a.log.Info("replica is up", "id", id, "api", "http://"+l.Addr().String(), "nats", a.cfg.NATS.URL, "model", a.cfg.Publish.Model)
+	a.log.Info("replica is up", "id", id, "api", "http://"+l.Addr().String(), "nats", a.cfg.NATS.URL, "feed", a.cfg.Flight.Feed,
+		"model", a.cfg.Publish.Model)
 	if err := s.stop(s.wait(ctx, nil)); err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (m *monitor) status() view.Status {
 	if m.train != nil {
 		trained = m.train.trainer.Stats()
 	}
-	in := m.in.node.Stats()
+	in := m.in.stats()
 	counts := in.Totals.Counts
 	s.Clicks = int64(counts.In())
 	s.Aside = view.Aside{}

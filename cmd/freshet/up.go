@@ -30,6 +30,7 @@ type up struct {
 	stages   *stages
 	listener net.Listener
 	in       *intake
+	shown    *shown
 	train    *training
 	producer *source.Producer
 	input    source.Stream
@@ -107,10 +108,15 @@ func (u *up) open(ctx context.Context) (err error) {
 		return err
 	}
 	u.closers.add(closeConn(nc))
+	c.Ingest.Snapshots = config.SnapshotsOff // nobody else goes on with what is in one process
 	if u.in, err = openIntake(ctx, c, dir, brokers, c.Source.Kind() == config.KindKafka && !u.once, u.log); err != nil {
 		return err
 	}
 	u.closers.add(u.in.close)
+	if u.shown, err = openShown(c.Flight, false, u.in.store, u.log); err != nil {
+		return err
+	}
+	u.shown.closeWith(&u.closers)
 	if u.train, err = openTraining(ctx, c, dir, u.in, js, u.metrics, u.log); err != nil {
 		return err
 	}
@@ -126,6 +132,7 @@ func (u *up) open(ctx context.Context) (err error) {
 	u.monitor = &monitor{in: u.in, train: u.train, producer: u.producer, input: u.input, started: time.Now(), stage: view.StageStarting,
 		static: view.Status{Backend: nn.Backend(), API: "http://" + u.listener.Addr().String(), Kafka: brokers[0], NATS: url}}
 	u.metrics.MustRegister(collector{u.monitor.status})
+	u.in.watch(u.metrics)
 	return u.openReplicas(dir)
 }
 
@@ -133,7 +140,7 @@ func (u *up) openKafka(ctx context.Context, dir *datadir.Dir) (brokers []string,
 	c := u.cfg.Kafka
 	if !c.Embedded() {
 		if u.input != nil {
-			_, err = source.EnsureTopic(ctx, source.TopicConfig{Brokers: c.Brokers, Topic: c.Topic, Partitions: c.Partitions})
+			_, err = source.EnsureTopic(ctx, source.TopicConfig{Brokers: c.Brokers, Security: security(c), Topic: c.Topic, Partitions: c.Partitions})
 		}
 		return c.Brokers, err
 	}
@@ -200,6 +207,10 @@ func (u *up) run(ctx context.Context) error {
 	})
 	u.stages.start("reports", u.train.follow)
 	trained := u.stages.start("trainer", u.train.run)
+	u.shown.start(u.stages, u.metrics)
+	if err := u.in.startDeadLetters(u.cfg.Kafka, u.stages, u.metrics, u.log); err != nil {
+		return err
+	}
 	u.stages.start("ingest", u.in.run)
 	u.log.Info("freshet is up", "api", u.monitor.static.API, "kafka", u.monitor.static.Kafka, "nats", u.monitor.static.NATS,
 		"replicas", len(u.replicas), "blas", nn.Backend(), "data_dir", u.cfg.DataDir)

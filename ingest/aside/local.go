@@ -28,6 +28,8 @@ type Shelf interface {
 	RemoveAside(p schema.Partition, offsets ...schema.Offset) (int, error)
 }
 
+var _ Shelf = (*buffer.Store)(nil)
+
 // Local is the book of a store that this process has open.
 type Local struct{ Shelf Shelf }
 

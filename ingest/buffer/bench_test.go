@@ -2,10 +2,128 @@ package buffer
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"strconv"
 	"testing"
+	"time"
 
+	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
 )
+
+// shop makes clicks like those of the simulated shop, about 250 bytes of JSON each: many users at once, who think for a
+// while between clicks and leave after five on average.
+type shop struct {
+	random *rand.Rand
+	active []visit
+	users  int
+	now    float64 // ms
+	step   float64
+	events int
+	click  schema.Click
+	text   []byte
+}
+
+type visit struct{ user, session int }
+
+const benchNoon schema.EventTime = 1_700_000_000_000
+
+// newShop returns a shop with so many users there at a time, of so many that there are; each clicks every 20 s.
+func newShop(active, users int) *shop {
+	s := &shop{random: rand.New(rand.NewPCG(3, 3)), active: make([]visit, active), users: users, step: 20_000 / float64(active)}
+	for i := range s.active {
+		s.active[i] = visit{s.random.IntN(users), i}
+	}
+	return s
+}
+
+// id returns a letter and a number, in memory that the next click uses again.
+func (s *shop) id(letter byte, n int) string {
+	from := len(s.text)
+	s.text = strconv.AppendInt(append(s.text, letter), int64(n), 10)
+	return string(s.text[from:])
+}
+
+func (s *shop) next() *schema.Click {
+	s.text = s.text[:0]
+	s.events++
+	s.now += s.step * 2 * s.random.Float64()
+	v := &s.active[s.random.IntN(len(s.active))]
+	item := s.random.IntN(50_000)
+	at := benchNoon + schema.EventTime(s.now)
+	s.click = schema.Click{
+		UserID: s.id('u', v.user), ItemID: s.id('i', item), EventTime: at, Action: schema.ActionClick,
+		EventID: s.id('e', s.events), SessionID: s.id('s', v.session), Scene: "detail",
+		Item:    schema.ItemInfo{Category: s.id('c', item%300), Seller: s.id('m', item%2000), Price: float64(item%9999) / 100},
+		Context: append(s.click.Context[:0], `{"oracle_rank":17}`...), ArrivedAt: schema.ArrivalTime(at) + 120,
+	}
+	if s.random.IntN(5) == 0 {
+		*v = visit{s.random.IntN(s.users), s.events}
+	}
+	return &s.click
+}
+
+// BenchmarkCommit measures what the store does per click, with the windows that it serves: journal, log, index, snapshots
+// and what Pebble makes of them. One iteration is a synced commit of 1000 clicks; 1000 iterations are a million clicks, at
+// about 360000 open sessions. store-ns/click is the time in Commit and Snapshot; the bytes are those that Pebble has
+// written by the end, with its compactions.
+func BenchmarkCommit(b *testing.B) {
+	for _, where := range []string{"memory", "disk"} {
+		b.Run(where, func(b *testing.B) {
+			dir, fs := "store", Memory()
+			if where == "disk" {
+				dir, fs = b.TempDir(), nil
+			}
+			s, err := Open(dir, Options{FS: fs})
+			must(b, err)
+			defer s.Close()
+			w, err := s.Load(0, window.DefaultConfig())
+			must(b, err)
+			clicks := newShop(20_000, 2_000_000)
+			inStore, journal, parts := time.Duration(0), 0, 0
+			const size = 1000
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				c := Commit{NextOffset: schema.Offset(i+1) * size}
+				for range size {
+					emitted, _ := w.Add(clicks.next())
+					c.add(emitted)
+				}
+				c.Window, c.Journal = w.Meta(), w.Journal()
+				journal, parts = journal+len(c.Journal), parts+len(c.Entries)
+				from := time.Now()
+				must(b, s.Commit(c))
+				w.Committed()
+				if s.SnapshotDue(0) {
+					must(b, s.Snapshot(0, w))
+				}
+				inStore += time.Since(from)
+			}
+			b.StopTimer()
+			n := float64(b.N * size)
+			b.ReportMetric(n/b.Elapsed().Seconds(), "clicks/s")
+			b.ReportMetric(float64(inStore.Nanoseconds())/n, "store-ns/click")
+			b.ReportMetric(float64(parts)/n, "parts/click")
+			b.ReportMetric(float64(w.OpenSessions()), "sessions")
+			must(b, s.db.Flush())
+			for s.db.Metrics().Compact.NumInProgress > 0 {
+				time.Sleep(10 * time.Millisecond)
+			}
+			m := s.db.Metrics()
+			total := m.Total()
+			b.ReportMetric(float64(journal)/n, "journal-B/click")
+			b.ReportMetric(float64(s.Totals().LogBytes)/n, "log-B/click")
+			b.ReportMetric(float64(m.WAL.BytesWritten)/n, "wal-B/click")
+			b.ReportMetric(float64(total.BytesFlushed-total.BytesIn)/n, "flush-B/click")
+			b.ReportMetric(float64(total.BytesCompacted)/n, "compact-B/click")
+			b.ReportMetric(float64(total.BytesFlushed+total.BytesCompacted)/n, "pebble-B/click")
+			if testing.Verbose() {
+				b.Log("\n" + m.String())
+			}
+		})
+	}
+}
 
 // BenchmarkHistory measures what a trainer asks for with every part: the last 8 parts of a user, of 10000 users with 20
 // parts of 3 clicks each.

@@ -67,6 +67,7 @@ type block struct {
 	first     schema.Emit
 	n         int
 	old       bool   // one entry of format 1
+	packed    bool   // entries are opened with their clicks packed, but for those of format 1
 	lengths   []byte // n uvarints
 	body      []byte
 	size      int              // of the value
@@ -117,9 +118,12 @@ func (b *block) entry(place int) (Entry, error) {
 
 func (b *block) decode(body []byte, place int) (e Entry, err error) {
 	emit := b.first + schema.Emit(place)
-	if b.old {
+	switch {
+	case b.old:
 		e, err = decodeEntry1(body, b.partition, emit)
-	} else {
+	case b.packed:
+		e, err = openEntry(body, b.partition, emit)
+	default:
 		e, err = decodeEntry(body, b.partition, emit)
 	}
 	if err != nil {

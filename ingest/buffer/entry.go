@@ -21,6 +21,7 @@ const (
 	KindTick Kind = 2 // the watermark went on because time passed on an idle partition
 	KindEnd  Kind = 3 // the bounded input ended; what follows is of the next epoch
 	KindGrow Kind = 4 // from here on the topic has Mark.Partitions partitions; only in partition 0's log
+	KindGap  Kind = 5 // in a mirror: stands for an entry that no node has; the watermark stays
 )
 
 // Mark is what an entry that is no part did to the partition, so that its log can be made again from its records.
@@ -59,7 +60,7 @@ func (e *Entry) time() schema.EventTime {
 
 // An entry of the log, in a block. Partition and emit come from its place.
 //
-//	u8 kind = 1   part                          u8 kind = 2, 3, 4   mark
+//	u8 kind = 1   part                          u8 kind = 2 to 5    mark
 //	uvarint       epoch                         uvarint             epoch
 //	varint        due                           varint              watermark
 //	varint        session start, ms before due  uvarint             offset
@@ -104,20 +105,27 @@ func appendPartHead(b []byte, p *schema.Part) []byte {
 
 // decodeEntry decodes entry emit of partition p.
 func decodeEntry(b []byte, p schema.Partition, emit schema.Emit) (Entry, error) {
+	e, err := openEntry(b, p, emit)
+	if err != nil {
+		return Entry{}, err
+	}
+	if e.Part.Clicks, err = e.Packed.Decode(e.Part.UserID); err != nil {
+		return Entry{}, errors.Join(ErrCorrupt, err)
+	}
+	e.Packed = packed.Clicks{}
+	return e, nil
+}
+
+// openEntry decodes entry emit of partition p but for its clicks, which it leaves packed. They alias b, and are not checked.
+func openEntry(b []byte, p schema.Partition, emit schema.Emit) (Entry, error) {
 	r := newReader(b)
 	e := Entry{Kind: Kind(r.byte()), Emit: emit}
 	switch e.Kind {
 	case KindPart:
 		e.Part = r.partHead()
 		e.Part.Partition, e.Part.Emit = p, emit
-		clicks := packed.Clicks{N: int(r.bounded(math.MaxInt32)), Bytes: r.rest()}
-		if r.err == nil {
-			var err error
-			if e.Part.Clicks, err = clicks.Decode(e.Part.UserID); err != nil {
-				return Entry{}, errors.Join(ErrCorrupt, err)
-			}
-		}
-	case KindTick, KindEnd, KindGrow:
+		e.Packed = packed.Clicks{N: int(r.bounded(math.MaxInt32)), Bytes: r.rest()}
+	case KindTick, KindEnd, KindGrow, KindGap:
 		e.Mark = r.mark(e.Kind)
 	default:
 		r.fail(fmt.Sprintf("an entry of unknown kind %d", e.Kind))

@@ -10,7 +10,7 @@ import (
 
 // Append writes entries of another node's log into this store, durably, so that readers here have them: at their own emit
 // numbers. Entries that are here already are skipped, so it may be called again with the same ones; a gap is an error. An
-// empty log begins with the first entry that it is given.
+// empty log begins with the first entry that it is given or, where m's has none either, where that would go on.
 //
 // m is the meta of p at its node, as it was when the entries were read there or later. What it says of the windows is
 // taken over once the entries have come as far as it: a watermark never promises more than can be read.
@@ -27,8 +27,8 @@ func (s *Store) Append(p schema.Partition, m Meta, entries []Entry) error {
 		return fmt.Errorf("buffer: mirror partition %d: it is written on this node: let go of it first (Leave)", p)
 	}
 	first := st.FirstEmit
-	if !st.Mirror && len(entries) > 0 {
-		first = entries[0].Emit
+	if at := beginning(&m, entries); st.NextEmit == 0 && at > 0 {
+		first = at
 		st.NextEmit, st.Reached = first, first
 	}
 	err = s.put(pebble.Sync, func(w *writer) error {
@@ -46,6 +46,17 @@ func (s *Store) Append(p schema.Partition, m Meta, entries []Entry) error {
 	s.publish(st)
 	s.retain([]state{st})
 	return nil
+}
+
+// beginning returns where an empty log begins.
+func beginning(m *Meta, entries []Entry) schema.Emit {
+	switch {
+	case len(entries) > 0:
+		return entries[0].Emit
+	case m.FirstEmit == m.NextEmit: // it is as empty at its node
+		return m.FirstEmit
+	}
+	return 0
 }
 
 // mirror writes those of entries that st does not have.

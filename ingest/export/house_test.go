@@ -41,7 +41,13 @@ type house struct {
 
 func newHouse(t fataler, partitions int, c window.Config) *house {
 	t.Helper()
-	store, err := buffer.Open("store", buffer.Options{FS: buffer.Memory(), CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
+	return newHouseOf(t, partitions, c, buffer.Options{CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
+}
+
+func newHouseOf(t fataler, partitions int, c window.Config, b buffer.Options) *house {
+	t.Helper()
+	b.FS = buffer.Memory()
+	store, err := buffer.Open("store", b)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}

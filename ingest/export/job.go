@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"sync/atomic"
+	"time"
 
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -17,6 +18,10 @@ type Options struct {
 	// Since and Until bound the rows, from Since on and before Until: a session by its end, a click by its event time, a
 	// record aside by its arrival. Zero is no bound.
 	Since, Until int64 // ms
+	// Slack says how much later than it is due a click of a part may be, and so how far before Since the log is read: the
+	// lateness bound and more. Default a day, which is more than any stream's. Sessions that began before that are completed
+	// from the log. With Open the log is read whole.
+	Slack time.Duration
 	// Open takes sessions that have no final part yet too, behind all others.
 	Open bool
 	// HeldBytes bounds the sessions held until their final part comes. Default 256 MiB: a million sessions of ten clicks.
@@ -35,6 +40,9 @@ func (o Options) Validate() error {
 	if o.Open && o.What != Sessions {
 		faults = append(faults, errors.New("open: only sessions can be open"))
 	}
+	if o.Slack < 0 {
+		faults = append(faults, fmt.Errorf("slack %v: must not be negative", o.Slack))
+	}
 	if o.HeldBytes < 0 {
 		faults = append(faults, fmt.Errorf("held_bytes %d: must not be negative", o.HeldBytes))
 	}
@@ -47,7 +55,7 @@ type Summary struct {
 	// First and Last are the earliest and the latest time in the rows, in ms: of clicks, or of arrival for records aside.
 	// Both are 0 where there is no row.
 	First, Last int64
-	// OpenSessions had no final part. They are in the rows only with Options.Open.
+	// OpenSessions began in what was read of the log and had no final part. They are in the rows only with Options.Open.
 	OpenSessions int64
 	// CutSessions are closed and not in the rows, because retention has removed their beginning from the log.
 	CutSessions int64
@@ -73,13 +81,18 @@ func New(log Log, o Options) (*Job, error) {
 		return nil, fmt.Errorf("export: %w", err)
 	}
 	o.HeldBytes = cmp.Or(o.HeldBytes, 256<<20)
-	metas, err := log.Partitions()
+	o.Slack = cmp.Or(o.Slack, 24*time.Hour)
+	cut := schema.EventTime(o.Since)
+	if cut = cut.Add(-o.Slack); o.Open {
+		cut = 0
+	}
+	logs, total, err := extents(log, cut)
 	if err != nil {
 		return nil, fmt.Errorf("export: %w", err)
 	}
-	j := &Job{opts: o, total: entries(metas)}
+	j := &Job{opts: o, total: total}
 	j.run = func(ctx context.Context, t *table) error {
-		m, err := newMerge(log, metas, &j.done)
+		m, err := newMerge(log, logs, &j.done)
 		if err != nil {
 			return err
 		}
@@ -154,10 +167,8 @@ func (j *Job) clicks(t *table, p *schema.Part) error {
 }
 
 func (j *Job) sessions(ctx context.Context, t *table, m *merge) error {
-	joiner := newJoiner(m.log, j.opts.HeldBytes, j.opts.Open, func(s *session) error {
-		if !j.wanted(int64(s.end)) {
-			return nil
-		}
+	wanted := func(s *session) bool { return j.wanted(int64(s.end)) }
+	joiner := newJoiner(m, j.opts, wanted, func(s *session) error {
 		j.row(int64(s.start), int64(s.end))
 		return t.session(s)
 	})

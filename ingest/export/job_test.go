@@ -17,6 +17,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/freshet-ml/freshet/ingest/buffer"
 	"github.com/freshet-ml/freshet/ingest/export"
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
@@ -134,6 +135,37 @@ func TestSessionsAreThoseOfAnOfflineCut(t *testing.T) {
 		if diff := gocmp.Diff(got, sessionsIn(t, format, tight)); diff != "" {
 			t.Fatalf("with %d bytes for held sessions the rows are others (-all held +these):\n%s", little, diff)
 		}
+		// Bounds cut the same rows out of the log whether it is read from the beginning or not.
+		o := export.Options{What: export.Sessions, Slack: c.LatenessBound, HeldBytes: little}
+		o.Since = 1704103200000 + rapid.Int64Range(0, 3_000_000).Draw(t, "since")
+		o.Until = o.Since + rapid.Int64Range(1, 3_000_000).Draw(t, "until")
+		b2, sum2, err := h.export(format, o)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		var within []row
+		for _, r := range got {
+			if r.End >= o.Since && r.End < o.Until {
+				within = append(within, r)
+			}
+		}
+		if diff := gocmp.Diff(within, sessionsIn(t, format, b2)); diff != "" || sum2.OpenSessions != 0 || sum2.CutSessions != 0 {
+			t.Fatalf("within %d and %d, with slack %v, %+v (-filtered +these):\n%s", o.Since, o.Until, o.Slack, sum2, diff)
+		}
+		o.What = export.Clicks
+		_, sum3, err := h.export(format, o)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		inBounds := int64(0)
+		for _, c := range all {
+			if at := int64(c.EventTime); at >= o.Since && at < o.Until {
+				inBounds++
+			}
+		}
+		if sum3.Rows != inBounds {
+			t.Fatalf("%d clicks are within %d and %d, exported %d", inBounds, o.Since, o.Until, sum3.Rows)
+		}
 		if again, _, _ := h.export(format, export.Options{What: export.Sessions}); !bytes.Equal(b, again) {
 			t.Fatalf("the same log gave other bytes")
 		}
@@ -178,6 +210,52 @@ func TestOpenSessionsAreAllOfThem(t *testing.T) {
 			t.Fatalf("%d clicks in sessions, %d rows of clicks, %v", emitted, rows.Rows, err)
 		}
 	})
+}
+
+// TestCutSessions: what retention has begun to remove cannot be exported, and is counted.
+func TestCutSessions(t *testing.T) {
+	c := window.DefaultConfig()
+	c.LatenessBound, c.PartAge, c.PartClicks = 0, time.Second, 0
+	h := newHouseOf(t, 1, c, buffer.Options{LogBytes: 1})
+	defer h.close()
+	const users = 9000
+	var values []string
+	for round := range 3 { // a session of each user in three parts; the second and the third follow those of all others
+		for u := range users {
+			values = append(values, fmt.Sprintf(`{"user_id":"u%d","item_id":"i%d","timestamp":%d}`, u, round, 1704103200000+round*600_000+u*100))
+		}
+	}
+	h.take(0, values...)
+	h.end()
+	metas, err := h.store.Partitions()
+	if err != nil || metas[0].FirstEmit == 0 {
+		t.Fatalf("nothing was removed: %+v, %v", metas[0], err)
+	}
+	var first schema.Part // the first of the log
+	entries, err := h.store.Log(0, metas[0].FirstEmit, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first = entries[0].Part
+	b, sum, err := h.export(export.Arrow, export.Options{What: export.Sessions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := sessionsIn(t, export.Arrow, b)
+	if len(rows) == 0 || sum.CutSessions == 0 || sum.Rows+sum.CutSessions != users || sum.OpenSessions != 0 {
+		t.Errorf("the log begins with part %d of %s: %+v", first.Number, first.UserID, sum)
+	}
+	for _, r := range rows {
+		if len(r.Items) != 3 {
+			t.Fatalf("a session of which something is missing: %+v", r)
+		}
+	}
+	// None of those that were cut end here, so none is missed.
+	last := slices.MaxFunc(rows, func(a, b row) int { return cmp.Compare(a.End, b.End) })
+	_, sum, err = h.export(export.Arrow, export.Options{What: export.Sessions, Since: last.End})
+	if err != nil || sum.Rows != 1 || sum.CutSessions != 0 {
+		t.Errorf("%+v, %v", sum, err)
+	}
 }
 
 // TestBatches: a batch ends with its rows, or with its bytes.

@@ -36,6 +36,7 @@ type merge struct {
 	ahead   int
 	cursors []*cursor // a heap by the first part of each
 	done    *atomic.Int64
+	from    map[schema.Partition]schema.Emit // where it began
 }
 
 // cursor is the reading of one partition up to its end.
@@ -45,11 +46,61 @@ type cursor struct {
 	queue     []schema.Part
 }
 
-// newMerge begins a reading at the logs' beginnings. It counts the entries that it has passed in done.
-func newMerge(log Log, metas map[schema.Partition]buffer.Meta, done *atomic.Int64) (*merge, error) {
-	m := &merge{log: log, ahead: max(leastAhead, readAhead/max(1, len(metas))), done: done}
+// extent is a range of a partition's log.
+type extent struct {
+	partition schema.Partition
+	from, to  schema.Emit
+}
+
+// extents returns what there is of the logs, without the entries before which nothing is due at cut or later.
+func extents(log Log, cut schema.EventTime) (all []extent, entries int64, err error) {
+	metas, err := log.Partitions()
+	if err != nil {
+		return nil, 0, err
+	}
 	for _, p := range slices.Sorted(maps.Keys(metas)) {
-		c := &cursor{partition: p, next: metas[p].FirstEmit, end: metas[p].NextEmit}
+		e := extent{partition: p, from: metas[p].FirstEmit, to: metas[p].NextEmit}
+		if cut > 0 {
+			if err := e.seek(log, cut); err != nil {
+				return nil, 0, err
+			}
+		}
+		all = append(all, e)
+		entries += int64(e.to - e.from)
+	}
+	return all, entries, nil
+}
+
+// seek moves the beginning of e to the first entry that is due at cut or later. Dues never fall along a log, also over the
+// end of an epoch: the next one begins behind all that was seen (window/doc.go).
+func (e *extent) seek(log Log, cut schema.EventTime) error {
+	from, to := e.from, e.to
+	for from < to {
+		half := from + (to-from)/2
+		entries, err := log.Log(e.partition, half, 1)
+		if err != nil {
+			return err
+		}
+		at := entries[0].Mark.Watermark
+		if entries[0].Kind == buffer.KindPart {
+			at = entries[0].Part.Due
+		}
+		if at < cut {
+			from = half + 1
+		} else {
+			to = half
+		}
+	}
+	e.from = from
+	return nil
+}
+
+// newMerge begins a reading of the extents. It counts the entries that it has passed in done.
+func newMerge(log Log, all []extent, done *atomic.Int64) (*merge, error) {
+	m := &merge{log: log, ahead: max(leastAhead, readAhead/max(1, len(all))), done: done, from: map[schema.Partition]schema.Emit{}}
+	for _, e := range all {
+		m.from[e.partition] = e.from
+		c := &cursor{partition: e.partition, next: e.from, end: e.to}
 		if err := m.fill(c); err != nil {
 			return nil, err
 		}
@@ -59,14 +110,6 @@ func newMerge(log Log, metas map[schema.Partition]buffer.Meta, done *atomic.Int6
 	}
 	heap.Init(m)
 	return m, nil
-}
-
-// entries counts what a merge of metas reads.
-func entries(metas map[schema.Partition]buffer.Meta) (n int64) {
-	for _, m := range metas {
-		n += int64(m.NextEmit - m.FirstEmit)
-	}
-	return n
 }
 
 // each calls f with every part, in order, until f or ctx ends it. The part is f's to read during the call.

@@ -66,14 +66,24 @@ type joiner struct {
 	bytes   int64
 	scratch session
 	out     func(s *session) error
+	wanted  func(s *session) bool
+	from    map[schema.Partition]schema.Emit // where the reading began
 
 	openSessions int64 // begun and not final
 	cut          int64 // closed, but their beginning is no longer in the log
 	reread       int64 // closed, and read again because there was no room to hold them
 }
 
-func newJoiner(log Log, limit int64, open bool, out func(s *session) error) *joiner {
-	return &joiner{log: log, limit: limit, open: open, held: map[key]*session{}, out: out}
+func newJoiner(m *merge, o Options, wanted func(s *session) bool, out func(s *session) error) *joiner {
+	return &joiner{log: m.log, limit: o.HeldBytes, open: o.Open, held: map[key]*session{}, wanted: wanted, out: out, from: m.from}
+}
+
+// put hands out a session if it is wanted.
+func (j *joiner) put(s *session) error {
+	if !j.wanted(s) {
+		return nil
+	}
+	return j.out(s)
 }
 
 // add takes the next part of the log. A final one makes a row.
@@ -83,7 +93,7 @@ func (j *joiner) add(p *schema.Part) error {
 	case p.Final && p.Number == 0:
 		j.scratch.reset(k)
 		j.scratch.add(p)
-		return j.out(&j.scratch)
+		return j.put(&j.scratch)
 	case p.Final:
 		return j.close(k, p)
 	case p.Number == 0:
@@ -124,7 +134,7 @@ func (j *joiner) close(k key, p *schema.Part) error {
 		j.drop(s)
 		j.openSessions--
 		s.add(p)
-		return j.out(s)
+		return j.put(s)
 	}
 	parts, err := j.log.History(p.Partition, p.UserID, p.Emit, int(p.Number))
 	if err != nil {
@@ -138,13 +148,23 @@ func (j *joiner) close(k key, p *schema.Part) error {
 		}
 	}
 	if s.parts != p.Number { // an early part always has clicks, so History has it unless retention took it
-		j.cut++
+		s.reset(k)
+		for i := range parts {
+			if parts[i].SessionStart == k.start {
+				s.add(&parts[i]) // for its end
+			}
+		}
+		if s.add(p); j.wanted(s) {
+			j.cut++
+		}
 		return nil
 	}
-	j.openSessions--
+	if parts[0].Emit >= j.from[p.Partition] {
+		j.openSessions-- // it was counted when it began
+	}
 	j.reread++
 	s.add(p)
-	return j.out(s)
+	return j.put(s)
 }
 
 // rest puts out the sessions that are still open, by their ends.
@@ -160,7 +180,7 @@ func (j *joiner) rest() error {
 		return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.partition, b.partition), cmp.Compare(a.user, b.user), cmp.Compare(a.start, b.start))
 	})
 	for _, s := range left {
-		if err := j.out(s); err != nil {
+		if err := j.put(s); err != nil {
 			return err
 		}
 	}

@@ -46,6 +46,7 @@ func TestWindowsAgreeWithTheCounts(t *testing.T) {
 				w.Reject(schema.ReasonInvalid)
 			default:
 				w.Add(&click)
+				w.Committed()
 			}
 		}
 		var sum window.Counts

@@ -1,20 +1,24 @@
 package source_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"math/rand/v2"
 	"net"
-	"strconv"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -94,44 +98,6 @@ func TestConfigsNameAllFaults(t *testing.T) {
 	}
 }
 
-// TestOutage stops the broker under a producer and a consumer, and starts it again on the same data.
-func TestOutage(t *testing.T) {
-	for _, group := range []string{"", "g"} {
-		const n = 6000
-		dir := t.TempDir()
-		cluster, address := startKafka(t, 4, kfake.DataDir(dir))
-		_, port, _ := net.SplitHostPort(address)
-		number, _ := strconv.Atoi(port)
-		c := newCollector()
-		stream := &numbered{n: n, users: 50, onNext: func(i int) {
-			if i == 2000 || i == 4000 {
-				c.until(t, "some records", func() bool { return c.total() >= i/2 })
-				cluster.Close()
-				time.Sleep(50 * time.Millisecond)
-				cluster, _ = startKafka(t, 4, kfake.DataDir(dir), kfake.Ports(number))
-			}
-		}}
-		k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, Group: group, MaxWait: 20 * time.Millisecond, SessionTimeout: 6 * time.Second})
-		stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
-		stats := produce(t, source.ProducerConfig{Brokers: []string{address}, BatchRecords: 10}, stream)
-		if stats.Sent != n {
-			t.Errorf("sent %d, want %d", stats.Sent, n)
-		}
-		c.until(t, "all", func() bool { return c.total() >= n })
-		c.until(t, "health", func() bool { return k.Health() == nil })
-		if err := stop(); err != nil {
-			t.Fatal(err)
-		}
-		if len(c.faults) > 0 {
-			t.Fatal(c.faults)
-		}
-		checkNumbered(t, c, n)
-		if k.Stats().Faults == 0 {
-			t.Error("the consumer did not notice the outage: the test tests nothing")
-		}
-	}
-}
-
 // TestProduceFaults has the broker append batches and answer that it timed out, or refuse them for reasons that pass.
 func TestProduceFaults(t *testing.T) {
 	for _, fault := range []*kerr.Error{kerr.RequestTimedOut, kerr.NotLeaderForPartition, kerr.UnknownProducerID,
@@ -198,29 +164,121 @@ func TestHealthOfAProducer(t *testing.T) {
 	}
 }
 
-// TestGroupFaults has the coordinator fail to join members and to take commits.
-func TestGroupFaults(t *testing.T) {
-	cluster, address := startKafka(t, 2)
-	const n = 100
-	produce(t, source.ProducerConfig{Brokers: []string{address}}, &numbered{n: n, users: 10})
-	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, Err: kerr.CoordinatorNotAvailable})
-	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.CoordinatorNotAvailable})
-	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, Group: "g", CommitEvery: 10 * time.Millisecond})
+// TestDamagedBatch has the broker answer with a batch that was damaged on its way, some times: what lies before it is read,
+// health says what is wrong, and then all of it is there, once.
+func TestDamagedBatch(t *testing.T) {
+	cluster, address := startKafka(t, 1)
+	put(t, address, "a", 0)
+	put(t, address, "b", 0)
+	good := fetchAll(t, address)
+	bad := bytes.Clone(good)
+	bad[len(bad)-1] ^= 1
+	var heal atomic.Bool
+	cluster.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		request := r.(*kmsg.FetchRequest)
+		if heal.Load() {
+			return nil, nil, false
+		}
+		p := kmsg.NewFetchResponseTopicPartition()
+		p.HighWatermark, p.LastStableOffset, p.RecordBatches = 2, 2, bad
+		if request.Topics[0].Partitions[0].FetchOffset == 1 {
+			p.RecordBatches = bad[len(bad)/2:]
+		}
+		response := request.ResponseKind().(*kmsg.FetchResponse)
+		response.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{p}}}
+		return response, nil, true
+	})
+	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, MaxWait: 10 * time.Millisecond})
 	c := newCollector()
 	stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
-	c.until(t, "all", func() bool { return c.total() == n })
-	c.until(t, "the second commit", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return committed(t, address, "g", 0) == int64(len(c.records[0])) && committed(t, address, "g", 1) == int64(len(c.records[1]))
+	c.until(t, "the damage to be told", func() bool {
+		var o *source.Outage
+		return errors.As(k.Health(), &o) && o.Failures > 1 && !o.Since.IsZero() && slices.Equal(o.Partitions, []schema.Partition{0}) &&
+			strings.Contains(o.Error(), `topic "clicks" partitions 0: waiting for the brokers since`) && strings.Contains(o.Error(), "partition 0 at 1: a batch is damaged")
 	})
+	if diff := cmp.Diff([]string{"a"}, values(c.snapshot(0))); diff != "" {
+		t.Errorf("before the damage (-want +got):\n%s", diff)
+	}
+	heal.Store(true)
+	c.until(t, "the rest", func() bool { return c.total() == 2 })
+	c.until(t, "health", func() bool { return k.Health() == nil })
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	if k.Stats().Faults == 0 {
-		t.Error("joining did not fail: the test tests nothing")
+	if diff := cmp.Diff([]string{"a", "b"}, values(c.records[0])); diff != "" || len(c.faults) > 0 {
+		t.Errorf("(-want +got):\n%s%v", diff, c.faults)
 	}
-	checkNumbered(t, c, n)
+}
+
+// fetchAll returns the record set that the broker has of partition 0.
+func fetchAll(t testing.TB, address string) []byte {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	request := kmsg.NewPtrFetchRequest()
+	request.Version, request.MaxBytes = 11, 1<<20
+	part := kmsg.NewFetchRequestTopicPartition()
+	part.PartitionMaxBytes = 1 << 20
+	of := kmsg.NewFetchRequestTopic()
+	of.Topic, of.Partitions = topic, []kmsg.FetchRequestTopicPartition{part}
+	request.Topics = append(request.Topics, of)
+	cc, err := client.Broker(0).RetriableRequest(context.Background(), &pinned{request, 11})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cc.(*kmsg.FetchResponse).Topics[0].Partitions[0].RecordBatches
+}
+
+// pinned is a request whose version is not negotiated.
+type pinned struct {
+	*kmsg.FetchRequest
+	version int16
+}
+
+func (p *pinned) MaxVersion() int16 { return p.version }
+
+// TestStats looks at what metrics are made of.
+func TestStats(t *testing.T) {
+	_, address := startKafka(t, 2)
+	put(t, address, "a", 0, 0, 0, 1)
+	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, Group: "g", MaxWait: 10 * time.Millisecond}.WithFetchBytes(1))
+	c := newCollector()
+	hold, held := make(chan struct{}), make(chan struct{}, 1)
+	c.apply = func(p schema.Partition, b source.Batch) error {
+		if p == 0 && len(b.Records) > 0 && b.Records[0].Offset == 1 {
+			held <- struct{}{}
+			<-hold
+		}
+		return nil
+	}
+	stop := run(t, func(ctx context.Context) error { return k.Run(ctx, c) })
+	<-held
+	c.until(t, "the other partition", func() bool { return c.total() == 2 })
+	s := k.Stats()
+	if s.TopicPartitions != 2 || s.Rebalances != 1 || s.Records != 2 || len(s.Partitions) != 2 {
+		t.Errorf("stats %+v", s)
+	}
+	want := []source.PartitionStats{{Partition: 0, Next: 1, HighWatermark: 3, Lag: 2}, {Partition: 1, Next: 1, HighWatermark: 1}}
+	if diff := cmp.Diff(want, s.Partitions, cmpopts.IgnoreFields(source.PartitionStats{}, "FetchedAt")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, p := range s.Partitions {
+		if age := time.Since(p.FetchedAt); age < 0 || age > time.Minute {
+			t.Errorf("partition %d was fetched %v ago", p.Partition, age)
+		}
+	}
+	close(hold)
+	c.until(t, "all", func() bool { return c.total() == 4 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if s := k.Stats(); len(s.Partitions) != 0 {
+		t.Errorf("at the end it still reads %+v", s.Partitions)
+	}
 }
 
 // TestEmptiedEndOfABatch answers fetches as a broker does whose compaction removed the end of a batch: with the whole
@@ -310,6 +368,51 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// TestResumeInATopicThatGrew grows the topic under a producer and between two. The stream stays where it began: the same
+// partitions have the same records as without growth.
+func TestResumeInATopicThatGrew(t *testing.T) {
+	const n = 1000
+	_, whole := startKafka(t, 3)
+	produce(t, source.ProducerConfig{Brokers: []string{whole}}, &numbered{n: n, users: 50})
+	want := consume(t, whole, "", n)
+	_, address := startKafka(t, 3)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var said bytes.Buffer
+	first, err := source.NewProducer(source.ProducerConfig{Brokers: []string{address}, Topic: topic, BatchRecords: 10}, &numbered{n: n, users: 50, onNext: func(i int) {
+		switch i {
+		case 200:
+			grow(t, address, 5)
+		case 600:
+			cancel()
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	stats := produce(t, source.ProducerConfig{Brokers: []string{address}, Log: log}, &numbered{n: n, users: 50})
+	if stats.Sent+stats.Skipped != n || stats.Skipped == 0 || len(stats.Ends) != 3 {
+		t.Errorf("the second run: %+v", stats)
+	}
+	if !strings.Contains(said.String(), "the topic has grown since the stream began") {
+		t.Errorf("the log says %s", said.String())
+	}
+	got := consume(t, address, "", n)
+	checkNumbered(t, got, n)
+	for p := range schema.Partition(5) {
+		if diff := cmp.Diff(values(want.records[p]), values(got.records[p])); diff != "" {
+			t.Errorf("partition %d (-want +got):\n%s", p, diff)
+		}
+	}
+	if other := produce(t, source.ProducerConfig{Brokers: []string{address}, StreamID: 1}, &numbered{n: 100, users: 50}); len(other.Ends) != 5 || other.Ends[3]+other.Ends[4] == 0 {
+		t.Errorf("a stream that begins now: %+v, want it to use all 5 partitions", other)
+	}
+}
+
 func TestResumeBehindRetention(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
@@ -356,6 +459,22 @@ func TestOffsetsOutOfRange(t *testing.T) {
 	c.next[0] = 111
 	if err := k.Run(context.Background(), c); !errors.Is(err, source.ErrTruncated) || !strings.Contains(err.Error(), "empty --data-dir") {
 		t.Errorf("behind the end: %v, want ErrTruncated", err)
+	}
+	c.next[0] = 40
+	k = newKafka(t, source.KafkaConfig{Brokers: []string{address}, OnExpired: source.ExpiredStop})
+	if err := k.Run(context.Background(), c); !errors.Is(err, source.ErrExpired) ||
+		!strings.Contains(err.Error(), "60, offsets 40 to 99: raise the topic's retention.ms, and go on without them (kafka.on_expired: earliest)") {
+		t.Errorf("expired, and to stop: %v, want ErrExpired", err)
+	}
+	// Who has read nothing yet has lost nothing: the topic begins where it begins.
+	fresh := newCollector()
+	stop = run(t, func(ctx context.Context) error { return k.Run(ctx, fresh) })
+	fresh.until(t, "what there is", func() bool { return fresh.total() == 10 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := k.Stats().Expired; got != 0 {
+		t.Errorf("%d offsets expired, want none", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package source
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -46,15 +47,18 @@ var (
 // ApiKey is part of protocol.Message.
 func (c *fetchCall) ApiKey() protocol.ApiKey { return protocol.Fetch }
 
+// errNotListed says that the brokers do not list the partition, as far as kafka-go knows.
+var errNotListed = errors.New("the brokers do not list the partition")
+
 // Broker names the leader of the partition.
 func (c *fetchCall) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
 	topic, ok := cluster.Topics[c.topic]
 	if !ok {
-		return protocol.Broker{ID: -1}, fmt.Errorf("%w: the brokers do not list topic %q", kafka.UnknownTopicOrPartition, c.topic)
+		return protocol.Broker{ID: -1}, fmt.Errorf("%w: topic %q is not there", errNotListed, c.topic)
 	}
 	p, ok := topic.Partitions[int32(c.request.partition)]
 	if !ok {
-		return protocol.Broker{ID: -1}, fmt.Errorf("%w: the brokers list %d partitions of topic %q", kafka.UnknownTopicOrPartition, len(topic.Partitions), c.topic)
+		return protocol.Broker{ID: -1}, fmt.Errorf("%w: topic %q has %d partitions", errNotListed, c.topic, len(topic.Partitions))
 	}
 	leader, ok := cluster.Brokers[p.Leader]
 	if !ok {

@@ -6,25 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/segmentio/kafka-go"
-	"golang.org/x/sync/errgroup"
 )
 
 // KafkaConfig says what is read, and in which pieces.
 type KafkaConfig struct {
 	// Brokers are the addresses (host:port) at which the cluster is found.
 	Brokers []string
+	// Security is how they are reached. Default: in plain text, without a name.
+	Security Security
 	// Topic is the click topic.
 	Topic string
-	// Group is the consumer group that shares the partitions among its members. Empty means no group: all partitions that
-	// the topic has at the start are read, nothing is committed, and a restart need not wait for a dead member.
+	// Group is the consumer group that shares the partitions among its members. Empty means no group: all partitions are
+	// read, nothing is committed, and a restart need not wait for a dead member.
 	Group string
+	// Partitions, where it is not all, are those that this process reads: it joins no group, and whoever runs it sees to it
+	// that each partition is read by one process. Offsets are still committed where a Group is named, for lag displays.
+	Partitions PartitionSet
+	// OnExpired is what is done when retention has removed records before they were read. Default ExpiredEarliest.
+	OnExpired OnExpired
+	// WatchEvery is how often the topic is looked at for new partitions. Default 5 s.
+	WatchEvery time.Duration
 	// MaxWait is how long the broker holds an empty fetch. Default 250 ms: it is also how soon an idle partition is known.
 	MaxWait time.Duration
 	// MaxRecords is the most records in a batch. Default 5000.
@@ -33,6 +38,9 @@ type KafkaConfig struct {
 	// schema.MaxRecordBytes, because a record that is too large has to reach the handler to be put aside. A single record
 	// goes through whatever its size.
 	MaxBytes int
+	// MaxBuffered is the most bytes of fetches of all partitions together, of which each has one that the handler takes and
+	// one that is under way: with many partitions, a fetch asks for less than MaxBytes. Default 256 MiB.
+	MaxBuffered int
 	// CommitEvery is how often the group's offsets are committed. They are for lag displays: where to go on is the
 	// handler's to know. Default 5 s, negative never.
 	CommitEvery time.Duration
@@ -49,10 +57,21 @@ type KafkaConfig struct {
 	fetchBytes int // of one fetch; a test sets it
 }
 
+// OnExpired is what is done about records that retention removed before they were read.
+type OnExpired string
+
+// The choices of OnExpired.
+const (
+	// ExpiredEarliest goes on with the earliest record there is. What is lost is logged and counted.
+	ExpiredEarliest OnExpired = "earliest"
+	// ExpiredStop ends Run with an ErrExpired.
+	ExpiredStop OnExpired = "stop"
+)
+
 // Validate reports every fault of c at once, or nil.
 func (c KafkaConfig) Validate() error {
 	c = c.withDefaults()
-	faults := validateTopic(c.Brokers, c.Topic)
+	faults := validateTopic(c.Brokers, c.Security, c.Topic)
 	if c.MaxWait < 0 || c.MaxWait > requestTimeout {
 		faults = append(faults, fmt.Errorf("max wait %v: must be between 0 and %v", c.MaxWait, requestTimeout))
 	}
@@ -61,6 +80,15 @@ func (c KafkaConfig) Validate() error {
 	}
 	if c.MaxBytes < 2*schema.MaxRecordBytes || c.MaxBytes > 1<<30 {
 		faults = append(faults, fmt.Errorf("max bytes %d: must be between %d and %d", c.MaxBytes, 2*schema.MaxRecordBytes, 1<<30))
+	}
+	if c.MaxBuffered < 1 {
+		faults = append(faults, fmt.Errorf("max buffered %d: must be at least 1", c.MaxBuffered))
+	}
+	if c.OnExpired != ExpiredEarliest && c.OnExpired != ExpiredStop {
+		faults = append(faults, fmt.Errorf("on expired %q: must be %s or %s", c.OnExpired, ExpiredEarliest, ExpiredStop))
+	}
+	if c.WatchEvery < time.Millisecond || c.WatchEvery > time.Hour {
+		faults = append(faults, fmt.Errorf("watch every %v: must be between 1ms and 1h", c.WatchEvery))
 	}
 	if c.SessionTimeout < time.Second {
 		faults = append(faults, fmt.Errorf("session timeout %v: must be at least 1s", c.SessionTimeout))
@@ -75,10 +103,12 @@ func (c KafkaConfig) withDefaults() KafkaConfig {
 	c.MaxWait = cmp.Or(c.MaxWait, 250*time.Millisecond)
 	c.MaxRecords = cmp.Or(c.MaxRecords, 5000)
 	c.MaxBytes = cmp.Or(c.MaxBytes, 8<<20)
+	c.MaxBuffered = cmp.Or(c.MaxBuffered, 256<<20)
+	c.OnExpired = cmp.Or(c.OnExpired, ExpiredEarliest)
+	c.WatchEvery = cmp.Or(c.WatchEvery, 5*time.Second)
 	c.CommitEvery = cmp.Or(c.CommitEvery, 5*time.Second)
 	c.SessionTimeout = cmp.Or(c.SessionTimeout, 10*time.Second)
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 10*time.Second)
-	c.fetchBytes = cmp.Or(c.fetchBytes, c.MaxBytes)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -87,21 +117,14 @@ func (c KafkaConfig) withDefaults() KafkaConfig {
 
 // Kafka reads the click topic.
 type Kafka struct {
-	config KafkaConfig
-	broker *broker
-	stats  struct{ records, control, aborted, expired, faults atomic.Uint64 }
+	config   KafkaConfig
+	broker   *broker
+	topology topology
+	stats    counters
 
-	mu   sync.Mutex
-	down map[schema.Partition]error // guarded by mu: what each partition, or the group (-1), fails with at the moment
-}
-
-// KafkaStats counts since the Kafka was made.
-type KafkaStats struct {
-	Records uint64 // handed to the handler
-	Control uint64 // transaction markers that were passed over
-	Aborted uint64 // records of aborted transactions that were left out
-	Expired uint64 // offsets that retention had removed before they were read
-	Faults  uint64 // failed requests, each of which was tried again
+	mu      sync.Mutex
+	down    map[schema.Partition]*outage   // guarded by mu; also of theGroup and theTopic
+	reading map[schema.Partition]*progress // guarded by mu; the partitions that are read now
 }
 
 // NewKafka returns a Kafka that is not connected yet.
@@ -110,10 +133,12 @@ func NewKafka(c KafkaConfig) (*Kafka, error) {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	c = c.withDefaults()
+	c.Security.warn(c.Log)
 	return &Kafka{
-		config: c,
-		broker: &broker{brokers: c.Brokers, topic: c.Topic, connectTimeout: c.ConnectTimeout},
-		down:   make(map[schema.Partition]error),
+		config:  c,
+		broker:  &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
+		down:    make(map[schema.Partition]*outage),
+		reading: make(map[schema.Partition]*progress),
 	}, nil
 }
 
@@ -129,165 +154,27 @@ func (k *Kafka) Close() error {
 	return nil
 }
 
-// Stats returns the counters.
-func (k *Kafka) Stats() KafkaStats {
-	return KafkaStats{Records: k.stats.records.Load(), Control: k.stats.control.Load(), Aborted: k.stats.aborted.Load(),
-		Expired: k.stats.expired.Load(), Faults: k.stats.faults.Load()}
-}
-
-// Health returns what is wrong with the connection at the moment, or nil. Nothing is lost meanwhile: reading goes on where
-// it stopped as soon as the brokers answer.
-func (k *Kafka) Health() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var faults []error
-	for _, err := range k.down {
-		faults = append(faults, err)
-	}
-	return errors.Join(faults...)
-}
-
-const theGroup schema.Partition = -1 // stands for the group in Kafka.down
-
-func (k *Kafka) failed(p schema.Partition, err error) {
-	k.stats.faults.Add(1)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.down[p] == nil {
-		k.config.Log.Warn("kafka: waiting for the brokers", "topic", k.config.Topic, "partition", p, "error", err)
-	}
-	k.down[p] = err
-}
-
-func (k *Kafka) works(p schema.Partition) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.down[p] != nil {
-		k.config.Log.Info("kafka: the brokers answer again", "topic", k.config.Topic, "partition", p)
-		delete(k.down, p)
-	}
-}
-
-// Run hands the records of the partitions that this member is given to h until ctx ends; then it returns nil. It returns
-// an error if no broker answers at the start, if the topic does not exist, or if the handler fails.
+// Run hands the records of the partitions that this process reads to h until ctx ends; then it returns nil. It returns an
+// error if no broker answers at the start, if the topic does not exist or lacks an assigned partition, if the handler fails,
+// and where going on would pass over records in silence: ErrTruncated, ErrRecreated, ErrExpired.
 func (k *Kafka) Run(ctx context.Context, h Handler) error {
-	partitions, err := k.broker.partitions(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
-	if k.config.Group == "" {
-		err = k.runAll(ctx, h, partitions)
-	} else {
-		err = k.runGroup(ctx, h)
-	}
+	err := k.run(ctx, h)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
 	}
 	return err
 }
 
-func (k *Kafka) runAll(ctx context.Context, h Handler, partitions int) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for p := range partitions {
-		g.Go(func() error { return k.runPartition(ctx, h, schema.Partition(p), new(atomic.Int64)) })
-	}
-	return g.Wait()
-}
-
-func (k *Kafka) runGroup(ctx context.Context, h Handler) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	random := rand.New(rand.NewPCG(k.config.Seed, uint64(0)))
-	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID:                    k.config.Group,
-		Brokers:               k.config.Brokers,
-		Topics:                []string{k.config.Topic},
-		SessionTimeout:        k.config.SessionTimeout,
-		RebalanceTimeout:      k.config.SessionTimeout,
-		HeartbeatInterval:     k.config.SessionTimeout / 5,
-		JoinGroupBackoff:      time.Second + backoff(0, random),
-		WatchPartitionChanges: true,
-		StartOffset:           kafka.FirstOffset,
-		Dialer:                &kafka.Dialer{Timeout: dialTimeout, DualStack: true, ClientID: "freshet"},
-	})
+func (k *Kafka) run(ctx context.Context, h Handler) error {
+	topic, err := k.broker.describe(ctx)
 	if err != nil {
-		return fmt.Errorf("kafka: group %q: %w", k.config.Group, err)
+		return err
 	}
-	for {
-		// Next waits until every goroutine of the generation before has returned, so that a partition is revoked before it
-		// is assigned again.
-		generation, err := group.Next(ctx)
-		if ctx.Err() != nil {
-			closed := group.Close() // leaves the group, so that others need not wait for the session timeout
-			return errors.Join(context.Cause(ctx), closed)
-		}
-		if err != nil {
-			k.failed(theGroup, fmt.Errorf("join group %q: %w", k.config.Group, err))
-			continue // the group itself waits before it tries again
-		}
-		k.works(theGroup)
-		k.runGeneration(ctx, generation, h, fail)
+	if err := k.learn(ctx, h, topic); err != nil {
+		return err
 	}
-}
-
-// runGeneration starts the partitions of a generation. They end with it.
-func (k *Kafka) runGeneration(ctx context.Context, generation *kafka.Generation, h Handler, fail func(error)) {
-	assigned := generation.Assignments[k.config.Topic]
-	k.config.Log.Info("kafka: partitions assigned", "topic", k.config.Topic, "generation", generation.ID, "partitions", len(assigned))
-	applied := make(map[int]*atomic.Int64, len(assigned)) // next offset of each partition, to be committed
-	var running sync.WaitGroup
-	for _, a := range assigned {
-		next := new(atomic.Int64)
-		next.Store(-1)
-		applied[a.ID] = next
-		running.Add(1)
-		generation.Start(func(ended context.Context) {
-			ctx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			defer context.AfterFunc(ended, cancel)()
-			err := k.runPartition(ctx, h, schema.Partition(a.ID), next)
-			running.Done()
-			if err != nil && ctx.Err() == nil {
-				fail(err)
-			}
-			// A generation whose function returns is over, and kafka-go would join the next one. At the end of Run the
-			// member is to leave instead, which closing the group does.
-			<-ended.Done()
-		})
+	if k.config.Group == "" || !k.config.Partitions.All() {
+		return k.runSet(ctx, h, topic.partitions)
 	}
-	if k.config.CommitEvery < 0 || len(assigned) == 0 {
-		return
-	}
-	generation.Start(func(ended context.Context) { k.commit(ended, generation, applied, &running) })
-}
-
-// commit writes the offsets to the group now and then, and once more when the partitions have ended.
-func (k *Kafka) commit(ended context.Context, generation *kafka.Generation, applied map[int]*atomic.Int64, running *sync.WaitGroup) {
-	committed := make(map[int]int64, len(applied))
-	write := func() {
-		offsets := make(map[int]int64)
-		for p, next := range applied {
-			if n := next.Load(); n >= 0 && n != committed[p] {
-				offsets[p] = n
-			}
-		}
-		if len(offsets) == 0 {
-			return
-		}
-		if err := generation.CommitOffsets(map[string]map[int]int64{k.config.Topic: offsets}); err != nil {
-			k.config.Log.Warn("kafka: lag displays are behind: the offsets were not committed", "group", k.config.Group, "error", err)
-			return
-		}
-		for p, n := range offsets {
-			committed[p] = n
-		}
-	}
-	for wait(ended, k.config.CommitEvery) == nil {
-		write()
-	}
-	running.Wait()
-	write()
+	return k.runGroup(ctx, h)
 }

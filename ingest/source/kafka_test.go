@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func startKafka(t testing.TB, partitions int, opts ...kfake.Opt) (*kfake.Cluster
 
 var errEnd = io.EOF
 
-// committed returns the offset that a group has committed.
+// committed returns the offset that a group has committed, or -1.
 func committed(t testing.TB, address, group string, p schema.Partition) int64 {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(address))
@@ -50,10 +51,15 @@ func committed(t testing.TB, address, group string, p schema.Partition) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Topics) == 0 {
-		return r.Groups[0].Topics[0].Partitions[0].Offset
+	for _, g := range r.Groups {
+		for _, of := range g.Topics {
+			return of.Partitions[0].Offset
+		}
 	}
-	return r.Topics[0].Partitions[0].Offset
+	for _, of := range r.Topics {
+		return of.Partitions[0].Offset
+	}
+	return -1 // no one has committed yet
 }
 
 // numbered is a stream of n records of as many users; the value of a record is its index.
@@ -159,6 +165,13 @@ func (c *collector) total() (n int) {
 		n += len(r)
 	}
 	return n
+}
+
+// snapshot returns the records of a partition so far.
+func (c *collector) snapshot(p schema.Partition) []source.Record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.records[p])
 }
 
 // until waits for done to hold after some batch.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
@@ -22,9 +21,10 @@ type partitionReader struct {
 	kafka    *Kafka
 	id       schema.Partition
 	offset   schema.Offset // up to which the handler has taken the records
-	maxBytes int
+	progress *progress
 	unpacker unpacker
 	random   *rand.Rand
+	shrink   int // how often what a fetch asks for is halved
 
 	ahead  chan fetchResult // of one; nil when no fetch is under way
 	cancel context.CancelFunc
@@ -40,7 +40,7 @@ func (r *partitionReader) begin(ctx context.Context, offset schema.Offset) {
 	ctx, r.cancel = context.WithCancel(ctx)
 	ahead := make(chan fetchResult, 1)
 	r.ahead = ahead
-	request := fetchRequest{partition: r.id, offset: offset, maxWait: r.kafka.config.MaxWait, maxBytes: r.maxBytes, isolation: readCommitted}
+	request := fetchRequest{partition: r.id, offset: offset, maxWait: r.kafka.config.MaxWait, maxBytes: r.kafka.fetchBytes(r.shrink), isolation: readCommitted}
 	go func() {
 		asked := time.Now()
 		f, err := r.kafka.broker.fetch(ctx, request)
@@ -83,8 +83,9 @@ func (r *partitionReader) take(ctx context.Context) (*fetched, error) {
 	return f.fetched, f.err
 }
 
-// runPartition hands partition p to h until ctx ends. next follows the offset up to which h has taken the records.
-func (k *Kafka) runPartition(ctx context.Context, h Handler, p schema.Partition, next *atomic.Int64) error {
+// runPartition hands a partition to h until ctx ends. at follows it.
+func (k *Kafka) runPartition(ctx context.Context, h Handler, at *progress) error {
+	p := at.partition
 	offset, err := h.Assign(ctx, p)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -93,19 +94,22 @@ func (k *Kafka) runPartition(ctx context.Context, h Handler, p schema.Partition,
 		return fmt.Errorf("assign partition %d: %w", p, err)
 	}
 	defer h.Revoke(p)
-	defer k.forget(p)
+	k.note(at)
+	defer k.forget(at)
+	at.next.Store(int64(offset))
 	r := &partitionReader{
-		kafka: k, id: p, offset: offset, maxBytes: k.config.fetchBytes, random: rand.New(rand.NewPCG(k.config.Seed, uint64(p))),
+		kafka: k, id: p, offset: offset, progress: at, random: rand.New(rand.NewPCG(k.config.Seed, uint64(p))),
 		unpacker: unpacker{maxRecords: k.config.MaxRecords, maxBytes: k.config.MaxBytes},
 	}
 	defer r.drop()
-	for attempt := 0; ctx.Err() == nil; attempt++ {
-		err := r.step(ctx, h, next)
+	for failures := 0; ctx.Err() == nil; failures++ {
+		err := r.step(ctx, h)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			attempt = -1
+			failures = -1
+			r.shrink = max(0, r.shrink-1)
 			k.works(p)
 			continue
 		case errors.Is(err, kafka.OffsetOutOfRange):
@@ -116,11 +120,19 @@ func (k *Kafka) runPartition(ctx context.Context, h Handler, p schema.Partition,
 			}
 		}
 		var fatal handlerError
-		if errors.As(err, &fatal) || errors.Is(err, ErrTruncated) {
+		if errors.As(err, &fatal) || errors.Is(err, ErrTruncated) || errors.Is(err, ErrRecreated) || errors.Is(err, ErrExpired) {
 			return err
 		}
+		if errors.Is(err, errNotListed) && failures < int(2*metadataTTL/backoffMin) {
+			// kafka-go looks at the topic now and then, and need not know a partition that is new.
+			if wait(ctx, backoffMin) != nil {
+				return nil
+			}
+			continue
+		}
 		k.failed(p, err)
-		if wait(ctx, backoff(attempt, r.random)) != nil {
+		r.shrink = min(r.shrink+1, 16)
+		if wait(ctx, backoff(failures, r.random)) != nil {
 			return nil
 		}
 	}
@@ -133,12 +145,14 @@ type handlerError struct{ error }
 func (e handlerError) Unwrap() error { return e.error }
 
 // step hands what one fetch gives to h.
-func (r *partitionReader) step(ctx context.Context, h Handler, next *atomic.Int64) error {
+func (r *partitionReader) step(ctx context.Context, h Handler) error {
 	f, err := r.take(ctx)
 	if err != nil {
 		return err
 	}
 	defer f.release()
+	r.progress.high.Store(int64(f.highWatermark))
+	r.progress.fetchedAt.Store(time.Now().UnixNano())
 	if len(f.records) > 0 {
 		r.begin(ctx, f.next)
 	}
@@ -148,7 +162,7 @@ func (r *partitionReader) step(ctx context.Context, h Handler, next *atomic.Int6
 			return handlerError{fmt.Errorf("apply partition %d from %d: %w", r.id, r.offset, err)}
 		}
 		r.offset = b.Next
-		next.Store(int64(b.Next))
+		r.progress.next.Store(int64(b.Next))
 		k.stats.records.Add(uint64(len(b.Records)))
 		k.stats.control.Add(uint64(passed.control))
 		k.stats.aborted.Add(uint64(passed.aborted))
@@ -163,6 +177,9 @@ func (r *partitionReader) step(ctx context.Context, h Handler, next *atomic.Int6
 // ErrTruncated says that a partition ends before the offset that the handler wants to go on from.
 var ErrTruncated = errors.New("the partition is shorter than what was read of it")
 
+// ErrExpired says that retention removed records before they were read, and that OnExpired is to stop then.
+var ErrExpired = errors.New("retention removed records before they were read")
+
 // earliest decides where to go on when the broker does not have the offset. What retention has removed is lost: that is
 // said and counted, and reading goes on with the earliest record there is. An offset beyond the end is another matter: the
 // topic was made anew or has lost its tail, and what it holds now is not the continuation of what was read.
@@ -173,22 +190,58 @@ func (k *Kafka) earliest(ctx context.Context, p schema.Partition, offset schema.
 	}
 	at := found[int(p)]
 	if int64(offset) > at.end {
+		if err := k.recreated(ctx); err != nil {
+			return 0, err
+		}
 		return 0, fmt.Errorf("kafka: topic %q partition %d ends at %d, and %d records of it were read before: %w: "+
-			"start with an empty --data-dir if the topic was made anew", k.config.Topic, p, at.end, offset, ErrTruncated)
+			"the topic was made anew, or an unclean election has lost its tail: start with an empty --data-dir", k.config.Topic, p, at.end, offset, ErrTruncated)
 	}
 	if int64(offset) >= at.first {
 		return 0, fmt.Errorf("partition %d: the broker refuses offset %d, and has %d to %d", p, offset, at.first, at.end)
 	}
+	if offset == 0 { // nothing of the partition was ever read: it begins where it begins
+		k.config.Log.Info("kafka: beginning with the earliest record", "topic", k.config.Topic, "partition", p, "earliest", at.first)
+		return schema.Offset(at.first), nil
+	}
 	lost := at.first - int64(offset)
+	if k.config.OnExpired == ExpiredStop {
+		return 0, fmt.Errorf("kafka: topic %q partition %d: %w: %d, offsets %d to %d: raise the topic's retention.ms, and go on without them "+
+			"(kafka.on_expired: earliest) or begin again (an empty --data-dir)", k.config.Topic, p, ErrExpired, lost, offset, at.first-1)
+	}
 	k.stats.expired.Add(uint64(lost))
 	k.config.Log.Warn("kafka: retention removed records before they were read: going on with the earliest",
 		"topic", k.config.Topic, "partition", p, "wanted", offset, "earliest", at.first, "lost", lost)
 	return schema.Offset(at.first), nil
 }
 
-// forget drops the health of a partition that this member no longer has.
-func (k *Kafka) forget(p schema.Partition) {
+// note keeps the progress of a partition that this process reads now.
+func (k *Kafka) note(at *progress) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.down, p)
+	k.reading[at.partition] = at
 }
+
+// forget drops what is known of a partition that this process no longer reads.
+func (k *Kafka) forget(at *progress) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.reading[at.partition] == at {
+		delete(k.reading, at.partition)
+		delete(k.down, at.partition)
+	}
+}
+
+// fetchBytes is what a fetch asks for: two of them for each partition stay within MaxBuffered. After a failure it is half as
+// much, and after a success twice as much again, because over a line that is slow or breaks, what is large never arrives.
+// A broker sends the first batch whole, so that the least is no more than what keeps requests few.
+func (k *Kafka) fetchBytes(shrink int) int {
+	if k.config.fetchBytes > 0 {
+		return k.config.fetchBytes
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := min(k.config.MaxBytes, k.config.MaxBuffered/(2*max(1, len(k.reading))))
+	return max(leastFetch, n>>shrink)
+}
+
+const leastFetch = 64 << 10

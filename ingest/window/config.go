@@ -22,7 +22,7 @@ type Config struct {
 	// MaxSessionClicks closes a session with that many sealed clicks, for the same reason. Default 1000.
 	MaxSessionClicks int
 	// MaxOpenSessions is how many sessions of a partition may be open: one more closes the one whose last click is the
-	// oldest. It bounds the memory of a partition, at about 250 bytes and the pending clicks a session. Default 1000000;
+	// oldest. It bounds the memory of a partition, at about 300 bytes a session of two clicks. Default 1000000;
 	// 0 turns it off.
 	MaxOpenSessions int
 }

@@ -115,7 +115,7 @@ func (w *Windower) makeRoom() bool {
 		if s.last >= w.meta.Watermark {
 			return false
 		}
-		w.emit(s, s.pending, s.size, true, w.meta.Watermark, schema.CauseFull)
+		w.emit(s, s.pending, s.size, true, w.meta.Watermark, causeFull)
 		w.remove(r)
 	}
 	return true

@@ -259,6 +259,12 @@ func TestTheRulesOfParts(t *testing.T) {
 				case 0:
 					saved.commit(restored)
 					restored = saved.restore(t, c)
+					if diff := gocmp.Diff(sessionsOf(w), sessionsOf(restored)); diff != "" {
+						t.Fatalf("restored sessions differ:\n%s", diff)
+					}
+					if fault := window.Examine(restored); fault != "" {
+						t.Fatal(fault)
+					}
 				case 1:
 					saved.commit(restored)
 				case 3:
@@ -322,16 +328,52 @@ func TestTheFastWindowerEqualsThePlainOne(t *testing.T) {
 	})
 }
 
+// TestAnotherConfigKeepsThePromises goes on from a state under other limits: what is overdue then, or too many, or too
+// near each other, comes out in order, once, and not before what has come out.
+func TestAnotherConfigKeepsThePromises(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := mustNew(t, drawConfig(t))
+		var parts []window.Part
+		for range rapid.IntRange(1, 4).Draw(t, "configs") {
+			for _, k := range drawClicks(t, max(1000, w.Meta().Watermark)) {
+				before := w.Meta().Watermark
+				due, _ := w.Add(&k)
+				for i, p := range due {
+					if p.Due < before || p.Due > w.Meta().Watermark || i > 0 && p.Due < due[i-1].Due {
+						t.Fatalf("due %d of an advance from %d to %d", p.Due, before, w.Meta().Watermark)
+					}
+				}
+				parts = append(parts, due...)
+			}
+			saved := newDisk()
+			saved.snapshot(t, w, 50)
+			w = saved.restore(t, drawConfig(t))
+			if fault := window.Examine(w); fault != "" {
+				t.Fatal(fault)
+			}
+		}
+		parts = append(parts, w.End(1)...)
+		assemble(t, parts)
+		clicks := uint64(0)
+		for _, p := range parts {
+			clicks += uint64(p.Packed.N)
+		}
+		if m := w.Meta(); clicks != m.Counts.Taken || m.Counts.Pending() != 0 {
+			t.Fatalf("%d clicks came out of %d", clicks, m.Counts.Taken)
+		}
+	})
+}
+
 func TestConfigNamesEveryFault(t *testing.T) {
 	if err := window.DefaultConfig().Validate(); err != nil {
 		t.Fatal(err)
 	}
-	bad := window.Config{LatenessBound: -1, PartAge: time.Microsecond, PartClicks: 5}
+	bad := window.Config{LatenessBound: -1, PartAge: time.Microsecond, PartClicks: 5, MaxOpenSessions: -1}
 	err := bad.Validate()
 	if err == nil {
 		t.Fatal("no fault found")
 	}
-	for _, name := range []string{"gap", "lateness_bound", "part_age", "part_clicks", "max_session_age", "max_session_clicks"} {
+	for _, name := range []string{"gap", "lateness_bound", "part_age", "part_clicks", "max_session_age", "max_session_clicks", "max_open_sessions"} {
 		if !slices.ContainsFunc(strings.Split(err.Error(), "\n"), func(l string) bool { return len(l) > len(name) && l[:len(name)] == name }) {
 			t.Errorf("%s is not named in:\n%v", name, err)
 		}

@@ -16,7 +16,7 @@ import (
 // midnight is the day on which the stories play.
 var midnight = schema.EventTime(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli())
 
-// TestStories runs testdata. Commands:
+// TestStories runs testdata/stories. Commands:
 //
 //	config gap=30m late=5s age=off clicks=off max-age=6h max-clicks=1000 max-open=0    begins a new partition
 //	click    one line a click: user item=x at=10:00:00 [id=e1] [action=cart]
@@ -25,7 +25,7 @@ var midnight = schema.EventTime(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC).Unix
 //	save     commits, every second time with a snapshot, and goes on from what is stored
 //	state    the watermark, the open sessions and the counts
 func TestStories(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
 		var w *window.Windower
 		var config window.Config
 		saved := newDisk()

@@ -30,11 +30,12 @@ type Windower struct {
 	journal   []byte // see Journal
 	replaying bool   // parts are in the log already
 	out       []Part // what is due now; the room before it belongs to callers
+	large     bool   // a part in out has much text
 	text      []byte // room for the bytes of parts; the room before it belongs to callers
 }
 
 // Part is an emitted part. Its clicks are packed; Clicks of the embedded part is nil. It shares no memory with the
-// Windower.
+// Windower, but some with the parts around it: who keeps one for long copies it.
 type Part struct {
 	schema.Part
 	Packed packed.Clicks
@@ -151,7 +152,7 @@ func (w *Windower) End(next schema.Epoch) []Part {
 			break
 		}
 		s := w.slab.at(r)
-		w.emit(s, s.pending, s.size, true, min(due, latest), schema.CauseEnd)
+		w.emit(s, s.pending, s.size, true, min(due, latest), causeEnd)
 		w.remove(r)
 	}
 	w.meta.Watermark = w.meta.AfterEnd()
@@ -230,15 +231,27 @@ func (w *Windower) begin(s *session) {
 	}
 }
 
-var causeOf = [...]schema.Cause{kindGap: schema.CauseGap, kindMax: schema.CauseMax, kindClicks: schema.CauseClicks, kindAge: schema.CauseAge}
+// cause is the place of a schema.Cause in Causes.
+type cause uint8
+
+const (
+	causeAge cause = iota
+	causeClicks
+	causeGap
+	causeMax
+	causeEnd
+	causeFull
+)
+
+var causeOf = [...]cause{kindGap: causeGap, kindMax: causeMax, kindClicks: causeClicks, kindAge: causeAge}
 
 // emit puts out a part with the first n pending clicks of s, which have size bytes. The user and the clicks lie next to
 // each other in the session's block, and so they do in the part's.
-func (w *Windower) emit(s *session, n, size uint32, final bool, due schema.EventTime, cause schema.Cause) {
+func (w *Windower) emit(s *session, n, size uint32, final bool, due schema.EventTime, why cause) {
 	number := s.number
 	s.number++
 	w.meta.Counts.Emitted += uint64(n)
-	w.meta.Counts.Parts[slices.Index(Causes, cause)]++
+	w.meta.Counts.Parts[why]++
 	if w.replaying {
 		return
 	}
@@ -250,7 +263,7 @@ func (w *Windower) emit(s *session, n, size uint32, final bool, due schema.Event
 	w.out = append(w.out, Part{
 		Part: schema.Part{
 			Epoch: w.meta.Epoch, Due: due, UserID: unsafe.String(unsafe.SliceData(text), user), SessionStart: s.start,
-			Number: int32(number), Final: final, Cause: cause,
+			Number: int32(number), Final: final, Cause: Causes[why],
 		},
 		Packed: packed.Clicks{N: int(n), Bytes: text[user:len(text):len(text)]},
 	})
@@ -266,6 +279,7 @@ const (
 // own returns a copy of b that will never change.
 func (w *Windower) own(b []byte) []byte {
 	if len(b) > textAtOnce/4 {
+		w.large = true
 		return slices.Clone(b)
 	}
 	if len(b) > cap(w.text)-len(w.text) {
@@ -283,6 +297,8 @@ func (w *Windower) flush() []Part {
 		return nil
 	}
 	parts := w.out[:n:n]
-	w.out = w.out[n:]
+	if w.out = w.out[n:]; w.large { // the next parts must not hold on to these
+		w.out, w.large = nil, false
+	}
 	return parts
 }

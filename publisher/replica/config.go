@@ -11,6 +11,7 @@ import (
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/nats-io/nkeys"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Config says what a Replica follows and how it serves. Fields left zero take their default.
@@ -35,6 +36,8 @@ type Config struct {
 	MaxWait        time.Duration // that a request waits for its turn before 503; default 1 s
 	RequestsPerSec float64       // over all callers, 429 above; 0 = no limit
 	DrainTimeout   time.Duration // that Serve waits for open requests at its end; default 10 s
+
+	Metrics prometheus.Collector // shown at /metrics beside the replica's own; default none
 
 	Now  func() time.Time // default time.Now
 	Rand func() float64   // in [0, 1), for jitter; default math/rand/v2

@@ -1,16 +1,13 @@
 package replica_test
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"flag"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/objects"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -65,29 +62,14 @@ func dial(t testing.TB, s *server.Server) jetstream.JetStream {
 	return js
 }
 
-// putObject puts any bytes under a name, as NATS' object store lays them down in one chunk. The client's own Put can leave a
-// goroutine behind (see object.go), which would hide ours.
+// putObject puts any bytes under a name.
 func putObject(t testing.TB, js jetstream.JetStream, name string, b []byte) {
 	t.Helper()
-	h := sha256.New()
-	h.Write(b)
-	id := rand.Text()
-	info := jetstream.ObjectInfo{ObjectMeta: jetstream.ObjectMeta{Name: name}, Bucket: publisher.ObjectsBucket, NUID: id,
-		Size: uint64(len(b)), Digest: jetstream.GetObjectDigestValue(h)}
-	if len(b) > 0 {
-		info.Chunks = 1
-		if _, err := js.Publish(t.Context(), "$O."+publisher.ObjectsBucket+".C."+id, b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := json.Marshal(info)
+	bucket, err := objects.Open(t.Context(), js, publisher.ObjectsBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	meta := nats.NewMsg("$O." + publisher.ObjectsBucket + ".M." + base64.URLEncoding.EncodeToString([]byte(name)))
-	meta.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
-	meta.Data = text
-	if _, err := js.PublishMsg(t.Context(), meta); err != nil {
+	if err := bucket.Put(t.Context(), name, b); err != nil {
 		t.Fatal(err)
 	}
 }

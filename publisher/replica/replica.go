@@ -71,6 +71,11 @@ func New(cfg Config, histories Histories) (*Replica, error) {
 		}
 		return 0
 	})
+	if cfg.Metrics != nil {
+		if err := r.metrics.registry.Register(cfg.Metrics); err != nil {
+			return nil, fmt.Errorf("replica: metrics: %w", err)
+		}
+	}
 	return r, nil
 }
 

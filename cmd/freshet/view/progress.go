@@ -1,6 +1,7 @@
 package view
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -14,6 +15,7 @@ import (
 type Progress struct {
 	mu          sync.Mutex
 	bar         *progressbar.ProgressBar // nil where there is no terminal
+	terminal    io.Writer
 	log         *slog.Logger
 	label       string
 	done, total int64
@@ -32,7 +34,7 @@ func NewProgress(terminal io.Writer, log *slog.Logger, label string, total int64
 
 // NewProgressOf is NewProgress for a job whose units are not clicks.
 func NewProgressOf(units string, terminal io.Writer, log *slog.Logger, label string, total int64, now func() time.Time) *Progress {
-	p := &Progress{log: log, label: label, total: total, now: now, begun: now(), logged: now()}
+	p := &Progress{terminal: terminal, log: log, label: label, total: total, now: now, begun: now(), logged: now()}
 	if terminal != nil {
 		p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(terminal), progressbar.OptionSetDescription(label),
 			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(units),
@@ -82,6 +84,7 @@ func (p *Progress) Close() {
 	if p.bar != nil {
 		_ = p.bar.Exit()
 		p.bar = nil
+		fmt.Fprintln(p.terminal) // the bar itself stays on its line
 		return
 	}
 	p.log.Info(p.label+" done", "done", p.done, "seconds", took.Round(100*time.Millisecond).Seconds())

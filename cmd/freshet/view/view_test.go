@@ -271,7 +271,16 @@ func TestProgress(t *testing.T) {
 	bar.Add(5) // more than announced stops nothing
 	bar.Close()
 	bar.Close()
-	if !strings.Contains(drawn.String(), "produce 100%") {
+	if !strings.Contains(drawn.String(), "produce 100%") || !strings.HasSuffix(drawn.String(), "\n") || strings.Count(drawn.String(), "\n") != 1 {
 		t.Errorf("bar: %q", drawn.String())
+	}
+
+	drawn.Reset()
+	bar = NewProgressOf("entries", &drawn, log, "export", 100, time.Now)
+	bar.Note("7 rows")
+	bar.Add(50)
+	bar.Close()
+	if got := drawn.String(); !strings.Contains(got, "export, 7 rows") || !strings.HasSuffix(got, "\n") {
+		t.Errorf("bar: %q", got)
 	}
 }

@@ -1,0 +1,349 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/segmentio/kafka-go"
+)
+
+// Rejects is where rejected records are kept, and how far they have been forwarded.
+type Rejects interface {
+	// Partitions lists the partitions that may have rejected records.
+	Partitions() []schema.Partition
+	// AsideFrom returns at most n rejected records of partition p, from offset on, in the order of their offsets.
+	AsideFrom(p schema.Partition, from schema.Offset, n int) ([]schema.Rejected, error)
+	// Forwarded returns the offset of p up to which rejected records have been forwarded.
+	Forwarded(p schema.Partition) (schema.Offset, error)
+	// SetForwarded keeps it. Where it is lost, records are forwarded again.
+	SetForwarded(p schema.Partition, next schema.Offset) error
+}
+
+// DeadLetterConfig says where rejected records are forwarded to.
+type DeadLetterConfig struct {
+	// Brokers are the addresses (host:port) at which the cluster is found.
+	Brokers []string
+	// Security is how they are reached. Default: in plain text, without a name.
+	Security Security
+	// Topic is the dead-letter topic. It is made where it is missing, and must not be the click topic.
+	Topic string
+	// Partitions is how many it gets where it is made. Default 1, as Kafka Connect makes it.
+	Partitions int
+	// Name and Task are what the headers call the connector and its task. Defaults "freshet" and 0.
+	Name string
+	Task int
+	// PollEvery is how often new rejected records are looked for. Default 1 s.
+	PollEvery time.Duration
+	// ConnectTimeout bounds the wait for a broker to answer at the start. Default 10 s. Later outages are waited out.
+	ConnectTimeout time.Duration
+	// Seed makes the jitter of retries; it has no other effect.
+	Seed uint64
+	// Log is told of outages and of records that cannot be forwarded as they are. Default: nothing is logged.
+	Log *slog.Logger
+}
+
+// Validate reports every fault of c at once, or nil.
+func (c DeadLetterConfig) Validate() error {
+	c = c.withDefaults()
+	faults := validateTopic(c.Brokers, c.Security, c.Topic)
+	if c.Partitions < 1 {
+		faults = append(faults, fmt.Errorf("partitions %d: must be at least 1", c.Partitions))
+	}
+	if c.Task < 0 {
+		faults = append(faults, fmt.Errorf("task %d: must not be negative", c.Task))
+	}
+	if c.PollEvery < 0 || c.ConnectTimeout < 0 {
+		faults = append(faults, errors.New("poll every, connect timeout: must not be negative"))
+	}
+	return errors.Join(faults...)
+}
+
+func (c DeadLetterConfig) withDefaults() DeadLetterConfig {
+	c.Partitions = cmp.Or(c.Partitions, 1)
+	c.Name = cmp.Or(c.Name, "freshet")
+	c.PollEvery = cmp.Or(c.PollEvery, time.Second)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 10*time.Second)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// DeadLetters forwards rejected records to a topic, with the headers of Kafka Connect's dead-letter queue, so that what
+// people have for those reads these too. Each record is there at least once: after a crash, those since the last
+// SetForwarded are sent again, with the same topic, partition and offset in their headers.
+type DeadLetters struct {
+	config DeadLetterConfig
+	broker *broker
+	random *rand.Rand
+	stats  struct{ forwarded, cut, dropped, faults atomic.Uint64 }
+
+	mu   sync.Mutex
+	down *outage // guarded by mu; nil while the brokers answer
+}
+
+// DeadLetterStats counts since the DeadLetters was made.
+type DeadLetterStats struct {
+	Forwarded uint64 // records that are in the topic, the next two included
+	Cut       uint64 // records that were sent without their value, or their key as well, because the topic does not take as much
+	Dropped   uint64 // records that the topic does not take at all; they stay aside
+	Faults    uint64 // failed requests, each of which was tried again
+}
+
+// NewDeadLetters returns a DeadLetters that is not connected yet.
+func NewDeadLetters(c DeadLetterConfig) (*DeadLetters, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("dead letters: %w", err)
+	}
+	c = c.withDefaults()
+	c.Security.warn(c.Log)
+	return &DeadLetters{
+		config: c,
+		broker: &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
+		random: rand.New(rand.NewPCG(c.Seed, 1)),
+	}, nil
+}
+
+// Stats returns the counters. It may be called from any goroutine.
+func (d *DeadLetters) Stats() DeadLetterStats {
+	return DeadLetterStats{Forwarded: d.stats.forwarded.Load(), Cut: d.stats.cut.Load(), Dropped: d.stats.dropped.Load(), Faults: d.stats.faults.Load()}
+}
+
+// Health returns an *Outage that says what is wrong with the connection at the moment, or nil.
+func (d *DeadLetters) Health() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.down == nil {
+		return nil
+	}
+	return &Outage{Topic: d.config.Topic, Since: d.down.since, Failures: d.down.failures, Err: d.down.err}
+}
+
+// rejectsAtOnce is how many records are read from the store at a time. Each may have a few MiB.
+const rejectsAtOnce = 64
+
+// Forward forwards what is in from, and what comes, until ctx ends; then it returns nil. While brokers are away it waits,
+// and the records stay where they are. It returns an error if the store fails, if no broker answers at the start, or if the
+// dead-letter topic is the one that the records come from.
+func (d *DeadLetters) Forward(ctx context.Context, from Rejects) error {
+	defer d.broker.close()
+	err := d.forward(ctx, from)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+func (d *DeadLetters) forward(ctx context.Context, from Rejects) error {
+	partitions, err := EnsureTopic(ctx, TopicConfig{Brokers: d.config.Brokers, Security: d.config.Security, Topic: d.config.Topic,
+		Partitions: d.config.Partitions, MaxMessageBytes: largestLetter, ConnectTimeout: d.config.ConnectTimeout})
+	if err != nil {
+		return err
+	}
+	ids := make([]int, partitions)
+	for i := range ids {
+		ids[i] = i
+	}
+	for {
+		found := false
+		for _, p := range slices.Sorted(slices.Values(from.Partitions())) {
+			n, err := d.page(ctx, from, p, ids)
+			if err != nil {
+				return err
+			}
+			found = found || n > 0
+		}
+		if found {
+			continue
+		}
+		if err := wait(ctx, d.config.PollEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// page forwards the next rejected records of p, and returns how many there were.
+func (d *DeadLetters) page(ctx context.Context, from Rejects, p schema.Partition, ids []int) (int, error) {
+	next, err := from.Forwarded(p)
+	if err != nil {
+		return 0, fmt.Errorf("dead letters: look up how far partition %d is forwarded: %w", p, err)
+	}
+	rejected, err := from.AsideFrom(p, next, rejectsAtOnce)
+	if err != nil {
+		return 0, fmt.Errorf("dead letters: read what is aside of partition %d: %w", p, err)
+	}
+	if len(rejected) == 0 {
+		return 0, nil
+	}
+	for _, batch := range d.batches(rejected, ids) {
+		if err := d.send(ctx, batch); err != nil {
+			return 0, err
+		}
+	}
+	if err := from.SetForwarded(p, rejected[len(rejected)-1].Offset+1); err != nil {
+		return 0, fmt.Errorf("dead letters: note how far partition %d is forwarded: %w", p, err)
+	}
+	return len(rejected), nil
+}
+
+// letters are the records of one request: of one partition of the dead-letter topic.
+type letters struct {
+	partition int
+	rejected  []*schema.Rejected
+	without   omission
+}
+
+// omission is what is left out of a record that is too large.
+type omission int
+
+const (
+	nothing omission = iota
+	theValue
+	keyAndValue
+)
+
+// largestLetter is what the topic is to take: a record of the largest size that the click topic takes, and its headers.
+const largestLetter = 4 * schema.MaxRecordBytes
+
+// lettersBytes bounds a request, as ProducerConfig.BatchBytes does.
+const lettersBytes = 512 << 10
+
+// batches divides records into requests. Those of a user stay together, and in order.
+func (d *DeadLetters) batches(rejected []schema.Rejected, ids []int) (all []*letters) {
+	open := make(map[int]*letters)
+	size := make(map[int]int)
+	balancer := kafka.Murmur2Balancer{Consistent: true}
+	for i := range rejected {
+		r := &rejected[i]
+		to := int(r.Partition) % len(ids)
+		if len(r.Key) > 0 {
+			to = balancer.Balance(kafka.Message{Key: r.Key}, ids...)
+		}
+		n := len(r.Key) + len(r.Value) + len(r.Detail) + 1024
+		if open[to] == nil || size[to]+n > lettersBytes {
+			open[to], size[to] = &letters{partition: to}, 0
+			all = append(all, open[to])
+		}
+		open[to].rejected = append(open[to].rejected, r)
+		size[to] += n
+	}
+	return all
+}
+
+// refusedAttempts is how often a record is sent that the topic does not take, before it is given up.
+const refusedAttempts = 3
+
+// send sends a batch until it is there. A batch that the topic does not take is divided, until the record is found that is
+// the cause.
+func (d *DeadLetters) send(ctx context.Context, b *letters) error {
+	for attempt, refused := 0, 0; ; attempt++ {
+		err := d.produce(ctx, b)
+		if err == nil {
+			d.works()
+			d.stats.forwarded.Add(uint64(len(b.rejected)))
+			if b.without != nothing {
+				d.stats.cut.Add(uint64(len(b.rejected)))
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		var loop *loopError
+		if errors.As(err, &loop) {
+			return err
+		}
+		tooLarge := errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge)
+		if tooLarge || errors.Is(err, kafka.InvalidRecord) || errors.Is(err, kafka.PolicyViolation) {
+			refused++
+			switch r := b.rejected[0]; {
+			case len(b.rejected) > 1:
+				for i := range b.rejected {
+					if err := d.send(ctx, &letters{partition: b.partition, rejected: b.rejected[i : i+1]}); err != nil {
+						return err
+					}
+				}
+				return nil
+			case tooLarge && b.without < keyAndValue:
+				b.without++
+				continue
+			case refused >= refusedAttempts:
+				d.works()
+				d.stats.dropped.Add(1)
+				d.config.Log.Warn("dead letters: the topic does not take a record, which stays aside", "topic", d.config.Topic,
+					"from", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", err)
+				return nil
+			}
+		}
+		d.failed(err)
+		if err := wait(ctx, backoff(attempt, d.random)); err != nil {
+			return err
+		}
+	}
+}
+
+// loopError says that records would be read, rejected and forwarded in a circle.
+type loopError struct{ topic string }
+
+func (e *loopError) Error() string {
+	return fmt.Sprintf("dead letters: topic %q is the one that the records were rejected from, so they would come back for ever: name another topic", e.topic)
+}
+
+// produce sends a batch once.
+func (d *DeadLetters) produce(ctx context.Context, b *letters) error {
+	client, err := d.broker.connect(ctx)
+	if err != nil {
+		return err
+	}
+	records := make([]kafka.Record, len(b.rejected))
+	for i, r := range b.rejected {
+		if r.Topic == d.config.Topic {
+			return &loopError{r.Topic}
+		}
+		records[i] = d.letter(r, b.without)
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	r, err := client.Produce(ctx, &kafka.ProduceRequest{Topic: d.config.Topic, Partition: b.partition, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...)})
+	if err == nil {
+		err = r.Error
+	}
+	if err != nil {
+		return fmt.Errorf("forward to partition %d of topic %q: %w", b.partition, d.config.Topic, err)
+	}
+	return nil
+}
+
+func (d *DeadLetters) failed(err error) {
+	d.stats.faults.Add(1)
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.down == nil {
+		d.down = &outage{since: now}
+	}
+	d.down.latest, d.down.err = now, err
+	d.down.failures++
+	if now.Sub(d.down.told) >= tellEvery {
+		d.down.told = now
+		d.config.Log.Warn("dead letters: waiting for the brokers", "topic", d.config.Topic, "since", d.down.since, "error", err)
+	}
+}
+
+func (d *DeadLetters) works() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.down != nil {
+		d.config.Log.Info("dead letters: the brokers answer again", "topic", d.config.Topic)
+		d.down = nil
+	}
+}

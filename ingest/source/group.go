@@ -1,0 +1,222 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/segmentio/kafka-go"
+	"golang.org/x/sync/errgroup"
+)
+
+// runSet reads the partitions that the configuration names, or all of them, and those of them that come later. No group is
+// joined.
+func (k *Kafka) runSet(ctx context.Context, h Handler, partitions int) error {
+	set := k.config.Partitions
+	if err := set.check(k.config.Topic, partitions); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex
+	var reading []*progress
+	begin := func(from, to schema.Partition) {
+		var left []schema.Partition
+		for p := from; p < to; p++ {
+			if !set.Has(p) {
+				left = append(left, p)
+				continue
+			}
+			progress := newProgress(p)
+			mu.Lock()
+			reading = append(reading, progress)
+			mu.Unlock()
+			g.Go(func() error { return k.runPartition(ctx, h, progress) })
+		}
+		if len(left) > 0 && from > 0 {
+			k.config.Log.Warn("kafka: the topic has grown by partitions that are not assigned to this process: have another read them",
+				"topic", k.config.Topic, "assigned", set.String(), "new", setOf(left).String())
+		}
+	}
+	begin(0, schema.Partition(partitions))
+	if len(reading) == 0 {
+		k.config.Log.Warn("kafka: none of the assigned partitions is there yet", "topic", k.config.Topic, "assigned", set.String(), "partitions", partitions)
+	}
+	g.Go(func() error { return k.watch(ctx, h, begin) })
+	if k.config.Group == "" || k.config.CommitEvery < 0 {
+		return g.Wait()
+	}
+	all := func() []*progress {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(reading)
+	}
+	c := committer{kafka: k, write: k.commitAlone}
+	done := make(chan struct{})
+	var committing sync.WaitGroup
+	committing.Go(func() { c.until(done, all) })
+	err := g.Wait()
+	close(done)
+	committing.Wait()
+	c.commit(all())
+	return err
+}
+
+// commitAlone commits offsets to a group that has no members.
+func (k *Kafka) commitAlone(offsets map[int]int64) error {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	client, err := k.broker.connect(ctx)
+	if err != nil {
+		return err
+	}
+	var commits []kafka.OffsetCommit
+	for p, n := range offsets {
+		commits = append(commits, kafka.OffsetCommit{Partition: p, Offset: n})
+	}
+	r, err := client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{GroupID: k.config.Group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{k.config.Topic: commits}})
+	if err != nil {
+		return err
+	}
+	for _, p := range r.Topics[k.config.Topic] {
+		if p.Error != nil {
+			return fmt.Errorf("partition %d: %w", p.Partition, p.Error)
+		}
+	}
+	return nil
+}
+
+// runGroup reads the partitions that the group gives to this member, generation by generation.
+func (k *Kafka) runGroup(ctx context.Context, h Handler) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { // kafka-go gives new partitions to members; this tells the handler, also of those of others
+		if err := k.watch(ctx, h, func(_, _ schema.Partition) {}); err != nil {
+			fail(err)
+		}
+	})
+	random := rand.New(rand.NewPCG(k.config.Seed, uint64(0)))
+	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID:                     k.config.Group,
+		Brokers:                k.config.Brokers,
+		Topics:                 []string{k.config.Topic},
+		SessionTimeout:         k.config.SessionTimeout,
+		RebalanceTimeout:       k.config.SessionTimeout,
+		HeartbeatInterval:      k.config.SessionTimeout / 5,
+		JoinGroupBackoff:       groupBackoff + backoff(0, random),
+		WatchPartitionChanges:  true,
+		PartitionWatchInterval: k.config.WatchEvery,
+		StartOffset:            kafka.FirstOffset,
+		Dialer:                 &kafka.Dialer{DialFunc: k.config.Security.dial, Timeout: dialTimeout, ClientID: clientID},
+	})
+	if err != nil {
+		fail(nil)
+		return fmt.Errorf("kafka: group %q: %w", k.config.Group, err)
+	}
+	for {
+		// Next waits until every goroutine of the generation before has returned, so that a partition is revoked before it
+		// is assigned again.
+		generation, err := group.Next(ctx)
+		if ctx.Err() != nil {
+			closed := group.Close() // leaves the group, so that others need not wait for the session timeout
+			return errors.Join(context.Cause(ctx), closed)
+		}
+		if err != nil {
+			k.failed(theGroup, fmt.Errorf("join group %q: %w", k.config.Group, err))
+			continue // the group itself waits before it tries again
+		}
+		k.works(theGroup)
+		k.stats.rebalances.Add(1)
+		k.runGeneration(ctx, generation, h, fail)
+	}
+}
+
+// runGeneration starts the partitions of a generation. They end with it.
+func (k *Kafka) runGeneration(ctx context.Context, generation *kafka.Generation, h Handler, fail func(error)) {
+	assigned := generation.Assignments[k.config.Topic]
+	k.config.Log.Info("kafka: partitions assigned", "topic", k.config.Topic, "generation", generation.ID, "partitions", len(assigned))
+	var reading []*progress
+	for _, a := range assigned {
+		reading = append(reading, newProgress(schema.Partition(a.ID)))
+	}
+	var running sync.WaitGroup
+	for _, progress := range reading {
+		running.Add(1)
+		generation.Start(func(ended context.Context) {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(ended, cancel)()
+			err := k.reach(ctx, h, int(progress.partition)+1)
+			if err == nil {
+				err = k.runPartition(ctx, h, progress)
+			}
+			running.Done()
+			if err != nil && ctx.Err() == nil {
+				fail(err)
+			}
+			// A generation whose function returns is over, and kafka-go would join the next one. At the end of Run the
+			// member is to leave instead, which closing the group does.
+			<-ended.Done()
+		})
+	}
+	if k.config.CommitEvery < 0 || len(assigned) == 0 {
+		return
+	}
+	c := committer{kafka: k, write: func(offsets map[int]int64) error {
+		return generation.CommitOffsets(map[string]map[int]int64{k.config.Topic: offsets})
+	}}
+	generation.Start(func(ended context.Context) {
+		c.until(ended.Done(), func() []*progress { return reading })
+		running.Wait()
+		c.commit(reading)
+	})
+}
+
+// committer writes offsets to the group, for lag displays. Where to go on is the handler's to know (I2).
+type committer struct {
+	kafka     *Kafka
+	write     func(map[int]int64) error
+	committed map[int]int64
+}
+
+// until commits now and then until done.
+func (c *committer) until(done <-chan struct{}, reading func() []*progress) {
+	timer := time.NewTicker(c.kafka.config.CommitEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-timer.C:
+			c.commit(reading())
+		}
+	}
+}
+
+// commit commits what is new.
+func (c *committer) commit(reading []*progress) {
+	offsets := make(map[int]int64)
+	for _, p := range reading {
+		if n := p.next.Load(); n >= 0 && n != c.committed[int(p.partition)] {
+			offsets[int(p.partition)] = n
+		}
+	}
+	if len(offsets) == 0 {
+		return
+	}
+	if err := c.write(offsets); err != nil {
+		c.kafka.config.Log.Warn("kafka: lag displays are behind: the offsets were not committed", "group", c.kafka.config.Group, "error", err)
+		return
+	}
+	if c.committed == nil {
+		c.committed = make(map[int]int64)
+	}
+	maps.Copy(c.committed, offsets)
+}
