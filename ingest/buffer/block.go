@@ -10,8 +10,8 @@ import (
 // Bounds of a block. Each key of a commit costs an insertion into Pebble's skiplist, which is most of what a commit costs;
 // and each read of an entry reads its block.
 const (
-	blockEntries = 32
-	blockBytes   = 8 << 10
+	blockEntries = 16
+	blockBytes   = 4 << 10
 )
 
 // A block of the log: the entries of one commit, or a run of them, one behind the other. Its key has the first one's emit.
