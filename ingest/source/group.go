@@ -109,7 +109,7 @@ func (k *Kafka) runGroup(ctx context.Context, h Handler) error {
 		Topics:                 []string{k.config.Topic},
 		SessionTimeout:         k.config.SessionTimeout,
 		RebalanceTimeout:       k.config.SessionTimeout,
-		HeartbeatInterval:      k.config.SessionTimeout / 5,
+		HeartbeatInterval:      min(k.config.SessionTimeout/5, heartbeatMax),
 		JoinGroupBackoff:       groupBackoff + backoff(0, random),
 		WatchPartitionChanges:  true,
 		PartitionWatchInterval: k.config.WatchEvery,
