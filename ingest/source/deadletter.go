@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -81,13 +80,11 @@ func (c DeadLetterConfig) withDefaults() DeadLetterConfig {
 // people have for those reads these too. Each record is there at least once: after a crash, those since the last
 // SetForwarded are sent again, with the same topic, partition and offset in their headers.
 type DeadLetters struct {
-	config DeadLetterConfig
-	broker *broker
-	random *rand.Rand
-	stats  struct{ forwarded, cut, dropped, faults atomic.Uint64 }
-
-	mu   sync.Mutex
-	down *outage // guarded by mu; nil while the brokers answer
+	config  DeadLetterConfig
+	broker  *broker
+	random  *rand.Rand
+	stats   struct{ forwarded, cut, dropped atomic.Uint64 }
+	outages *outages
 }
 
 // DeadLetterStats counts since the DeadLetters was made.
@@ -106,26 +103,20 @@ func NewDeadLetters(c DeadLetterConfig) (*DeadLetters, error) {
 	c = c.withDefaults()
 	c.Security.warn(c.Log)
 	return &DeadLetters{
-		config: c,
-		broker: &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
-		random: rand.New(rand.NewPCG(c.Seed, 1)),
+		config:  c,
+		broker:  &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
+		random:  rand.New(rand.NewPCG(c.Seed, 1)),
+		outages: newOutages("dead letters", c.Topic, c.Log),
 	}, nil
 }
 
 // Stats returns the counters. It may be called from any goroutine.
 func (d *DeadLetters) Stats() DeadLetterStats {
-	return DeadLetterStats{Forwarded: d.stats.forwarded.Load(), Cut: d.stats.cut.Load(), Dropped: d.stats.dropped.Load(), Faults: d.stats.faults.Load()}
+	return DeadLetterStats{Forwarded: d.stats.forwarded.Load(), Cut: d.stats.cut.Load(), Dropped: d.stats.dropped.Load(), Faults: d.outages.faults.Load()}
 }
 
 // Health returns an *Outage that says what is wrong with the connection at the moment, or nil.
-func (d *DeadLetters) Health() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.down == nil {
-		return nil
-	}
-	return &Outage{Topic: d.config.Topic, Since: d.down.since, Failures: d.down.failures, Err: d.down.err}
-}
+func (d *DeadLetters) Health() error { return d.outages.health() }
 
 // rejectsAtOnce is how many records are read from the store at a time. Each may have a few MiB.
 const rejectsAtOnce = 64
@@ -192,29 +183,4 @@ func (d *DeadLetters) page(ctx context.Context, from Rejects, p schema.Partition
 		return 0, fmt.Errorf("dead letters: note how far partition %d is forwarded: %w", p, err)
 	}
 	return len(rejected), nil
-}
-
-func (d *DeadLetters) failed(err error) {
-	d.stats.faults.Add(1)
-	now := time.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.down == nil {
-		d.down = &outage{since: now}
-	}
-	d.down.latest, d.down.err = now, err
-	d.down.failures++
-	if now.Sub(d.down.told) >= tellEvery {
-		d.down.told = now
-		d.config.Log.Warn("dead letters: waiting for the brokers", "topic", d.config.Topic, "since", d.down.since, "error", err)
-	}
-}
-
-func (d *DeadLetters) works() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.down != nil {
-		d.config.Log.Info("dead letters: the brokers answer again", "topic", d.config.Topic)
-		d.down = nil
-	}
 }

@@ -62,7 +62,7 @@ func (d *DeadLetters) send(ctx context.Context, b *letters) error {
 	for attempt, refused := 0, 0; ; attempt++ {
 		err := d.produce(ctx, b)
 		if err == nil {
-			d.works()
+			d.outages.works(theTopic)
 			d.stats.forwarded.Add(uint64(len(b.rejected)))
 			if b.without != nothing {
 				d.stats.cut.Add(uint64(len(b.rejected)))
@@ -91,14 +91,14 @@ func (d *DeadLetters) send(ctx context.Context, b *letters) error {
 				b.without++
 				continue
 			case refused >= refusedAttempts:
-				d.works()
+				d.outages.works(theTopic)
 				d.stats.dropped.Add(1)
 				d.config.Log.Warn("dead letters: the topic does not take a record, which stays aside", "topic", d.config.Topic,
 					"from", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", err)
 				return nil
 			}
 		}
-		d.failed(err)
+		d.outages.failed(theTopic, err)
 		if err := wait(ctx, backoff(attempt, d.random)); err != nil {
 			return err
 		}
