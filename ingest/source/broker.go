@@ -26,7 +26,8 @@ var (
 	metadataTTL  = 3 * time.Second // within which kafka-go sees that a partition has another leader
 	backoffMin   = 100 * time.Millisecond
 	backoffMax   = 5 * time.Second
-	groupBackoff = time.Second // before a member that could not join tries again
+	groupBackoff = time.Second     // before a member that could not join tries again
+	heartbeatMax = 2 * time.Second // within which a member sees that the group is dealt anew
 	tlsTimeout   = 3 * time.Second
 )
 

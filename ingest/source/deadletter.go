@@ -8,12 +8,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/segmentio/kafka-go"
 )
 
 // Rejects is where rejected records are kept, and how far they have been forwarded.
@@ -82,13 +80,11 @@ func (c DeadLetterConfig) withDefaults() DeadLetterConfig {
 // people have for those reads these too. Each record is there at least once: after a crash, those since the last
 // SetForwarded are sent again, with the same topic, partition and offset in their headers.
 type DeadLetters struct {
-	config DeadLetterConfig
-	broker *broker
-	random *rand.Rand
-	stats  struct{ forwarded, cut, dropped, faults atomic.Uint64 }
-
-	mu   sync.Mutex
-	down *outage // guarded by mu; nil while the brokers answer
+	config  DeadLetterConfig
+	broker  *broker
+	random  *rand.Rand
+	stats   struct{ forwarded, cut, dropped atomic.Uint64 }
+	outages *outages
 }
 
 // DeadLetterStats counts since the DeadLetters was made.
@@ -107,26 +103,20 @@ func NewDeadLetters(c DeadLetterConfig) (*DeadLetters, error) {
 	c = c.withDefaults()
 	c.Security.warn(c.Log)
 	return &DeadLetters{
-		config: c,
-		broker: &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
-		random: rand.New(rand.NewPCG(c.Seed, 1)),
+		config:  c,
+		broker:  &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
+		random:  rand.New(rand.NewPCG(c.Seed, 1)),
+		outages: newOutages("dead letters", c.Topic, c.Log),
 	}, nil
 }
 
 // Stats returns the counters. It may be called from any goroutine.
 func (d *DeadLetters) Stats() DeadLetterStats {
-	return DeadLetterStats{Forwarded: d.stats.forwarded.Load(), Cut: d.stats.cut.Load(), Dropped: d.stats.dropped.Load(), Faults: d.stats.faults.Load()}
+	return DeadLetterStats{Forwarded: d.stats.forwarded.Load(), Cut: d.stats.cut.Load(), Dropped: d.stats.dropped.Load(), Faults: d.outages.faults.Load()}
 }
 
 // Health returns an *Outage that says what is wrong with the connection at the moment, or nil.
-func (d *DeadLetters) Health() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.down == nil {
-		return nil
-	}
-	return &Outage{Topic: d.config.Topic, Since: d.down.since, Failures: d.down.failures, Err: d.down.err}
-}
+func (d *DeadLetters) Health() error { return d.outages.health() }
 
 // rejectsAtOnce is how many records are read from the store at a time. Each may have a few MiB.
 const rejectsAtOnce = 64
@@ -193,157 +183,4 @@ func (d *DeadLetters) page(ctx context.Context, from Rejects, p schema.Partition
 		return 0, fmt.Errorf("dead letters: note how far partition %d is forwarded: %w", p, err)
 	}
 	return len(rejected), nil
-}
-
-// letters are the records of one request: of one partition of the dead-letter topic.
-type letters struct {
-	partition int
-	rejected  []*schema.Rejected
-	without   omission
-}
-
-// omission is what is left out of a record that is too large.
-type omission int
-
-const (
-	nothing omission = iota
-	theValue
-	keyAndValue
-)
-
-// largestLetter is what the topic is to take: a record of the largest size that the click topic takes, and its headers.
-const largestLetter = 4 * schema.MaxRecordBytes
-
-// lettersBytes bounds a request, as ProducerConfig.BatchBytes does.
-const lettersBytes = 512 << 10
-
-// batches divides records into requests. Those of a user stay together, and in order.
-func (d *DeadLetters) batches(rejected []schema.Rejected, ids []int) (all []*letters) {
-	open := make(map[int]*letters)
-	size := make(map[int]int)
-	balancer := kafka.Murmur2Balancer{Consistent: true}
-	for i := range rejected {
-		r := &rejected[i]
-		to := int(r.Partition) % len(ids)
-		if len(r.Key) > 0 {
-			to = balancer.Balance(kafka.Message{Key: r.Key}, ids...)
-		}
-		n := len(r.Key) + len(r.Value) + len(r.Detail) + 1024
-		if open[to] == nil || size[to]+n > lettersBytes {
-			open[to], size[to] = &letters{partition: to}, 0
-			all = append(all, open[to])
-		}
-		open[to].rejected = append(open[to].rejected, r)
-		size[to] += n
-	}
-	return all
-}
-
-// refusedAttempts is how often a record is sent that the topic does not take, before it is given up.
-const refusedAttempts = 3
-
-// send sends a batch until it is there. A batch that the topic does not take is divided, until the record is found that is
-// the cause.
-func (d *DeadLetters) send(ctx context.Context, b *letters) error {
-	for attempt, refused := 0, 0; ; attempt++ {
-		err := d.produce(ctx, b)
-		if err == nil {
-			d.works()
-			d.stats.forwarded.Add(uint64(len(b.rejected)))
-			if b.without != nothing {
-				d.stats.cut.Add(uint64(len(b.rejected)))
-			}
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		var loop *loopError
-		if errors.As(err, &loop) {
-			return err
-		}
-		tooLarge := errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge)
-		if tooLarge || errors.Is(err, kafka.InvalidRecord) || errors.Is(err, kafka.PolicyViolation) {
-			refused++
-			switch r := b.rejected[0]; {
-			case len(b.rejected) > 1:
-				for i := range b.rejected {
-					if err := d.send(ctx, &letters{partition: b.partition, rejected: b.rejected[i : i+1]}); err != nil {
-						return err
-					}
-				}
-				return nil
-			case tooLarge && b.without < keyAndValue:
-				b.without++
-				continue
-			case refused >= refusedAttempts:
-				d.works()
-				d.stats.dropped.Add(1)
-				d.config.Log.Warn("dead letters: the topic does not take a record, which stays aside", "topic", d.config.Topic,
-					"from", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", err)
-				return nil
-			}
-		}
-		d.failed(err)
-		if err := wait(ctx, backoff(attempt, d.random)); err != nil {
-			return err
-		}
-	}
-}
-
-// loopError says that records would be read, rejected and forwarded in a circle.
-type loopError struct{ topic string }
-
-func (e *loopError) Error() string {
-	return fmt.Sprintf("dead letters: topic %q is the one that the records were rejected from, so they would come back for ever: name another topic", e.topic)
-}
-
-// produce sends a batch once.
-func (d *DeadLetters) produce(ctx context.Context, b *letters) error {
-	client, err := d.broker.connect(ctx)
-	if err != nil {
-		return err
-	}
-	records := make([]kafka.Record, len(b.rejected))
-	for i, r := range b.rejected {
-		if r.Topic == d.config.Topic {
-			return &loopError{r.Topic}
-		}
-		records[i] = d.letter(r, b.without)
-	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	r, err := client.Produce(ctx, &kafka.ProduceRequest{Topic: d.config.Topic, Partition: b.partition, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...)})
-	if err == nil {
-		err = r.Error
-	}
-	if err != nil {
-		return fmt.Errorf("forward to partition %d of topic %q: %w", b.partition, d.config.Topic, err)
-	}
-	return nil
-}
-
-func (d *DeadLetters) failed(err error) {
-	d.stats.faults.Add(1)
-	now := time.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.down == nil {
-		d.down = &outage{since: now}
-	}
-	d.down.latest, d.down.err = now, err
-	d.down.failures++
-	if now.Sub(d.down.told) >= tellEvery {
-		d.down.told = now
-		d.config.Log.Warn("dead letters: waiting for the brokers", "topic", d.config.Topic, "since", d.down.since, "error", err)
-	}
-}
-
-func (d *DeadLetters) works() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.down != nil {
-		d.config.Log.Info("dead letters: the brokers answer again", "topic", d.config.Topic)
-		d.down = nil
-	}
 }

@@ -121,9 +121,9 @@ type Kafka struct {
 	broker   *broker
 	topology topology
 	stats    counters
+	outages  *outages
 
 	mu      sync.Mutex
-	down    map[schema.Partition]*outage   // guarded by mu; also of theGroup and theTopic
 	reading map[schema.Partition]*progress // guarded by mu; the partitions that are read now
 }
 
@@ -137,7 +137,7 @@ func NewKafka(c KafkaConfig) (*Kafka, error) {
 	return &Kafka{
 		config:  c,
 		broker:  &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
-		down:    make(map[schema.Partition]*outage),
+		outages: newOutages("kafka", c.Topic, c.Log),
 		reading: make(map[schema.Partition]*progress),
 	}, nil
 }
@@ -147,6 +147,9 @@ func (k *Kafka) Partitions(ctx context.Context) (int, error) { return k.broker.p
 
 // Ends returns the high watermark of each partition: the offset that its next record will have.
 func (k *Kafka) Ends(ctx context.Context) ([]schema.Offset, error) { return k.broker.ends(ctx) }
+
+// Health returns an *Outage that says what is wrong with the connection at the moment, or nil.
+func (k *Kafka) Health() error { return k.outages.health() }
 
 // Close releases the connections. It may be called more than once, but not before Run has returned.
 func (k *Kafka) Close() error {

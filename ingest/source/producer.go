@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -112,9 +111,7 @@ type Producer struct {
 	sent       atomic.Uint64
 	skipped    atomic.Uint64
 	partitions atomic.Pointer[[]*outbox]
-
-	mu   sync.Mutex
-	down map[int]error // guarded by mu: what each partition fails with at the moment
+	outages    *outages
 }
 
 // ProducerStats is how far a producer is.
@@ -132,10 +129,10 @@ func NewProducer(c ProducerConfig, s Stream) (*Producer, error) {
 	c = c.withDefaults()
 	c.Security.warn(c.Log)
 	return &Producer{
-		config: c,
-		stream: s,
-		broker: &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
-		down:   make(map[int]error),
+		config:  c,
+		stream:  s,
+		broker:  &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
+		outages: newOutages("produce", c.Topic, c.Log),
 	}, nil
 }
 
@@ -150,34 +147,8 @@ func (p *Producer) Stats() ProducerStats {
 	return s
 }
 
-// Health returns what is wrong with the connection at the moment, or nil.
-func (p *Producer) Health() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var faults []error
-	for _, err := range p.down {
-		faults = append(faults, err)
-	}
-	return errors.Join(faults...)
-}
-
-func (p *Producer) failed(partition int, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down[partition] == nil {
-		p.config.Log.Warn("produce: waiting for the brokers", "topic", p.config.Topic, "partition", partition, "error", err)
-	}
-	p.down[partition] = err
-}
-
-func (p *Producer) works(partition int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down[partition] != nil {
-		p.config.Log.Info("produce: the brokers answer again", "topic", p.config.Topic, "partition", partition)
-		delete(p.down, partition)
-	}
-}
+// Health returns an *Outage that says what is wrong with the connection at the moment, or nil.
+func (p *Producer) Health() error { return p.outages.health() }
 
 // Run writes the stream. It returns nil when a bounded stream is at its end and every record is acknowledged, and ctx's
 // error when ctx ends before. It may be called once.

@@ -269,6 +269,15 @@ func TestBrokerRefusesUser(t *testing.T) {
 	}
 }
 
+// TestNotAllowed reads a topic that the user may not see.
+func TestNotAllowed(t *testing.T) {
+	_, address := startKafka(t, 1, kfake.EnableACLs(), kfake.EnableSASL(), kfake.Superuser("PLAIN", "root", "r"), kfake.User("PLAIN", "joe", "j"))
+	k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, Security: source.Security{SASL: source.SASL{Mechanism: "PLAIN", User: "joe", Password: "j"}}})
+	if err := k.Run(context.Background(), newCollector()); err == nil || !strings.Contains(err.Error(), "allow its user to describe and read it") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestSecurityNamesAllFaults(t *testing.T) {
 	a := newAuthority(t)
 	a.client(t)
