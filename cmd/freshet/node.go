@@ -109,6 +109,9 @@ func (n *node) open(ctx context.Context, train bool) (err error) {
 		return err
 	}
 	static := view.Status{API: "http://" + n.listener.Addr().String(), NATS: c.NATS.URL}
+	if train {
+		c.Ingest.Snapshots = config.SnapshotsOff // its checkpoint does not move, and the log has to be where that is
+	}
 	if feed {
 		n.in, err = openFeed(c, 0, dir, n.log)
 	} else {

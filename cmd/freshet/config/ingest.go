@@ -11,7 +11,7 @@ type Ingest struct {
 	KeepBytes int64         `koanf:"keep_bytes" doc:"bytes that the log may have; what a reader still needs is kept beyond them; 0 is no bound"`
 	MinFree   int64         `koanf:"min_free" doc:"bytes that must stay free on the disk: below them reading waits"`
 
-	Snapshots     string        `koanf:"snapshots" doc:"whether the state of partitions is left in NATS, so that other nodes of the group go on with them; auto is where nats.url is given, for ingest and train" enum:"auto,off"`
+	Snapshots     string        `koanf:"snapshots" doc:"whether ingest leaves the state of its partitions in NATS, so that other nodes of the group go on with them; auto is where nats.url is given" enum:"auto,off"`
 	SnapshotEvery time.Duration `koanf:"snapshot_every" doc:"least time between two snapshots of a partition; what came since the last is read again by who takes over after a crash"`
 }
 
