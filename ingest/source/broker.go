@@ -73,10 +73,20 @@ func (b *broker) connect(ctx context.Context) (*kafka.Client, error) {
 			cause = err // the last error before the time was up says more than that it is up
 		}
 		if wait(bounded, backoff(attempt, nil)) != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
 			return nil, fmt.Errorf("kafka: no broker answers at %s: start one, or give the address of one that runs (\"freshet up\" without --brokers brings its own): %w",
 				strings.Join(b.brokers, ","), cause)
 		}
 	}
+}
+
+// connected reports whether a broker has answered since the last close.
+func (b *broker) connected() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.transport != nil
 }
 
 // close ends the connections. A later connect begins anew.

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/segmentio/kafka-go"
 )
 
 // KafkaConfig says what is read, and in which pieces.
@@ -168,8 +170,29 @@ func (k *Kafka) Run(ctx context.Context, h Handler) error {
 	return err
 }
 
+// firstLook finds the topic. A broker that has answered before, when the partitions were asked for, and is away now, is waited
+// for: only where none ever answered is that most likely a wrong address.
+func (k *Kafka) firstLook(ctx context.Context) (topicInfo, error) {
+	random := rand.New(rand.NewPCG(k.config.Seed, uint64(0)))
+	for attempt := 0; ; attempt++ {
+		topic, err := k.broker.describe(ctx)
+		var refused kafka.Error
+		switch {
+		case err == nil:
+			k.works(theTopic)
+			return topic, nil
+		case ctx.Err() != nil, !k.broker.connected(), errors.Is(err, ErrUnknownTopic), errors.As(err, &refused) && !refused.Temporary():
+			return topic, err
+		}
+		k.failed(theTopic, err)
+		if err := wait(ctx, backoff(attempt, random)); err != nil {
+			return topic, err
+		}
+	}
+}
+
 func (k *Kafka) run(ctx context.Context, h Handler) error {
-	topic, err := k.broker.describe(ctx)
+	topic, err := k.firstLook(ctx)
 	if err != nil {
 		return err
 	}
