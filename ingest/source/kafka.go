@@ -179,12 +179,12 @@ func (k *Kafka) firstLook(ctx context.Context) (topicInfo, error) {
 		var refused kafka.Error
 		switch {
 		case err == nil:
-			k.works(theTopic)
+			k.outages.works(theTopic)
 			return topic, nil
 		case ctx.Err() != nil, !k.broker.connected(), errors.Is(err, ErrUnknownTopic), errors.As(err, &refused) && !refused.Temporary():
 			return topic, err
 		}
-		k.failed(theTopic, err)
+		k.outages.failed(theTopic, err)
 		if err := wait(ctx, backoff(attempt, random)); err != nil {
 			return topic, err
 		}
