@@ -4,20 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
-
-	"github.com/freshet-ml/freshet/ingest/buffer"
 )
 
-// roomWait is how long to wait before the store is asked for room again.
-const roomWait = time.Second
+// tryAgain is how long to wait before the store is asked for room again, or the decoder for a click.
+const tryAgain = time.Second
 
-// Health returns why the node does not go on, or nil: the store has no room, or a partition has failed. It does not wait
+// Health returns why the node does not go on, or nil: the store has no room, the decoder is not ready, or a partition has
+// failed. It does not wait
 // for a commit that is under way.
 func (n *Node) Health() error {
 	var faults []error
-	if err := n.noRoom.Load(); err != nil {
-		faults = append(faults, *err)
+	for _, w := range []*waiting{&n.noRoom, &n.notReady} {
+		if err := w.because.Load(); err != nil {
+			faults = append(faults, *err)
+		}
 	}
 	if err := n.moves.health(); err != nil {
 		faults = append(faults, err)
@@ -30,20 +32,32 @@ func (n *Node) Health() error {
 	return errors.Join(faults...)
 }
 
+// waiting is a state in which the node does nothing but try again: something that it needs is not there.
+type waiting struct {
+	until         error // what the errors of the state wrap
+	begins, ended string
+	because       atomic.Pointer[error] // nil outside of the state
+}
+
 // awaitRoom does f, and again as long as it returns ErrNoRoom, which says that it has done nothing.
 func (n *Node) awaitRoom(ctx context.Context, f func() error) error {
+	return n.await(ctx, &n.noRoom, f)
+}
+
+// await does f, and again as long as its error wraps w.until.
+func (n *Node) await(ctx context.Context, w *waiting, f func() error) error {
 	for {
 		err := f()
-		if !errors.Is(err, buffer.ErrNoRoom) {
-			if err == nil && n.noRoom.Swap(nil) != nil {
-				n.opts.Log.Info("there is room again: reading goes on")
+		if !errors.Is(err, w.until) {
+			if err == nil && w.because.Load() != nil && w.because.Swap(nil) != nil {
+				n.opts.Log.Info(w.ended)
 			}
 			return err
 		}
-		if n.noRoom.Swap(&err) == nil {
-			n.opts.Log.Error("reading waits: there is no room", "error", err)
+		if w.because.Swap(&err) == nil {
+			n.opts.Log.Error(w.begins, "error", err)
 		}
-		if ended := n.opts.Wait(ctx, roomWait); ended != nil {
+		if ended := n.opts.Wait(ctx, tryAgain); ended != nil {
 			return fmt.Errorf("%w (%w)", ended, err)
 		}
 	}

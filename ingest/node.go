@@ -17,8 +17,12 @@ import (
 )
 
 // Decode makes a click of a record: it fills c, which is empty. The strings of c may point into the record's bytes, which
-// are used again after the batch: Node keeps nothing of them. Node sets ArrivedAt.
+// are used again after the batch: Node keeps nothing of them. Node sets ArrivedAt. Where the error wraps ErrNotReady the
+// record waits, and is decoded again; any other error puts it aside.
 type Decode func(r source.Record, c *schema.Click) error
+
+// ErrNotReady says that a record may be good and cannot be decoded at the moment.
+var ErrNotReady = errors.New("a record cannot be decoded yet")
 
 // Node owns partitions: it is the only writer of their state. It is safe for concurrent use as source.Handler allows.
 type Node struct {
@@ -31,7 +35,7 @@ type Node struct {
 	owned    map[schema.Partition]*partition
 	topology int // how many partitions the topic has; 0 while nobody has said it
 
-	noRoom atomic.Pointer[error] // why writing waits; nil while it does not
+	noRoom, notReady waiting
 
 	moves   moves
 	letting chan struct{} // holds one value for each partition that is being let go
@@ -91,7 +95,9 @@ func New(store *buffer.Store, decode Decode, o Options) (*Node, error) {
 	}
 	o.Move = o.Move.WithDefaults()
 	return &Node{store: store, decode: decode, opts: o, users: newUserTable(), owned: map[schema.Partition]*partition{},
-		letting: make(chan struct{}, letAtOnce)}, nil
+		letting:  make(chan struct{}, letAtOnce),
+		noRoom:   waiting{until: buffer.ErrNoRoom, begins: "reading waits: there is no room", ended: "there is room again: reading goes on"},
+		notReady: waiting{until: ErrNotReady, begins: "a partition waits", ended: "records are decoded again: reading goes on"}}, nil
 }
 
 // Assign takes partition p over: it brings the store to where the partition has come, loads the windows from it, and returns
@@ -208,8 +214,9 @@ func (n *Node) apply(ctx context.Context, o *partition, b source.Batch, several 
 	before := o.next
 	if len(b.Records) > 0 {
 		o.idle = idleness{}
-		if err := n.take(o, b.Records, c, several); err != nil {
-			return err
+		if err := n.take(ctx, o, b.Records, c, several); err != nil {
+			o.stop(fmt.Errorf("partition %d: %w", o.id, err)) // the windows are ahead of the store
+			return o.fault()
 		}
 	}
 	o.next = max(o.next, b.Next)
@@ -243,12 +250,16 @@ func (o *partition) finish(c *buffer.Commit) {
 
 // commit makes commits durable, one for each of the partitions, which the caller holds.
 func (n *Node) commit(ctx context.Context, partitions []*partition, commits ...buffer.Commit) error {
+	began := time.Now()
 	if err := n.awaitRoom(ctx, func() error { return n.store.Commit(commits...) }); err != nil {
 		for _, o := range partitions {
 			// What is durable is not known, or less than what is in memory.
 			o.stop(fmt.Errorf("partition %d: %w", o.id, err))
 		}
 		return partitions[0].fault()
+	}
+	if n.opts.OnCommit != nil {
+		n.opts.OnCommit(time.Since(began))
 	}
 	for _, o := range partitions {
 		o.window.Committed()

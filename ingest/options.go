@@ -30,6 +30,8 @@ type Options struct {
 	Moves Moves
 	// Move says when what is left there.
 	Move MoveOptions
+	// OnCommit is told how long each commit took. Default: nobody is.
+	OnCommit func(time.Duration)
 	// Log takes warnings. Default: nothing is logged.
 	Log *slog.Logger
 }

@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -15,7 +17,7 @@ const maxDetailBytes = 512
 
 // take gives records to o's window, and what comes of them to c. Records that o has had already are skipped: Kafka delivers
 // again what was not committed to it, and freshet commits to its own store (I2).
-func (n *Node) take(o *partition, records []source.Record, c *buffer.Commit, several bool) error {
+func (n *Node) take(ctx context.Context, o *partition, records []source.Record, c *buffer.Commit, several bool) error {
 	for i := range records {
 		r := &records[i]
 		if r.Offset < o.next {
@@ -26,8 +28,11 @@ func (n *Node) take(o *partition, records []source.Record, c *buffer.Commit, sev
 		}
 		o.next = r.Offset + 1
 		click := &o.click
-		reason, err := n.click(r, click)
-		if reason != "" {
+		reason, err := n.click(ctx, r, click)
+		switch {
+		case errors.Is(err, ErrNotReady):
+			return err
+		case reason != "":
 			o.window.Reject(reason)
 			n.putAside(c, r, reason, err.Error())
 			continue
@@ -51,12 +56,16 @@ func (n *Node) take(o *partition, records []source.Record, c *buffer.Commit, sev
 }
 
 // click makes a valid click of r, or says what is wrong with it.
-func (n *Node) click(r *source.Record, click *schema.Click) (schema.Reason, error) {
+func (n *Node) click(ctx context.Context, r *source.Record, click *schema.Click) (schema.Reason, error) {
 	if size := len(r.Key) + len(r.Value); size > schema.MaxRecordBytes {
 		return schema.ReasonOversize, fmt.Errorf("it has %d bytes, at most %d are allowed", size, schema.MaxRecordBytes)
 	}
 	*click = schema.Click{}
-	if err := n.decodeSafely(r, click); err != nil {
+	err := n.decodeSafely(r, click)
+	if errors.Is(err, ErrNotReady) {
+		err = n.await(ctx, &n.notReady, func() error { return n.decodeSafely(r, click) })
+	}
+	if err != nil {
 		return schema.ReasonUndecodable, err
 	}
 	click.ArrivedAt = r.ArrivedAt

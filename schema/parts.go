@@ -205,42 +205,59 @@ const MaxPartsBytes = 1<<31 - 1<<20
 
 // PartBytes returns about how much p adds to a table. What Bytes and it make together must stay below MaxPartsBytes.
 func PartBytes(p *Part) int {
-	n := rowBytes + len(p.UserID) + clickBytes*len(p.Clicks)
+	n := rowBytes + len(p.UserID)
 	for i := range p.Clicks {
-		c := &p.Clicks[i]
-		n += len(c.ItemID) + len(c.Action) + len(c.EventID) + len(c.SessionID) + len(c.Scene) + len(c.Item.Category) + len(c.Item.Seller) + len(c.Context)
+		n += clickSize(&p.Clicks[i])
 	}
 	return n
 }
 
+// ClicksBytes returns about how much n clicks with so many bytes of texts add to a table.
+func ClicksBytes(n, texts int) int { return n*clickBytes + texts }
+
+func clickSize(c *Click) int {
+	return clickBytes + len(c.ItemID) + len(c.Action) + len(c.EventID) + len(c.SessionID) + len(c.Scene) + len(c.Item.Category) + len(c.Item.Seller) + len(c.Context)
+}
+
 // AddPart adds p. What it took from p it has copied.
 func (b *PartsBuilder) AddPart(p *Part) {
+	b.AddHead(p)
+	for i := range p.Clicks {
+		b.AddClick(&p.Clicks[i])
+	}
+}
+
+// AddHead adds p without its clicks, which AddClick adds one by one.
+func (b *PartsBuilder) AddHead(p *Part) {
 	b.head(RowPart, p.Partition, p.Emit, p.Epoch, p.Due)
-	b.size += PartBytes(p)
+	b.size += len(p.UserID)
 	b.isPart.add(true)
 	addText(&b.user, p.UserID)
 	b.start = append(b.start, int64(p.SessionStart))
 	b.number = append(b.number, p.Number)
 	b.final.add(p.Final)
 	addText(&b.cause, p.Cause)
-	for i := range p.Clicks {
-		c := &p.Clicks[i]
-		addText(&b.item, c.ItemID)
-		b.eventTime = append(b.eventTime, int64(c.EventTime))
-		addText(&b.action, c.Action)
-		addText(&b.eventID, c.EventID)
-		addText(&b.session, c.SessionID)
-		addText(&b.scene, c.Scene)
-		addText(&b.category, c.Item.Category)
-		addText(&b.seller, c.Item.Seller)
-		b.price = append(b.price, c.Item.Price)
-		addText(&b.context, c.Context)
-		b.arrivedAt = append(b.arrivedAt, int64(c.ArrivedAt))
-	}
 	b.clicks = append(b.clicks, int32(len(b.eventTime)))
 	b.offset = append(b.offset, 0)
 	b.isGrow.add(false)
 	b.partitions = append(b.partitions, 0)
+}
+
+// AddClick adds c to the part that was added last. What it took from c it has copied.
+func (b *PartsBuilder) AddClick(c *Click) {
+	addText(&b.item, c.ItemID)
+	b.eventTime = append(b.eventTime, int64(c.EventTime))
+	addText(&b.action, c.Action)
+	addText(&b.eventID, c.EventID)
+	addText(&b.session, c.SessionID)
+	addText(&b.scene, c.Scene)
+	addText(&b.category, c.Item.Category)
+	addText(&b.seller, c.Item.Seller)
+	b.price = append(b.price, c.Item.Price)
+	addText(&b.context, c.Context)
+	b.arrivedAt = append(b.arrivedAt, int64(c.ArrivedAt))
+	b.clicks[len(b.clicks)-1]++
+	b.size += clickSize(c)
 }
 
 // AddRow adds r.
@@ -250,7 +267,6 @@ func (b *PartsBuilder) AddRow(r *PartsRow) {
 		return
 	}
 	b.head(r.Kind, r.Part.Partition, r.Part.Emit, r.Part.Epoch, r.Part.Due)
-	b.size += rowBytes
 	b.isPart.add(false)
 	b.marks++
 	addText(&b.user, "")
@@ -272,6 +288,7 @@ func (b *PartsBuilder) AddRow(r *PartsRow) {
 
 // head adds what parts and marks both have.
 func (b *PartsBuilder) head(k RowKind, p Partition, e Emit, epoch Epoch, due EventTime) {
+	b.size += rowBytes
 	if len(b.clicks) == 0 {
 		b.clicks = append(b.clicks, 0)
 	}

@@ -44,7 +44,7 @@ func BenchmarkPartsWrite(b *testing.B) {
 	report(b, bytes)
 }
 
-// BenchmarkPartsRead measures messages of 1000 parts into parts.
+// BenchmarkPartsRead measures messages of 1000 parts: opened and each click looked at, and all made parts.
 func BenchmarkPartsRead(b *testing.B) {
 	parts := benchParts(1000)
 	var builder schema.PartsBuilder
@@ -55,14 +55,34 @@ func BenchmarkPartsRead(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var reader schema.PartsReader
-	b.ReportAllocs()
-	for b.Loop() {
-		if rows, err := reader.Read(header, body); err != nil || len(rows) != len(parts) {
-			b.Fatal(err)
+	b.Run("clicks", func(b *testing.B) {
+		var reader schema.PartsReader
+		b.ReportAllocs()
+		for b.Loop() {
+			batch := must(reader.Read(header, body))
+			var c schema.Click
+			for i := range batch.Len() {
+				from, to := batch.Clicks(i)
+				for ; from < to; from++ {
+					batch.Click(from, &c)
+				}
+			}
+			if c.ItemID == "" {
+				b.Fatal("no click")
+			}
 		}
-	}
-	report(b, len(header)+len(body))
+		report(b, len(header)+len(body))
+	})
+	b.Run("parts", func(b *testing.B) {
+		var reader schema.PartsReader
+		b.ReportAllocs()
+		for b.Loop() {
+			if rows := must(must(reader.Read(header, body)).Rows()); len(rows) != len(parts) {
+				b.Fatal(len(rows))
+			}
+		}
+		report(b, len(header)+len(body))
+	})
 }
 
 func report(b *testing.B, bytes int) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/freshet-ml/freshet/schema"
@@ -71,7 +72,11 @@ func TestPartsRoundTrip(t *testing.T) {
 			if b.Rows() != len(want) || b.Bytes() > 2*(len(body)+100) || len(body) > 2*b.Bytes()+45*64 /* padding */ {
 				t.Fatalf("%d rows of about %d bytes; want %d rows, and it took %d bytes", b.Rows(), b.Bytes(), len(want), len(body))
 			}
-			got, err := r.Read(header, body)
+			batch, err := r.Read(header, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := batch.Rows()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,7 +112,11 @@ func TestPartsAreAnArrowStream(t *testing.T) {
 	if !in.Next() {
 		t.Fatal(in.Err())
 	}
-	got, err := schema.ReadParts(in.Record())
+	batch, err := schema.OpenParts(in.Record())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := batch.Rows()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +173,11 @@ func TestPartsGolden(t *testing.T) {
 	hex.Decode(header, lines[1])
 	hex.Decode(body, lines[2])
 	var r schema.PartsReader
-	rows, err := r.Read(header, body)
+	batch, err := r.Read(header, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := batch.Rows()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,9 +204,16 @@ func TestPartsOfAnotherShapeAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := schema.ReadParts(other); !errors.Is(err, schema.ErrCorrupt) {
+	if _, err := schema.OpenParts(other); !errors.Is(err, schema.ErrCorrupt) {
 		t.Errorf("a record with other columns: %v", err)
 	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 // FuzzReadParts damages messages: an error, never a panic, and no more memory than the message warrants.
@@ -213,7 +233,11 @@ func FuzzReadParts(f *testing.F) {
 	f.Add([]byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, header, body []byte) {
 		var r schema.PartsReader
-		rows, err := r.Read(header, body)
+		batch, err := r.Read(header, body)
+		var rows []schema.PartsRow
+		if err == nil {
+			rows, err = batch.Rows()
+		}
 		if err != nil {
 			if !errors.Is(err, schema.ErrCorrupt) {
 				t.Fatalf("fault is not an ErrCorrupt: %v", err)
@@ -232,8 +256,12 @@ func FuzzReadParts(f *testing.F) {
 			t.Fatal(err)
 		}
 		var second schema.PartsReader
-		if got, err := second.Read(h, b); err != nil || len(got) != len(rows) {
-			t.Fatalf("what was read cannot be written and read again: %v, %d rows, want %d", err, len(got), len(rows))
+		got, err := second.Read(h, b)
+		if err != nil {
+			t.Fatalf("what was read cannot be written and read again: %v", err)
+		}
+		if diff := cmp.Diff(rows, must(got.Rows()), cmpopts.EquateNaNs()); diff != "" {
+			t.Fatalf("what was read is another after writing it (-was +is):\n%s", diff)
 		}
 	})
 }

@@ -97,7 +97,7 @@ func TestRedriveAfterAFix(t *testing.T) {
 	dir := t.TempDir()
 	secret := "FRESHET_SERVE_TOKEN=s3cret"
 	ingest := func(env ...string) *child {
-		c := spawn{env: append(env, secret), args: []string{"ingest", "--brokers", kafka.Address(), "--data-dir", dir, "--listen", "127.0.0.1:0"}}.start(t)
+		c := spawn{env: append(env, secret), args: []string{"ingest", "--brokers", kafka.Address(), "--data-dir", dir, "--listen", "127.0.0.1:0", "--flight-listen", "none"}}.start(t)
 		c.awaitAPI(t)
 		return c
 	}

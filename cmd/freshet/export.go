@@ -27,14 +27,6 @@ func (c *ExportCmd) Run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := visitStore(a, &closers, "stop it, export, and start it again, which goes on where it stopped; or export from a copy of the directory that was made while it was stopped")
-	if err != nil {
-		return err
-	}
-	job, err := c.job(ctx, store, a.cfg.Window.Lateness)
-	if err != nil {
-		return err
-	}
 	out, notes := a.stdout, a.stdout
 	var file *export.File
 	if path == "-" {
@@ -45,6 +37,10 @@ func (c *ExportCmd) Run(ctx context.Context, a *app) (err error) {
 		}
 		closers.add(file.Abort)
 		out = file
+	}
+	job, err := c.open(ctx, a, &closers, path)
+	if err != nil {
+		return err
 	}
 	began := a.now()
 	written := &countedWriter{w: out}
@@ -95,12 +91,39 @@ func (c *ExportCmd) target() (format export.Format, path string, err error) {
 	return format, path, nil
 }
 
-// job makes the export that the flags ask for. A duration goes back from the newest that there is.
-func (c *ExportCmd) job(ctx context.Context, store *buffer.Store, lateness time.Duration) (*export.Job, error) {
-	o := export.Options{What: export.What(c.What), Open: c.Open, HeldBytes: c.HeldMiB << 20}
-	if o.What == export.Aside {
-		return c.asideJob(ctx, store, o)
+// open opens what is exported from: a data directory that no process has, or running nodes.
+func (c *ExportCmd) open(ctx context.Context, a *app, closers *closers, path string) (*export.Job, error) {
+	o := export.Options{What: export.What(c.What), Open: c.Open, HeldBytes: c.HeldMiB << 20, Slack: 24*time.Hour + a.cfg.Window.Lateness}
+	switch {
+	case o.What == export.Aside && len(c.Feed) > 0:
+		return nil, errors.New("nodes show their sessions over --feed, and their records aside over HTTP: give --server http://HOST:PORT")
+	case o.What != export.Aside && c.Server != "":
+		return nil, errors.New("--server is for the records aside: sessions and clicks of a running freshet come over --feed grpc://HOST:PORT, where it shows them (--flight-listen)")
+	case c.Server != "":
+		return c.asideJob(ctx, aside.Client{BaseURL: c.Server, Token: a.cfg.Serve.Token}, o)
+	case len(c.Feed) > 0:
+		store, err := c.copyFeed(ctx, a, closers, path)
+		if err != nil {
+			return nil, err
+		}
+		return c.job(store, o)
 	}
+	instead := "add --feed grpc://HOST:PORT, if it shows its log (--flight-listen); or stop it, export, and start it again, which goes on where it stopped"
+	if o.What == export.Aside {
+		instead = "add --server " + serverOf(a.cfg.Config)
+	}
+	store, err := visitStore(a, closers, instead)
+	if err != nil {
+		return nil, err
+	}
+	if o.What == export.Aside {
+		return c.asideJob(ctx, aside.Local{Shelf: store}, o)
+	}
+	return c.job(store, o)
+}
+
+// job makes the export of sessions or clicks. A duration goes back from the newest click that there is.
+func (c *ExportCmd) job(store *buffer.Store, o export.Options) (*export.Job, error) {
 	metas, err := store.Partitions()
 	if err != nil {
 		return nil, err
@@ -109,15 +132,14 @@ func (c *ExportCmd) job(ctx context.Context, store *buffer.Store, lateness time.
 	for _, m := range metas {
 		newest = max(newest, m.Window.MaxSeen)
 	}
-	o.Slack = 24*time.Hour + lateness
 	if newest != schema.BeginningOfTime {
 		o.Since, o.Until = c.Since.ms(int64(newest)), c.Until.ms(int64(newest))
 	}
 	return export.New(store, o)
 }
 
-func (c *ExportCmd) asideJob(ctx context.Context, store *buffer.Store, o export.Options) (*export.Job, error) {
-	book := aside.Local{Shelf: store}
+// asideJob makes the export of records aside. A duration goes back from the last one that arrived.
+func (c *ExportCmd) asideJob(ctx context.Context, book aside.Book, o export.Options) (*export.Job, error) {
 	total, newest := int64(0), int64(0)
 	err := aside.Each(ctx, book, aside.Filter{}, func(r *schema.Rejected) error {
 		total++

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -13,9 +15,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/freshet-ml/freshet/cmd/freshet/embed"
 	"github.com/freshet-ml/freshet/schema"
 )
 
@@ -135,6 +139,80 @@ func TestExportVerb(t *testing.T) {
 	interruptedExport(t, dir)
 }
 
+// TestExportFromRunningNodes: what a node shows gives the tables that its directory gives once it has stopped.
+func TestExportFromRunningNodes(t *testing.T) {
+	t.Parallel()
+	kafka, err := embed.StartKafka(embed.KafkaConfig{Topic: "clicks", Partitions: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kafka.Close()
+	const clicks = 3000
+	const start = 1_767_254_400_000
+	values := []string{"nonsense"}
+	for i := range clicks {
+		values = append(values, fmt.Sprintf(`{"user_id":"u%d","item_id":"i%d","timestamp":%d}`, i%2+2*(i/50%40), i%97, start+i*5000))
+	}
+	send(t, kafka.Address(), 2, values...)
+	dir, out := t.TempDir(), t.TempDir()
+	node := spawn{env: []string{"FRESHET_WINDOW_IDLE_AFTER=0s"}, args: []string{"ingest", "--brokers", kafka.Address(), "--data-dir", dir,
+		"--listen", "127.0.0.1:0", "--flight-listen", "127.0.0.1:0"}}.start(t)
+	api := node.awaitAPI(t)
+	found := flightOf.FindStringSubmatch(node.log.String())
+	if found == nil {
+		t.Fatal("the node does not say where its log is")
+	}
+	eventually(t, "all is read", func() error {
+		s, err := statusOf(api)
+		if err == nil && s.Clicks != clicks+1 {
+			err = fmt.Errorf("%d records", s.Clicks)
+		}
+		return err
+	})
+	tables := [][]string{{"clicks"}, {"sessions"}, {"sessions", "--open"}, {"clicks", "--since", "10m"}, {"sessions", "--since", fmt.Sprint(start + 12_000_000)}, {"aside"}}
+	name := func(prefix string, i int) string { return filepath.Join(out, fmt.Sprint(prefix, i, ".csv")) }
+	export := func(i int, prefix string, from ...string) {
+		t.Helper()
+		c := spawn{args: append(append([]string{"export", "--out", name(prefix, i)}, tables[i]...), from...)}.start(t)
+		if code := c.wait(t); code != 0 {
+			t.Fatalf("%s: exit code %d", c.name, code)
+		}
+	}
+	for i, table := range tables {
+		if table[0] == "aside" {
+			export(i, "live", "--server", api)
+		} else {
+			export(i, "live", "--feed", found[1])
+		}
+	}
+	refused(t, spawn{args: []string{"export", "clicks", "--data-dir", dir, "--out", "-"}}.start(t), "freshet is running on this directory", "--feed")
+	refused(t, spawn{args: []string{"export", "aside", "--data-dir", dir, "--out", "-"}}.start(t), "freshet is running on this directory", "--server")
+	refused(t, spawn{args: []string{"export", "aside", "--feed", found[1], "--out", "-"}}.start(t), "--server")
+	refused(t, spawn{args: []string{"export", "clicks", "--server", api, "--out", "-"}}.start(t), "--feed")
+	refused(t, spawn{args: []string{"export", "clicks", "--feed", "nowhere", "--out", "-"}}.start(t), "nowhere")
+	node.cmd.Process.Signal(syscall.SIGTERM)
+	if code := node.wait(t); code != 0 {
+		t.Fatalf("the node ends with %d", code)
+	}
+	for i := range tables {
+		export(i, "still", "--data-dir", dir)
+		live, err := os.ReadFile(name("live", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		still, err := os.ReadFile(name("still", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(live, still) || bytes.Count(live, []byte("\n")) < 2 {
+			t.Errorf("%v: %d lines from the node, %d from its directory", tables[i], bytes.Count(live, []byte("\n")), bytes.Count(still, []byte("\n")))
+		}
+	}
+	if hidden, _ := filepath.Glob(filepath.Join(out, ".*")); len(hidden) > 0 {
+		t.Errorf("left behind: %q", hidden)
+	}
+}
+
 // interruptedExport: Ctrl-C leaves nothing half-written.
 func interruptedExport(t *testing.T, dir string) {
 	t.Helper()
@@ -152,5 +230,26 @@ func interruptedExport(t *testing.T, dir string) {
 				yield(e.Name())
 			}
 		}), err)
+	}
+}
+
+// A copy of a log begins early enough for the sessions that end within the bounds.
+func TestFeedKeep(t *testing.T) {
+	cfg := settingsOf(t, t.TempDir(), map[string]string{"window.max_session_age": "6h", "window.lateness": "1m", "window.max_ahead": "10m"}).Config
+	now := time.UnixMilli(1_800_000_000_000)
+	beyond := 24*time.Hour + time.Minute + 6*time.Hour + 10*time.Minute
+	for _, tc := range []struct {
+		c    ExportCmd
+		want time.Duration
+	}{
+		{ExportCmd{}, 0},
+		{ExportCmd{Since: when{back: time.Hour}, Open: true}, 0},
+		{ExportCmd{Since: when{back: time.Hour}}, time.Hour + beyond},
+		{ExportCmd{Since: when{at: now.Add(-2 * time.Hour).UnixMilli()}}, 2*time.Hour + beyond},
+		{ExportCmd{Since: when{at: now.Add(time.Hour).UnixMilli()}}, beyond},
+	} {
+		if got := tc.c.feedKeep(cfg, now); got != tc.want {
+			t.Errorf("%+v: %v, want %v", tc.c, got, tc.want)
+		}
 	}
 }

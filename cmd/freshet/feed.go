@@ -151,9 +151,12 @@ func (in *intake) stats() ingest.Stats {
 	return s
 }
 
-// watch registers the metrics of a copy; of a log of its own it does nothing.
+// watch registers the metrics of the log, and of the copying where it is a copy.
 func (in *intake) watch(metrics prometheus.Registerer) {
+	metrics.MustRegister(intakeCollector{in})
 	if in.mirror != nil {
 		metrics.MustRegister(feedCollector{in.mirror})
+	} else {
+		metrics.MustRegister(in.commits)
 	}
 }

@@ -94,9 +94,10 @@ type IngestCmd struct {
 	ListenFlags
 	FlightFlags
 	RecordFlags
-	Format string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
-	NATS   string `name:"nats" key:"nats.url" placeholder:"URL" help:"NATS server with JetStream, through which partitions move between the nodes of the group."`
-	Group  string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Format     string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
+	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
+	NATS       string `name:"nats" key:"nats.url" placeholder:"URL" help:"NATS server with JetStream, through which partitions move between the nodes of the group."`
 }
 
 // TrainCmd is ingest and trainer in one process.
@@ -109,9 +110,10 @@ type TrainCmd struct {
 	FlightFlags
 	FeedFlags
 	RecordFlags
-	Format string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
-	Group  string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
-	Seed   string `key:"train.seed" placeholder:"N" help:"Of the model."`
+	Format     string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
+	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
+	Seed       string `key:"train.seed" placeholder:"N" help:"Of the model."`
 }
 
 // ServeCmd is one replica.
@@ -163,15 +165,18 @@ type RecommendCmd struct {
 type ExportCmd struct {
 	Settings
 	DataDir
-	What    string `arg:"" enum:"sessions,clicks,aside" help:"sessions: one row per closed session; clicks: one per click of the log; aside: one per record put aside."`
-	Format  string `placeholder:"parquet|arrow|csv" enum:",parquet,arrow,csv" default:"" help:"Format of the file; by default its ending says, else parquet."`
-	Out     string `placeholder:"FILE|DIR|-" help:"Where to (WHAT.FORMAT here); - is standard output, and .gz compresses CSV."`
-	Since   when   `placeholder:"TIME" help:"From this time on: a session by its end, a click by its event time, a record aside by its arrival. 2026-05-01T12:00:00Z, 2026-05-01, milliseconds, or how long before the newest: 24h."`
-	Until   when   `placeholder:"TIME" help:"Before this time."`
-	Open    bool   `help:"Sessions that are still open too, behind all others, with the clicks of theirs that are in the log."`
-	Force   bool   `help:"Replace a file that is there already."`
-	HeldMiB int64  `name:"held-mib" default:"256" placeholder:"N" help:"Memory for sessions until they are closed (${default}); what does not fit is read twice."`
-	JSON    bool   `name:"json" help:"Print the summary as one JSON object, the last line of standard output."`
+	What    string   `arg:"" enum:"sessions,clicks,aside" help:"sessions: one row per closed session; clicks: one per click of the log; aside: one per record put aside."`
+	Format  string   `placeholder:"parquet|arrow|csv" enum:",parquet,arrow,csv" default:"" help:"Format of the file; by default its ending says, else parquet."`
+	Out     string   `placeholder:"FILE|DIR|-" help:"Where to (WHAT.FORMAT here); - is standard output, and .gz compresses CSV."`
+	Since   when     `placeholder:"TIME" help:"From this time on: a session by its end, a click by its event time, a record aside by its arrival. 2026-05-01T12:00:00Z, 2026-05-01, milliseconds, or how long before the newest: 24h."`
+	Until   when     `placeholder:"TIME" help:"Before this time."`
+	Feed    []string `placeholder:"grpc://HOST:PORT" help:"Export from the logs of running nodes, which are copied first, instead of a data directory."`
+	Server  string   `placeholder:"URL" help:"Export the records aside of a running freshet, such as http://127.0.0.1:8080."`
+	Token   string   `key:"serve.token" placeholder:"TOKEN" help:"Bearer token, where that asks for one."`
+	Open    bool     `help:"Sessions that are still open too, behind all others, with the clicks of theirs that are in the log."`
+	Force   bool     `help:"Replace a file that is there already."`
+	HeldMiB int64    `name:"held-mib" default:"256" placeholder:"N" help:"Memory for sessions until they are closed (${default}); what does not fit is read twice."`
+	JSON    bool     `name:"json" help:"Print the summary as one JSON object, the last line of standard output."`
 }
 
 // AsideCmd is about records put aside.
@@ -219,6 +224,7 @@ type AsideRedriveCmd struct {
 	AsideFilter
 	Places      []aside.Place `arg:"" optional:"" name:"partition:offset" help:"Only these records."`
 	Brokers     string        `key:"kafka.brokers" placeholder:"HOST:PORT,…" help:"Kafka brokers; with --server, by default those that it reads from."`
+	Fields      string        `key:"source.fields" placeholder:"user_id=NAME,…" help:"How fields are called in the records that have other names."`
 	To          string        `placeholder:"TOPIC" help:"Send to this topic instead of the one that they came from."`
 	All         bool          `help:"All records aside."`
 	IncludeLate bool          `help:"Late ones too, and those that would be late by now: where the same windows read them, they go aside again."`

@@ -26,7 +26,6 @@ type collector struct{ status func() view.Status }
 var (
 	clicksDesc    = prometheus.NewDesc("freshet_clicks_total", "Records read from Kafka.", nil, nil)
 	asideDesc     = prometheus.NewDesc("freshet_clicks_aside_total", "Records put aside, by reason.", []string{"reason"}, nil)
-	partsDesc     = prometheus.NewDesc("freshet_parts_total", "Parts of sessions emitted.", nil, nil)
 	trainedDesc   = prometheus.NewDesc("freshet_clicks_trained_total", "Clicks trained on.", nil, nil)
 	pendingDesc   = prometheus.NewDesc("freshet_clicks_pending", "Clicks in open sessions and in parts not trained on yet.", nil, nil)
 	openDesc      = prometheus.NewDesc("freshet_sessions_open", "Open sessions.", nil, nil)
@@ -37,7 +36,7 @@ var (
 	mrrDesc       = prometheus.NewDesc("freshet_mrr_at_20_ratio", "Prequential MRR@20 over the last third of the tests.", []string{"arm"}, nil)
 	scoredDesc    = prometheus.NewDesc("freshet_parts_scored_total", "Parts scored before they were trained on.", nil, nil)
 
-	collectorDescs = []*prometheus.Desc{clicksDesc, asideDesc, partsDesc, trainedDesc, pendingDesc, openDesc, lagDesc, watermarkDesc,
+	collectorDescs = []*prometheus.Desc{clicksDesc, asideDesc, trainedDesc, pendingDesc, openDesc, lagDesc, watermarkDesc,
 		stepsDesc, recallDesc, mrrDesc, scoredDesc}
 )
 
@@ -63,7 +62,6 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, reason := range schema.Reasons {
 		counter(asideDesc, float64(s.Aside[reason]), string(reason))
 	}
-	counter(partsDesc, float64(s.Parts))
 	counter(trainedDesc, float64(s.Trained))
 	gauge(pendingDesc, view.Number(s.Pending))
 	gauge(openDesc, view.Number(s.OpenSessions))

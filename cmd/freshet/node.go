@@ -54,6 +54,9 @@ func runNode(ctx context.Context, a *app, train bool) (err error) {
 		n.stages.start("trainer", n.train.run)
 	}
 	n.shown.start(n.stages, n.metrics)
+	if err := n.in.startDeadLetters(n.cfg.Kafka, n.stages, n.metrics, n.log); err != nil {
+		return err
+	}
 	n.in.startSnapshots(n.stages, n.metrics, n.log)
 	n.stages.start("ingest", n.in.run)
 	n.monitor.enter(view.StageRunning)
@@ -85,7 +88,11 @@ func (n *node) open(ctx context.Context, train bool) (err error) {
 	feed := train && len(c.Flight.Feed) > 0
 	var missing []error
 	if c.Kafka.Embedded() && !feed {
-		missing = append(missing, errors.New("no Kafka to read from: give --brokers HOST:PORT, or run everything in one process with \"freshet up\""))
+		or := ""
+		if train {
+			or = ", or nodes that read it with --feed grpc://HOST:9091"
+		}
+		missing = append(missing, fmt.Errorf("no Kafka to read from: give --brokers HOST:PORT%s, or run everything in one process with \"freshet up\"", or))
 	}
 	if train && c.NATS.Embedded() {
 		missing = append(missing, errors.New("no NATS to publish to: give --nats nats://HOST:PORT, or run everything in one process with \"freshet up\""))

@@ -29,11 +29,14 @@ import (
 
 // intake is the ingest half: Kafka in, a durable log of parts out; or a copy of the logs of nodes that do that (feed.go).
 type intake struct {
-	kafka  *source.Kafka
-	node   *ingest.Node
-	mirror *flight.Mirror // in the place of kafka and node
-	store  *buffer.Store
-	leave  func() error // closes the connection by which partitions move; nil where they stay
+	kafka   *source.Kafka
+	brokers []string // of kafka
+	node    *ingest.Node
+	mirror  *flight.Mirror // in the place of kafka and node
+	store   *buffer.Store
+	// commits measures those of node.
+	commits prometheus.Histogram
+	leave   func() error // closes the connection by which partitions move; nil where they stay
 }
 
 // openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
@@ -50,12 +53,16 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if err := decoder.Check(ctx); err != nil {
 		log.Warn("records that name their schema will wait", "error", err)
 	}
-	kafka, err := source.NewKafka(source.KafkaConfig{Brokers: brokers, Topic: c.Kafka.Topic, Group: c.Kafka.Group, Log: log})
+	assigned, err := source.ParsePartitions(c.Kafka.Assign)
 	if err != nil {
 		return nil, err
 	}
-	partitions, err := kafka.Partitions(ctx)
+	kafka, err := source.NewKafka(source.KafkaConfig{Brokers: brokers, Security: security(c.Kafka), Topic: c.Kafka.Topic, Group: c.Kafka.Group,
+		Partitions: assigned, OnExpired: source.OnExpired(c.Kafka.OnExpired), Log: log})
 	if err != nil {
+		return nil, err
+	}
+	if _, err := kafka.Partitions(ctx); err != nil { // it answers, and has the topic
 		return nil, errors.Join(err, kafka.Close())
 	}
 	store, err := buffer.Open(dir.Buffer(), storeOptions(c.Ingest, log))
@@ -63,34 +70,30 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 		return nil, errors.Join(err, kafka.Close())
 	}
 	options := ingest.Options{Window: windowConfig(c.Window), Topic: c.Kafka.Topic, MaxAhead: c.Window.MaxAhead, Log: log}
+	commits := newCommitSeconds()
+	options.OnCommit = func(d time.Duration) { commits.Observe(d.Seconds()) }
 	if live {
 		options.IdleAfter = c.Window.IdleAfter
 	}
-	in := &intake{kafka: kafka, store: store}
+	in := &intake{kafka: kafka, brokers: brokers, store: store, commits: commits}
 	if in.leave, err = share(ctx, c, kafka, &options); err != nil {
 		return nil, errors.Join(err, in.close())
 	}
-	if in.node, err = ingest.New(store, recordDecoder(decoder, log), options); err != nil {
-		return nil, errors.Join(err, in.close())
-	}
-	if err := in.node.Topology(ctx, partitions); err != nil { // no partition is assigned yet: it is written when partition 0 is
+	if in.node, err = ingest.New(store, recordDecoder(decoder), options); err != nil {
 		return nil, errors.Join(err, in.close())
 	}
 	return in, nil
 }
 
 // recordDecoder is d as a node wants it. A record whose schema the registry does not tell, because it is away, is good: it
-// waits here, and with it the partition, until the registry is back or the process ends.
-func recordDecoder(d *decode.Decoder, log *slog.Logger) ingest.Decode {
+// waits, and with it the partition.
+func recordDecoder(d *decode.Decoder) ingest.Decode {
 	return func(r source.Record, c *schema.Click) error {
-		for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-			err := d.Decode(r.Value, c)
-			if !errors.As(err, new(decode.Unavailable)) {
-				return err
-			}
-			log.Warn("a partition waits for the schema registry", "partition", r.Partition, "offset", r.Offset, "again_in", pause, "error", err)
-			time.Sleep(pause)
+		err := d.Decode(r.Value, c)
+		if errors.As(err, new(decode.Unavailable)) {
+			err = fmt.Errorf("%w: %w", ingest.ErrNotReady, err)
 		}
+		return err
 	}
 }
 

@@ -45,7 +45,7 @@ func produce(ctx context.Context, a *app, live bool) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := source.EnsureTopic(ctx, source.TopicConfig{Brokers: c.Kafka.Brokers, Topic: c.Kafka.Topic, Partitions: c.Kafka.Partitions}); err != nil {
+	if _, err := source.EnsureTopic(ctx, source.TopicConfig{Brokers: c.Kafka.Brokers, Security: security(c.Kafka), Topic: c.Kafka.Topic, Partitions: c.Kafka.Partitions}); err != nil {
 		return err
 	}
 	p, err := source.NewProducer(config, stream)

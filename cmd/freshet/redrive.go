@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/freshet-ml/freshet/cmd/freshet/config"
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
 	"github.com/freshet-ml/freshet/ingest/aside"
 	"github.com/freshet-ml/freshet/ingest/decode"
@@ -107,7 +108,15 @@ func (d *redrive) close() error {
 // rules returns what decides which records are left. A record that would only go aside again is: one that came too late,
 // since it has not become any younger, and one that this configuration still takes for faulty.
 func (d *redrive) rules() (func(*schema.Rejected) schema.Reason, error) {
-	decoder, err := decode.New(decode.Config{Fields: d.cfg.Source.Fields})
+	from := d.cfg.Source
+	if from.Kind() == config.KindSim {
+		from.From = string(config.KindKafka) // the default; records of a topic are not the shop's
+	}
+	records, err := decodeConfig(from)
+	if err != nil {
+		return nil, err
+	}
+	decoder, err := decode.New(records)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +131,10 @@ func (d *redrive) rules() (func(*schema.Rejected) schema.Reason, error) {
 			return schema.ReasonOversize
 		}
 		var click schema.Click
-		if decoder.Decode(r.Value, &click) != nil {
+		switch err := decoder.Decode(r.Value, &click); {
+		case errors.As(err, new(decode.Unavailable)):
+			return "" // its schema cannot be had now; the node waits for it
+		case err != nil:
 			return schema.ReasonUndecodable
 		}
 		click.ArrivedAt = schema.ArrivalTime(d.now().UnixMilli())
@@ -271,7 +283,7 @@ func (d *redrive) open(ctx context.Context, topic string, p schema.Partition) (*
 	k := d.kafka[topic]
 	if k == nil {
 		var err error
-		if k, err = source.NewRedriver(d.brokers, topic, d.now); err != nil {
+		if k, err = source.NewRedriver(d.brokers, security(d.cfg.Kafka), topic, d.now); err != nil {
 			return nil, err
 		}
 		d.kafka[topic] = k

@@ -114,5 +114,18 @@ func producerConfig(c config.Config, brokers []string, id uint64, live bool, log
 	if err != nil {
 		return source.ProducerConfig{}, err
 	}
-	return source.ProducerConfig{Brokers: brokers, Topic: c.Kafka.Topic, StreamID: id, Speed: speed, Log: log}, nil
+	return source.ProducerConfig{Brokers: brokers, Security: security(c.Kafka), Topic: c.Kafka.Topic, StreamID: id, Speed: speed, Log: log}, nil
+}
+
+// security says how the brokers are reached.
+func security(k config.Kafka) source.Security {
+	s := source.Security{
+		TLS: source.TLS{Enabled: k.TLS.Enabled, CAFile: k.TLS.CAFile, CertFile: k.TLS.CertFile, KeyFile: k.TLS.KeyFile,
+			ServerName: k.TLS.ServerName, AcceptAnyCertificate: k.TLS.AcceptAnyCertificate},
+		SASL: source.SASL{Mechanism: k.SASL.Mechanism, User: k.SASL.User, Password: k.SASL.Password, PasswordFile: k.SASL.PasswordFile},
+	}
+	if s.SASL.Mechanism == "none" {
+		s.SASL.Mechanism = ""
+	}
+	return s
 }

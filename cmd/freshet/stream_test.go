@@ -233,7 +233,10 @@ func checkAPI(t *testing.T, api string, at view.Status) {
 		t.Errorf("/metrics: %v %v", err, header)
 	}
 	want := []string{fmt.Sprintf("freshet_clicks_total %d\n", at.Clicks), fmt.Sprintf("freshet_clicks_trained_total %d\n", at.Trained),
-		"freshet_clicks_pending 0\n", "# TYPE freshet_freshness_seconds histogram\n"}
+		"freshet_clicks_pending 0\n", "# TYPE freshet_freshness_seconds histogram\n", "# TYPE freshet_commit_seconds histogram\n",
+		"freshet_parts_total{cause=\"age\"} ", "freshet_sessions_closed_total{cause=\"end\"} ", "freshet_partition_lag_records{partition=\"0\"} 0\n",
+		"freshet_partition_watermark_timestamp_seconds{partition=\"0\"} ", "freshet_partition_sessions_open{partition=\"0\"} 0\n",
+		fmt.Sprintf("freshet_source_records_total{outcome=\"read\"} %d\n", at.Clicks)}
 	for reason, n := range at.Aside {
 		want = append(want, fmt.Sprintf("freshet_clicks_aside_total{reason=%q} %d\n", reason, n))
 	}

@@ -132,6 +132,7 @@ func (u *up) open(ctx context.Context) (err error) {
 	u.monitor = &monitor{in: u.in, train: u.train, producer: u.producer, input: u.input, started: time.Now(), stage: view.StageStarting,
 		static: view.Status{Backend: nn.Backend(), API: "http://" + u.listener.Addr().String(), Kafka: brokers[0], NATS: url}}
 	u.metrics.MustRegister(collector{u.monitor.status})
+	u.in.watch(u.metrics)
 	return u.openReplicas(dir)
 }
 
@@ -139,7 +140,7 @@ func (u *up) openKafka(ctx context.Context, dir *datadir.Dir) (brokers []string,
 	c := u.cfg.Kafka
 	if !c.Embedded() {
 		if u.input != nil {
-			_, err = source.EnsureTopic(ctx, source.TopicConfig{Brokers: c.Brokers, Topic: c.Topic, Partitions: c.Partitions})
+			_, err = source.EnsureTopic(ctx, source.TopicConfig{Brokers: c.Brokers, Security: security(c), Topic: c.Topic, Partitions: c.Partitions})
 		}
 		return c.Brokers, err
 	}
@@ -207,6 +208,9 @@ func (u *up) run(ctx context.Context) error {
 	u.stages.start("reports", u.train.follow)
 	trained := u.stages.start("trainer", u.train.run)
 	u.shown.start(u.stages, u.metrics)
+	if err := u.in.startDeadLetters(u.cfg.Kafka, u.stages, u.metrics, u.log); err != nil {
+		return err
+	}
 	u.stages.start("ingest", u.in.run)
 	u.log.Info("freshet is up", "api", u.monitor.static.API, "kafka", u.monitor.static.Kafka, "nats", u.monitor.static.NATS,
 		"replicas", len(u.replicas), "blas", nn.Backend(), "data_dir", u.cfg.DataDir)

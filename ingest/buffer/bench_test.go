@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
 )
+
+var verbose = flag.Bool("pebble-metrics", false, "log the metrics of Pebble behind a benchmark")
 
 // shop makes clicks like those of the simulated shop, about 250 bytes of JSON each: many users at once, who think for a
 // while between clicks and leave after five on average.
@@ -65,7 +68,8 @@ func (s *shop) next() *schema.Click {
 
 // BenchmarkCommit measures what the store does per click, with the windows that it serves: journal, log, index, snapshots
 // and what Pebble makes of them. One iteration is a synced commit of 1000 clicks; 1000 iterations are a million clicks, at
-// about 360000 open sessions. store-ns/click is the time in Commit and Snapshot; the bytes are those that Pebble has
+// about 200000 open sessions. store-ns/click is the time in Commit and Snapshot, cpu-ns/click the processor time of it all,
+// with the clicks, their windows, and what Pebble does meanwhile; the bytes are those that Pebble has
 // written by the end, with its compactions.
 func BenchmarkCommit(b *testing.B) {
 	for _, where := range []string{"memory", "disk"} {
@@ -84,6 +88,7 @@ func BenchmarkCommit(b *testing.B) {
 			const size = 1000
 			b.ReportAllocs()
 			b.ResetTimer()
+			cpu := cpuTime()
 			for i := range b.N {
 				c := Commit{NextOffset: schema.Offset(i+1) * size}
 				for range size {
@@ -102,6 +107,7 @@ func BenchmarkCommit(b *testing.B) {
 			}
 			b.StopTimer()
 			n := float64(b.N * size)
+			b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/n, "cpu-ns/click")
 			b.ReportMetric(n/b.Elapsed().Seconds(), "clicks/s")
 			b.ReportMetric(float64(inStore.Nanoseconds())/n, "store-ns/click")
 			b.ReportMetric(float64(parts)/n, "parts/click")
@@ -118,7 +124,7 @@ func BenchmarkCommit(b *testing.B) {
 			b.ReportMetric(float64(total.BytesFlushed-total.BytesIn)/n, "flush-B/click")
 			b.ReportMetric(float64(total.BytesCompacted)/n, "compact-B/click")
 			b.ReportMetric(float64(total.BytesFlushed+total.BytesCompacted)/n, "pebble-B/click")
-			if testing.Verbose() {
+			if *verbose {
 				b.Log("\n" + m.String())
 			}
 		})
@@ -149,4 +155,55 @@ func BenchmarkHistory(b *testing.B) {
 			b.Fatalf("%d parts", len(history))
 		}
 	}
+}
+
+// BenchmarkRestart measures how long a start takes with a million open sessions of two clicks: to open the directory and
+// to load the windows, with as much journal behind the snapshot as there may be.
+func BenchmarkRestart(b *testing.B) {
+	const sessions, size = 1_000_000, 1000
+	dir := b.TempDir()
+	s, err := Open(dir, Options{})
+	must(b, err)
+	w, err := s.Load(0, window.DefaultConfig())
+	must(b, err)
+	var click schema.Click
+	n := 0
+	for more := true; more; {
+		c := Commit{}
+		for range size {
+			at := benchNoon + schema.EventTime(n)*1_700_000/(2*sessions) // all of them within the gap
+			click = schema.Click{
+				UserID: fmt.Sprintf("u%d", n*7919%sessions), ItemID: "i12345", EventTime: at, Action: schema.ActionClick, EventID: fmt.Sprintf("e%d", n),
+				SessionID: "s12345", Scene: "detail", Item: schema.ItemInfo{Category: "c17", Seller: "m123", Price: 12.5}, ArrivedAt: schema.ArrivalTime(at),
+			}
+			parts, _ := w.Add(&click)
+			c.add(parts)
+			n++
+		}
+		c.NextOffset, c.Window, c.Journal = schema.Offset(n), w.Meta(), w.Journal()
+		must(b, s.Commit(c))
+		w.Committed()
+		h, _ := s.header(0)
+		more = n < 2*sessions || s.state(0).journalBytes < max(snapshotBytes, h.bytes)*19/20
+		if more && s.SnapshotDue(0) {
+			must(b, s.Snapshot(0, w))
+		}
+	}
+	h, _ := s.header(0)
+	journal := s.state(0).journalBytes
+	must(b, s.Close())
+	b.ResetTimer()
+	for range b.N {
+		s, err := Open(dir, Options{})
+		must(b, err)
+		again, err := s.Load(0, window.DefaultConfig())
+		must(b, err)
+		if again.OpenSessions() != w.OpenSessions() {
+			b.Fatalf("%d sessions", again.OpenSessions())
+		}
+		must(b, s.Close())
+	}
+	b.ReportMetric(float64(h.bytes)/1e6, "snapshot-MB")
+	b.ReportMetric(float64(journal)/1e6, "journal-MB")
+	b.ReportMetric(float64(w.OpenSessions()), "sessions")
 }

@@ -10,8 +10,8 @@ import (
 // Bounds of a block. Each key of a commit costs an insertion into Pebble's skiplist, which is most of what a commit costs;
 // and each read of an entry reads its block.
 const (
-	blockEntries = 32
-	blockBytes   = 8 << 10
+	blockEntries = 16
+	blockBytes   = 4 << 10
 )
 
 // A block of the log: the entries of one commit, or a run of them, one behind the other. Its key has the first one's emit.
@@ -67,6 +67,7 @@ type block struct {
 	first     schema.Emit
 	n         int
 	old       bool   // one entry of format 1
+	packed    bool   // entries are opened with their clicks packed, but for those of format 1
 	lengths   []byte // n uvarints
 	body      []byte
 	size      int              // of the value
@@ -117,9 +118,12 @@ func (b *block) entry(place int) (Entry, error) {
 
 func (b *block) decode(body []byte, place int) (e Entry, err error) {
 	emit := b.first + schema.Emit(place)
-	if b.old {
+	switch {
+	case b.old:
 		e, err = decodeEntry1(body, b.partition, emit)
-	} else {
+	case b.packed:
+		e, err = openEntry(body, b.partition, emit)
+	default:
 		e, err = decodeEntry(body, b.partition, emit)
 	}
 	if err != nil {

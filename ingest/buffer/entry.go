@@ -105,19 +105,26 @@ func appendPartHead(b []byte, p *schema.Part) []byte {
 
 // decodeEntry decodes entry emit of partition p.
 func decodeEntry(b []byte, p schema.Partition, emit schema.Emit) (Entry, error) {
+	e, err := openEntry(b, p, emit)
+	if err != nil {
+		return Entry{}, err
+	}
+	if e.Part.Clicks, err = e.Packed.Decode(e.Part.UserID); err != nil {
+		return Entry{}, errors.Join(ErrCorrupt, err)
+	}
+	e.Packed = packed.Clicks{}
+	return e, nil
+}
+
+// openEntry decodes entry emit of partition p but for its clicks, which it leaves packed. They alias b, and are not checked.
+func openEntry(b []byte, p schema.Partition, emit schema.Emit) (Entry, error) {
 	r := newReader(b)
 	e := Entry{Kind: Kind(r.byte()), Emit: emit}
 	switch e.Kind {
 	case KindPart:
 		e.Part = r.partHead()
 		e.Part.Partition, e.Part.Emit = p, emit
-		clicks := packed.Clicks{N: int(r.bounded(math.MaxInt32)), Bytes: r.rest()}
-		if r.err == nil {
-			var err error
-			if e.Part.Clicks, err = clicks.Decode(e.Part.UserID); err != nil {
-				return Entry{}, errors.Join(ErrCorrupt, err)
-			}
-		}
+		e.Packed = packed.Clicks{N: int(r.bounded(math.MaxInt32)), Bytes: r.rest()}
 	case KindTick, KindEnd, KindGrow, KindGap:
 		e.Mark = r.mark(e.Kind)
 	default:

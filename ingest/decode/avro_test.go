@@ -94,6 +94,9 @@ func TestAvro(t *testing.T) {
 			nil, map[string]any{"new": []any{map[string]any{"a": map[string]any{"int": 7}, "b": map[string]any{"bytes": []byte("x")}}, map[string]any{}},
 				"user_id": "u1", "item_id": "i9", "hash": [4]byte{1, 2, 3, 4}, "timestamp": int64(1700000000000),
 				"more": map[string]any{"Click": map[string]any{"new": []any{}, "user_id": "u2", "item_id": "i2", "hash": [4]byte{}, "timestamp": int64(1), "more": nil}}}, plain},
+		"as Java's tools write it": {record(`{"name":"user_id","type":{"type":"string","avro.java.string":"String"},"doc":"who","aliases":["visitor"]},{"name":"item_id","type":["null",{"type":"string","avro.java.string":"String"}]},` +
+			`{"name":"timestamp","type":["null",{"type":"long","connect.version":1,"connect.name":"org.apache.kafka.connect.data.Timestamp","logicalType":"timestamp-millis"}],"default":null}`), nil,
+			map[string]any{"user_id": "u1", "item_id": "i9", "timestamp": at}, plain},
 		"microseconds": {record(ids + `,{"name":"timestamp","type":{"type":"long","logicalType":"timestamp-micros"}}`), nil,
 			map[string]any{"user_id": "u1", "item_id": "i9", "timestamp": at.Add(999 * time.Microsecond)}, plain},
 		"nanoseconds": {record(ids + `,{"name":"timestamp","type":{"type":"long","logicalType":"timestamp-nanos"}}`), nil,

@@ -109,7 +109,7 @@ func newSchemas(c RegistryConfig, root *node) (*schemas, error) {
 	transport.DisableKeepAlives = true // a handful of requests, and then none for days
 	options := []sr.ClientOpt{
 		sr.URLs(urls...), sr.UserAgent("freshet"),
-		sr.HTTPClient(&http.Client{Transport: limited{transport}, Timeout: s.timeout}),
+		sr.HTTPClient(&http.Client{Transport: limited{transport}, Timeout: s.timeout / time.Duration(max(1, len(urls)))}), // so that a silent one leaves time for the next
 	}
 	switch {
 	case c.User != "" && c.Token != "":

@@ -251,11 +251,11 @@ func TestRegistryThatIsAway(t *testing.T) {
 		want string
 	}{
 		"down": {func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, `{"error_code":50002,"message":"timed out"}`, 500)
+			http.Error(w, `{"error_code":50002,"message":"timed out"}`, http.StatusInternalServerError)
 		}, "answers 500: timed out"},
-		"another page": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>no such page", 404) }, "answers 404: <html>"},
+		"another page": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>no such page", http.StatusNotFound) }, "answers 404: <html>"},
 		"not JSON":     {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "does not answer"},
-		"refuses":      {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 401) }, "refuses (401): check source.schema_registry.user"},
+		"refuses":      {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusUnauthorized) }, "refuses (401): check source.schema_registry.user"},
 		"silent":       {func(_ http.ResponseWriter, r *http.Request) { <-release }, "does not answer"},
 		"breaks off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "99")
@@ -310,9 +310,15 @@ func TestRegistryWithTwoAddresses(t *testing.T) {
 	if err := d.Decode(framed(t, 1, nil, plainRecord), &c); !errors.As(err, new(decode.Unavailable)) || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("nobody listens: %v", err)
 	}
-	d = o.decoder(t, decode.Config{Registry: decode.RegistryConfig{URLs: []string{gone.URL, o.URL()}}})
-	if err := d.Decode(framed(t, 1, nil, plainRecord), &c); err != nil {
-		t.Error(err)
+	release := make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer silent.Close()
+	defer close(release)
+	for _, first := range []string{gone.URL, silent.URL} {
+		d = o.decoder(t, decode.Config{Registry: decode.RegistryConfig{URLs: []string{first, o.URL()}, Timeout: time.Second}})
+		if err := d.Decode(framed(t, 1, nil, plainRecord), &c); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 // Store is where a Mirror keeps what it copies. *buffer.Store is one.
 type Store interface {
 	Partition(p schema.Partition) buffer.Meta
-	Log(p schema.Partition, from schema.Emit, limit int) ([]buffer.Entry, error)
+	LogPacked(p schema.Partition, from schema.Emit, limit int) ([]buffer.Entry, error)
 	Append(p schema.Partition, m buffer.Meta, entries []buffer.Entry) error
 }
 

@@ -1,6 +1,7 @@
 package flight
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow/flight"
 	"github.com/freshet-ml/freshet/ingest/buffer"
+	"github.com/freshet-ml/freshet/ingest/packed"
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
 	"google.golang.org/grpc/codes"
@@ -237,11 +239,12 @@ func (r *puller) elsewhere(n *node, since time.Time) bool {
 	return p.node != nil && p.node != n && further(p.state, stateOf(r.mirror.store.Partition(r.partition))) > 0
 }
 
-// delivery is a record batch, read.
+// delivery is a record batch, read: its rows, and their clicks as they will lie in the log.
 type delivery struct {
-	rows  []schema.PartsRow
-	state state
-	bytes int
+	rows   []schema.PartsRow
+	clicks []packed.Clicks
+	state  state
+	bytes  int
 }
 
 // Bounds of what is read and not appended yet, beside gRPC's window and the batch that is being read.
@@ -306,7 +309,7 @@ func more(d delivery, queue <-chan delivery) delivery {
 			if !ok {
 				return d
 			}
-			d.rows = append(d.rows, next.rows...)
+			d.rows, d.clicks = append(d.rows, next.rows...), append(d.clicks, next.clicks...)
 			d.state, d.bytes = next.state, d.bytes+next.bytes
 		default:
 			return d
@@ -330,7 +333,11 @@ func receive(ctx context.Context, in flight.FlightService_DoGetClient, queue cha
 		if d.state, err = parseState(data.AppMetadata); err != nil {
 			return fmt.Errorf("%w: %w", errDamaged, err)
 		}
-		if d.rows, err = reader.Read(data.DataHeader, data.DataBody); err != nil {
+		batch, err := reader.Read(data.DataHeader, data.DataBody)
+		if err == nil {
+			err = d.pack(batch)
+		}
+		if err != nil {
 			return fmt.Errorf("%w: %w", errDamaged, err)
 		}
 		select {
@@ -339,6 +346,33 @@ func receive(ctx context.Context, in flight.FlightService_DoGetClient, queue cha
 			return ctx.Err()
 		}
 	}
+}
+
+// pack takes the rows of b, and packs their clicks.
+func (d *delivery) pack(b *schema.PartsBatch) (err error) {
+	d.rows, d.clicks = make([]schema.PartsRow, b.Len()), make([]packed.Clicks, b.Len())
+	all := make([]byte, 0, d.bytes) // about: the clicks' columns and their packed form are of one size
+	var c schema.Click
+	for i := range d.rows {
+		if d.rows[i], err = b.Row(i); err != nil {
+			return err
+		}
+		from, to := b.Clicks(i)
+		if d.rows[i].Kind != schema.RowPart || from == to {
+			continue
+		}
+		begin, at := len(all), schema.BeginningOfTime
+		for j := from; j < to; j++ {
+			b.Click(j, &c)
+			if c.EventTime < at {
+				return fmt.Errorf("entry %d of partition %d: its clicks are out of order", d.rows[i].Part.Emit, d.rows[i].Part.Partition)
+			}
+			at = c.EventTime
+			all = packed.Append(all, &c)
+		}
+		d.clicks[i] = packed.Clicks{N: to - from, Bytes: all[begin:len(all):len(all)]}
+	}
+	return nil
 }
 
 // errStore marks a fault of the mirror's own store.
@@ -389,12 +423,12 @@ func (c *copying) add(d delivery) (news bool, err error) {
 	if d.state.Partition != c.sequence.partition {
 		return false, fmt.Errorf("%w: the state is of partition %d, not %d", errDamaged, d.state.Partition, c.sequence.partition)
 	}
-	rows := d.rows
+	rows, clicks := d.rows, d.clicks
 	if c.overlap && len(rows) > 0 {
-		if err := c.compare(&rows[0]); err != nil {
+		if err := c.compare(&rows[0], clicks[0]); err != nil {
 			return false, err
 		}
-		rows, c.overlap = rows[1:], false
+		rows, clicks, c.overlap = rows[1:], clicks[1:], false
 	}
 	entries := make([]buffer.Entry, len(rows))
 	for i := range rows {
@@ -402,6 +436,7 @@ func (c *copying) add(d delivery) (news bool, err error) {
 			return false, err
 		}
 		entries[i] = entryOf(&rows[i])
+		entries[i].Packed = clicks[i]
 	}
 	if c.plan.gap && len(entries) > 0 {
 		if err := c.fill(entries[0].Emit); err != nil {
@@ -451,9 +486,9 @@ func (c *copying) fill(end schema.Emit) error {
 }
 
 // compare checks that the last entry that the store has is also the node's.
-func (c *copying) compare(r *schema.PartsRow) error {
+func (c *copying) compare(r *schema.PartsRow, clicks packed.Clicks) error {
 	last := c.own.NextEmit - 1
-	mine, err := c.puller.mirror.store.Log(c.sequence.partition, last, 1)
+	mine, err := c.puller.mirror.store.LogPacked(c.sequence.partition, last, 1)
 	if err != nil || len(mine) == 0 {
 		if c.puller.mirror.store.Partition(c.sequence.partition).FirstEmit > last {
 			return nil // retention was quicker
@@ -463,12 +498,7 @@ func (c *copying) compare(r *schema.PartsRow) error {
 	if mine[0].Kind == buffer.KindGap {
 		return nil // it took the place of an entry that was not known
 	}
-	row := rowOf(c.sequence.partition, &mine[0])
-	same, err := sameRow(&row, r)
-	if err != nil {
-		return err
-	}
-	if !same {
+	if row := rowOf(c.sequence.partition, &mine[0]); !sameRow(&row, r) || mine[0].Packed.N != clicks.N || !bytes.Equal(mine[0].Packed.Bytes, clicks.Bytes) {
 		return fmt.Errorf("%w: entry %d of partition %d is another on this node than the one that was mirrored: one of the two logs is not of this topic, or was made with other window settings; take that node out of --feed, or begin with an empty data directory",
 			errDisagree, last, c.sequence.partition)
 	}
@@ -498,7 +528,7 @@ func (c *copying) meta(entries []buffer.Entry, s state) (buffer.Meta, bool) {
 		e := &entries[i]
 		switch e.Kind {
 		case buffer.KindPart:
-			w.Counts.Emitted += uint64(len(e.Part.Clicks))
+			w.Counts.Emitted += uint64(e.Packed.N)
 			for j, cause := range window.Causes {
 				if cause == e.Part.Cause {
 					w.Counts.Parts[j]++

@@ -28,7 +28,7 @@ import (
 type Log interface {
 	Partitions() (map[schema.Partition]buffer.Meta, error)
 	Partition(p schema.Partition) buffer.Meta
-	Log(p schema.Partition, from schema.Emit, limit int) ([]buffer.Entry, error)
+	LogPacked(p schema.Partition, from schema.Emit, limit int) ([]buffer.Entry, error)
 	Recent(user string, n int) ([]schema.Part, error)
 	Changed() <-chan struct{}
 }

@@ -2,11 +2,13 @@ package flight
 
 import (
 	"errors"
+	"fmt"
 	"sort"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/flight"
 	"github.com/freshet-ml/freshet/ingest/buffer"
+	"github.com/freshet-ml/freshet/ingest/packed"
 	"github.com/freshet-ml/freshet/schema"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -76,16 +78,16 @@ func (w *stream) entries() error {
 			return err
 		}
 		changed = log.Changed() // before the meta, so that no commit is missed
-		if metas, err = w.server.partitions(&p); err != nil {
-			return err
+		m = log.Partition(p)    // each commit, of any partition, wakes each stream: it looks at its own alone
+		if _, err := log.LogPacked(p, next, 0); err != nil {
+			return w.fault(p, next, err) // the store is closed, or retention was quicker
 		}
-		m = metas[0]
 	}
 }
 
 // lull is the least time between two looks at the log. A merge does not need every watermark, and batches of a few parts
 // cost more than they carry.
-const lull = 10 * time.Millisecond
+const lull = 20 * time.Millisecond
 
 var errStopping = status.Error(codes.Unavailable, "this node is stopping: read on from another, or when it is back")
 
@@ -133,7 +135,7 @@ func (w *stream) since(m buffer.Meta, t schema.EventTime) (schema.Emit, error) {
 		if fault != nil {
 			return true
 		}
-		entries, err := w.server.log.Log(m.Partition, m.FirstEmit+schema.Emit(i), 1)
+		entries, err := w.server.log.LogPacked(m.Partition, m.FirstEmit+schema.Emit(i), 1)
 		if err != nil || len(entries) == 0 {
 			fault = w.fault(m.Partition, m.FirstEmit+schema.Emit(i), err)
 			return true
@@ -147,16 +149,15 @@ func (w *stream) since(m buffer.Meta, t schema.EventTime) (schema.Emit, error) {
 // upTo sends the entries from next to the end that m knows, apart from those that are left in the batch.
 func (w *stream) upTo(m buffer.Meta, next schema.Emit) (schema.Emit, error) {
 	for next < m.NextEmit {
-		entries, err := w.server.log.Log(m.Partition, next, min(readAhead, int(m.NextEmit-next)))
+		entries, err := w.server.log.LogPacked(m.Partition, next, min(readAhead, int(m.NextEmit-next)))
 		if err != nil || len(entries) == 0 {
 			return next, w.fault(m.Partition, next, err)
 		}
 		for i := range entries {
-			row := rowOf(m.Partition, &entries[i])
-			if row.Kind != schema.RowPart && !w.ticket.Marks {
+			if entries[i].Kind != buffer.KindPart && !w.ticket.Marks {
 				continue
 			}
-			if err := w.add(m, &row); err != nil {
+			if err := w.add(m, &entries[i]); err != nil {
 				return next, err
 			}
 		}
@@ -180,19 +181,29 @@ func (w *stream) fault(p schema.Partition, next schema.Emit, err error) error {
 	return status.Error(codes.DataLoss, err.Error())
 }
 
-// add adds r to the batch, which is sent before it where it would become too large.
-func (w *stream) add(m buffer.Meta, r *schema.PartsRow) error {
-	n := schema.PartBytes(&r.Part)
+// add adds e to the batch, which is sent before it where it would become too large.
+func (w *stream) add(m buffer.Meta, e *buffer.Entry) error {
+	row := rowOf(m.Partition, e)
+	n := schema.PartBytes(&row.Part) + schema.ClicksBytes(e.Packed.N, len(e.Packed.Bytes))
 	if n > maxMessage-maxState {
 		return status.Errorf(codes.ResourceExhausted, "entry %d of partition %d has about %d bytes, more than the %d of a message: it can only be read on the node itself",
-			r.Part.Emit, r.Part.Partition, n, maxMessage)
+			e.Emit, row.Part.Partition, n, maxMessage)
 	}
 	if w.batch.Rows() > 0 && (w.batch.Bytes()+n > w.ticket.MaxBytes || w.batch.Rows() >= maxRows) {
 		if err := w.flush(m); err != nil {
 			return err
 		}
 	}
-	w.batch.AddRow(r)
+	w.batch.AddRow(&row)
+	// The clicks go from the log's bytes into the columns, without being made clicks of their own.
+	var click schema.Click
+	for rest := e.Packed.Bytes; len(rest) > 0; {
+		var err error
+		if rest, err = packed.Read(rest, &click); err != nil {
+			return w.fault(row.Part.Partition, e.Emit, fmt.Errorf("log entry %d of partition %d: %w", e.Emit, row.Part.Partition, err))
+		}
+		w.batch.AddClick(&click)
+	}
 	return nil
 }
 
@@ -224,7 +235,7 @@ func (w *stream) history() error {
 		return w.fault(0, 0, err)
 	}
 	for i := range parts {
-		if err := w.add(buffer.Meta{}, &schema.PartsRow{Kind: schema.RowPart, Part: parts[i]}); err != nil {
+		if err := w.add(buffer.Meta{}, &buffer.Entry{Kind: buffer.KindPart, Emit: parts[i].Emit, Part: parts[i]}); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package packed
 import (
 	"encoding/binary"
 	"math"
+	"unsafe"
 
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -10,10 +11,12 @@ import (
 // reader reads clicks. The first fault sticks and makes every later read return zero.
 type reader struct {
 	b     []byte // what is left
-	text  string // a copy of all of it, or "" where only the form matters
+	text  string // a copy of all of it, or "" where only the form matters; or all of it itself, where shared
 	size  int    // of all of it
 	fault string
 	at    int
+
+	shared bool // a context may share the memory of text
 }
 
 func (r *reader) fail(what string) {
@@ -62,7 +65,10 @@ func (r *reader) click(c *schema.Click, keep bool) {
 		c.Item.Category, c.Item.Seller, c.Item.Price = r.string(keep), r.string(keep), r.float()
 	}
 	if flags&hasContext != 0 {
-		if context := r.string(keep); keep {
+		switch context := r.string(keep); {
+		case r.shared:
+			c.Context = unsafe.Slice(unsafe.StringData(context), len(context))
+		case keep:
 			c.Context = []byte(context)
 		}
 	}

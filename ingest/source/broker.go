@@ -26,13 +26,16 @@ var (
 	metadataTTL  = 3 * time.Second // within which kafka-go sees that a partition has another leader
 	backoffMin   = 100 * time.Millisecond
 	backoffMax   = 5 * time.Second
-	groupBackoff = time.Second // before a member that could not join tries again
+	groupBackoff = time.Second     // before a member that could not join tries again
+	heartbeatMax = 2 * time.Second // within which a member sees that the group is dealt anew
+	tlsTimeout   = 3 * time.Second
 )
 
 // broker is the connection of one topic to its brokers. The zero transport is made at the first use.
 type broker struct {
 	brokers        []string
 	topic          string
+	security       Security
 	connectTimeout time.Duration
 
 	mu        sync.Mutex
@@ -52,7 +55,7 @@ func (b *broker) connect(ctx context.Context) (*kafka.Client, error) {
 	defer cancel()
 	var cause error
 	for attempt := 0; ; attempt++ {
-		transport := &kafka.Transport{DialTimeout: dialTimeout, MetadataTTL: metadataTTL, MetadataTopics: []string{b.topic}, ClientID: "freshet"}
+		transport := &kafka.Transport{Dial: b.security.dial, DialTimeout: dialTimeout, MetadataTTL: metadataTTL, MetadataTopics: []string{b.topic}, ClientID: clientID}
 		client := &kafka.Client{Addr: addr, Transport: transport}
 		_, err := client.Metadata(bounded, &kafka.MetadataRequest{Topics: []string{b.topic}})
 		if err == nil {
@@ -63,14 +66,27 @@ func (b *broker) connect(ctx context.Context) (*kafka.Client, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if refused := b.security.explain(bounded, b.brokers, err); refused != nil {
+			return nil, refused
+		}
 		if cause == nil || bounded.Err() == nil {
 			cause = err // the last error before the time was up says more than that it is up
 		}
 		if wait(bounded, backoff(attempt, nil)) != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
 			return nil, fmt.Errorf("kafka: no broker answers at %s: start one, or give the address of one that runs (\"freshet up\" without --brokers brings its own): %w",
 				strings.Join(b.brokers, ","), cause)
 		}
 	}
+}
+
+// connected reports whether a broker has answered since the last close.
+func (b *broker) connected() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.transport != nil
 }
 
 // close ends the connections. A later connect begins anew.
@@ -141,6 +157,8 @@ func (b *broker) ends(ctx context.Context) ([]schema.Offset, error) {
 type TopicConfig struct {
 	// Brokers are the addresses (host:port) at which the cluster is found.
 	Brokers []string
+	// Security is how they are reached.
+	Security Security
 	// Topic is its name.
 	Topic string
 	// Partitions is how many it has.
@@ -151,15 +169,21 @@ type TopicConfig struct {
 	Retention time.Duration
 	// RetentionBytes is how much of a partition is kept. 0 leaves it to the brokers, negative keeps everything.
 	RetentionBytes int64
+	// MaxMessageBytes is the most that a batch of records may have. Default twice schema.MaxRecordBytes, so that a record that
+	// is too large gets as far as the ingester, which puts it aside: the default of Kafka is about MaxRecordBytes.
+	MaxMessageBytes int
 	// ConnectTimeout bounds the wait for a broker to answer. Default 10 s.
 	ConnectTimeout time.Duration
 }
 
 // Validate reports every fault of c at once, or nil.
 func (c TopicConfig) Validate() error {
-	faults := validateTopic(c.Brokers, c.Topic)
+	faults := validateTopic(c.Brokers, c.Security, c.Topic)
 	if c.Partitions < 1 {
 		faults = append(faults, fmt.Errorf("partitions %d: must be at least 1", c.Partitions))
+	}
+	if c.MaxMessageBytes < 0 {
+		faults = append(faults, fmt.Errorf("max message bytes %d: must not be negative", c.MaxMessageBytes))
 	}
 	if c.Replicas < 0 {
 		faults = append(faults, fmt.Errorf("replicas %d: must not be negative", c.Replicas))
@@ -167,12 +191,15 @@ func (c TopicConfig) Validate() error {
 	return errors.Join(faults...)
 }
 
-func validateTopic(brokers []string, topic string) (faults []error) {
+func validateTopic(brokers []string, security Security, topic string) (faults []error) {
 	if len(brokers) == 0 || slices.Contains(brokers, "") {
 		faults = append(faults, errors.New("brokers: want at least one address such as 127.0.0.1:9092"))
 	}
 	if topic == "" {
 		faults = append(faults, errors.New("topic: must not be empty"))
+	}
+	if err := security.Validate(); err != nil {
+		faults = append(faults, err)
 	}
 	return faults
 }
@@ -183,7 +210,7 @@ func EnsureTopic(ctx context.Context, c TopicConfig) (partitions int, err error)
 	if err := c.Validate(); err != nil {
 		return 0, err
 	}
-	b := &broker{brokers: c.Brokers, topic: c.Topic, connectTimeout: orDefault(c.ConnectTimeout, 10*time.Second)}
+	b := &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: orDefault(c.ConnectTimeout, 10*time.Second)}
 	defer b.close()
 	if partitions, err = b.partitions(ctx); !errors.Is(err, ErrUnknownTopic) {
 		return partitions, err
@@ -192,9 +219,7 @@ func EnsureTopic(ctx context.Context, c TopicConfig) (partitions int, err error)
 	if err != nil {
 		return 0, err
 	}
-	// A record may have MaxRecordBytes, and a record that is too large must still get as far as the ingester, which puts
-	// it aside; the default of Kafka is about the former.
-	entries := []kafka.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(2 * schema.MaxRecordBytes)}}
+	entries := []kafka.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(orDefault(c.MaxMessageBytes, 2*schema.MaxRecordBytes))}}
 	if ms := c.Retention.Milliseconds(); ms != 0 {
 		entries = append(entries, kafka.ConfigEntry{ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(max(ms, -1), 10)})
 	}

@@ -3,7 +3,7 @@ package source
 import "time"
 
 func init() {
-	metadataTTL, backoffMin, backoffMax, groupBackoff = 200*time.Millisecond, 10*time.Millisecond, 500*time.Millisecond, 100*time.Millisecond
+	metadataTTL, backoffMin, backoffMax, groupBackoff, heartbeatMax, tlsTimeout = 200*time.Millisecond, 10*time.Millisecond, 500*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond, time.Second
 }
 
 // WithFetchBytes has each fetch ask for n bytes: with 1, a broker answers with one batch at a time.

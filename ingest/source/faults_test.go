@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -364,6 +365,51 @@ func TestResume(t *testing.T) {
 	}
 	if again := produce(t, source.ProducerConfig{Brokers: []string{address}, StreamID: 7}, &numbered{n: n + 5, users: 50}); again.Sent != 5 {
 		t.Errorf("the first stream, longer, behind another: %+v, want 5 sent", again)
+	}
+}
+
+// TestResumeInATopicThatGrew grows the topic under a producer and between two. The stream stays where it began: the same
+// partitions have the same records as without growth.
+func TestResumeInATopicThatGrew(t *testing.T) {
+	const n = 1000
+	_, whole := startKafka(t, 3)
+	produce(t, source.ProducerConfig{Brokers: []string{whole}}, &numbered{n: n, users: 50})
+	want := consume(t, whole, "", n)
+	_, address := startKafka(t, 3)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var said bytes.Buffer
+	first, err := source.NewProducer(source.ProducerConfig{Brokers: []string{address}, Topic: topic, BatchRecords: 10}, &numbered{n: n, users: 50, onNext: func(i int) {
+		switch i {
+		case 200:
+			grow(t, address, 5)
+		case 600:
+			cancel()
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	stats := produce(t, source.ProducerConfig{Brokers: []string{address}, Log: log}, &numbered{n: n, users: 50})
+	if stats.Sent+stats.Skipped != n || stats.Skipped == 0 || len(stats.Ends) != 3 {
+		t.Errorf("the second run: %+v", stats)
+	}
+	if !strings.Contains(said.String(), "the topic has grown since the stream began") {
+		t.Errorf("the log says %s", said.String())
+	}
+	got := consume(t, address, "", n)
+	checkNumbered(t, got, n)
+	for p := range schema.Partition(5) {
+		if diff := cmp.Diff(values(want.records[p]), values(got.records[p])); diff != "" {
+			t.Errorf("partition %d (-want +got):\n%s", p, diff)
+		}
+	}
+	if other := produce(t, source.ProducerConfig{Brokers: []string{address}, StreamID: 1}, &numbered{n: 100, users: 50}); len(other.Ends) != 5 || other.Ends[3]+other.Ends[4] == 0 {
+		t.Errorf("a stream that begins now: %+v, want it to use all 5 partitions", other)
 	}
 }
 

@@ -57,6 +57,7 @@ func (b *broker) fetch(ctx context.Context, r fetchRequest) (*fetched, error) {
 		return nil, fmt.Errorf("fetch partition %d at %d: %w", r.partition, r.offset, err)
 	}
 	f.next = schema.Offset(end)
+	f.highWatermark = max(f.highWatermark, f.next) // see farBehind
 	if f.next == r.offset && len(f.records) > 0 {
 		return nil, fmt.Errorf("fetch partition %d at %d: the broker answered with what lies before", r.partition, r.offset)
 	}

@@ -188,7 +188,7 @@ func takeBuffer(size int) []byte {
 		return make([]byte, 0, size)
 	}
 	if b, ok := buffers.Get().(*[]byte); ok {
-		return *b
+		return (*b)[:0]
 	}
 	return nil
 }

@@ -49,6 +49,9 @@ type Progress interface {
 // The others of Formats are data sets in the layout in which they are published; see presets. Their rows become clicks as
 // those of "csv" do, and their actions click, cart, purchase, and rating and fav where they have them.
 //
+// Rows are taken to come in the order of their times: one that is behind its predecessors by more than the lateness of the
+// window will be late. Sort puts them in order.
+//
 // Blank lines are passed over, and so are headers in the middle of a file: they are where files were put behind one
 // another.
 func OpenFile(path, format string, o Options) (Stream, error) {

@@ -186,6 +186,31 @@ func FuzzCSV(f *testing.F) {
 	})
 }
 
+// A line is passed on as it is, under the user that is in it.
+func FuzzJSONL(f *testing.F) {
+	f.Add(fullClick)
+	f.Add(`{"user_id":3,"timestamp":"soon"}`)
+	f.Add("not json")
+	f.Fuzz(func(t *testing.T, line string) {
+		if strings.ContainsAny(line, "\r\n") || line == "" || len(line) > 1<<16 || strings.HasPrefix(line, "\x1f\x8b") || strings.HasPrefix(line, "\x28\xb5\x2f\xfd") {
+			return
+		}
+		s := open(t, "{}\n"+line+"\n", "jsonl")
+		defer s.Close()
+		if _, err := s.Next(); err != nil {
+			t.Fatal(err)
+		}
+		out, err := s.Next()
+		if err != nil || string(out.Value) != line {
+			t.Fatalf("%q became %q, %v", line, out.Value, err)
+		}
+		var c schema.Click
+		if err := decode.JSON().Decode([]byte(line), &c); err == nil && (string(out.Key) != c.UserID || out.EventTime != c.EventTime) {
+			t.Fatalf("%q has key %q and time %d", line, out.Key, out.EventTime)
+		}
+	})
+}
+
 func BenchmarkCSV(b *testing.B) {
 	path := write(b, zipped(b, "user,session,item,action,ts\n"+strings.Repeat("59,1506826329267796,234853,click,1506826800026\n", 100_000)))
 	b.ReportAllocs()

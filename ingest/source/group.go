@@ -109,12 +109,12 @@ func (k *Kafka) runGroup(ctx context.Context, h Handler) error {
 		Topics:                 []string{k.config.Topic},
 		SessionTimeout:         k.config.SessionTimeout,
 		RebalanceTimeout:       k.config.SessionTimeout,
-		HeartbeatInterval:      k.config.SessionTimeout / 5,
+		HeartbeatInterval:      min(k.config.SessionTimeout/5, heartbeatMax),
 		JoinGroupBackoff:       groupBackoff + backoff(0, random),
 		WatchPartitionChanges:  true,
 		PartitionWatchInterval: k.config.WatchEvery,
 		StartOffset:            kafka.FirstOffset,
-		Dialer:                 &kafka.Dialer{Timeout: dialTimeout, DualStack: true, ClientID: clientID},
+		Dialer:                 &kafka.Dialer{DialFunc: k.config.Security.dial, Timeout: dialTimeout, ClientID: clientID},
 	})
 	if err != nil {
 		fail(nil)
@@ -129,10 +129,10 @@ func (k *Kafka) runGroup(ctx context.Context, h Handler) error {
 			return errors.Join(context.Cause(ctx), closed)
 		}
 		if err != nil {
-			k.failed(theGroup, fmt.Errorf("join group %q: %w", k.config.Group, err))
+			k.outages.failed(theGroup, fmt.Errorf("join group %q: %w", k.config.Group, err))
 			continue // the group itself waits before it tries again
 		}
-		k.works(theGroup)
+		k.outages.works(theGroup)
 		k.stats.rebalances.Add(1)
 		k.runGeneration(ctx, generation, h, fail)
 	}

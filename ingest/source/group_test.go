@@ -67,6 +67,96 @@ func TestRebalance(t *testing.T) {
 	checkNumbered(t, shared, n)
 }
 
+// TestMembersComeAndGo has three members join and leave a group at random while records keep coming. All write into one
+// handler state, as nodes that hand partitions over would: no record may be passed by or given twice, no partition may have
+// two owners, and none may get a batch once it is revoked.
+func TestMembersComeAndGo(t *testing.T) {
+	seed := rand.Uint64()
+	for round := range uint64(6) {
+		t.Run(fmt.Sprintf("seed %d", seed+round), func(t *testing.T) {
+			t.Parallel()
+			membersComeAndGo(t, rand.New(rand.NewPCG(seed+round, 0)))
+		})
+	}
+}
+
+func membersComeAndGo(t *testing.T, random *rand.Rand) {
+	const partitions, steps, perStep = 5, 20, 200
+	_, address := startKafka(t, partitions)
+	shared := newCollector()
+	members := make([]func() error, 3) // nil: not there
+	owners := func() (n int) {
+		shared.mu.Lock()
+		defer shared.mu.Unlock()
+		for p := range schema.Partition(partitions) {
+			n += shared.assigned[p]
+		}
+		return n
+	}
+	n := 0
+	next := make(chan int) // how many records are to be there
+	stream := &numbered{n: steps * perStep, users: 100, onNext: func(i int) {
+		for i >= n {
+			n = <-next
+		}
+	}}
+	producing := run(t, func(ctx context.Context) error {
+		p, err := source.NewProducer(source.ProducerConfig{Brokers: []string{address}, Topic: topic, BatchRecords: 20}, stream)
+		if err != nil {
+			return err
+		}
+		return p.Run(context.WithoutCancel(ctx))
+	})
+	rebalances := 0
+	for step := range steps {
+		i := random.IntN(len(members))
+		there := 0
+		for _, m := range members {
+			if m != nil {
+				there++
+			}
+		}
+		switch {
+		case members[i] == nil:
+			k := newKafka(t, source.KafkaConfig{Brokers: []string{address}, Group: "g", SessionTimeout: 10 * time.Second,
+				MaxWait: 10 * time.Millisecond, CommitEvery: 20 * time.Millisecond, Seed: random.Uint64()})
+			members[i] = run(t, func(ctx context.Context) error { return k.Run(ctx, &strict{collector: shared}) })
+			rebalances++
+		case there > 1:
+			if err := members[i](); err != nil {
+				t.Fatal(err)
+			}
+			members[i] = nil
+			rebalances++
+		}
+		next <- (step + 1) * perStep
+		// Half of the steps come before the one before is dealt with: a member may leave before it is given anything.
+		if random.IntN(2) == 0 || step == steps-1 {
+			shared.until(t, "the records of this step", func() bool { return shared.total() == (step+1)*perStep && owners() == partitions })
+		}
+	}
+	if err := producing(); err != nil {
+		t.Fatal(err)
+	}
+	for _, stop := range members {
+		if stop != nil {
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if len(shared.faults) > 0 {
+		t.Error(shared.faults)
+	}
+	if owners() != 0 {
+		t.Errorf("%d partitions were not revoked", owners())
+	}
+	if rebalances < 3 {
+		t.Errorf("%d members joined or left: the test tests nothing", rebalances)
+	}
+	checkNumbered(t, shared, steps*perStep)
+}
+
 // strict is one member of a group, which notes what it is assigned.
 type strict struct{ *collector }
 

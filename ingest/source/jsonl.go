@@ -1,6 +1,8 @@
 package source
 
 import (
+	"fmt"
+
 	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -22,6 +24,9 @@ func openJSONL(l *lines, fields map[string]string) (Stream, error) {
 	first, err := l.firstLine(`a JSON object such as {"user_id":"u1","item_id":"i9","timestamp":1700000000000} in each line`)
 	if err != nil {
 		return nil, err
+	}
+	if (&ottoStream{}).take(first) == nil { // no line of it would be a click
+		return nil, fmt.Errorf("%s: it is a file of otto: give --format otto", l.name)
 	}
 	return &jsonlStream{lines: l, decoder: decoder, first: first}, nil
 }

@@ -6,16 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/segmentio/kafka-go"
 )
 
 // KafkaConfig says what is read, and in which pieces.
 type KafkaConfig struct {
 	// Brokers are the addresses (host:port) at which the cluster is found.
 	Brokers []string
+	// Security is how they are reached. Default: in plain text, without a name.
+	Security Security
 	// Topic is the click topic.
 	Topic string
 	// Group is the consumer group that shares the partitions among its members. Empty means no group: all partitions are
@@ -69,7 +73,7 @@ const (
 // Validate reports every fault of c at once, or nil.
 func (c KafkaConfig) Validate() error {
 	c = c.withDefaults()
-	faults := validateTopic(c.Brokers, c.Topic)
+	faults := validateTopic(c.Brokers, c.Security, c.Topic)
 	if c.MaxWait < 0 || c.MaxWait > requestTimeout {
 		faults = append(faults, fmt.Errorf("max wait %v: must be between 0 and %v", c.MaxWait, requestTimeout))
 	}
@@ -119,9 +123,9 @@ type Kafka struct {
 	broker   *broker
 	topology topology
 	stats    counters
+	outages  *outages
 
 	mu      sync.Mutex
-	down    map[schema.Partition]*outage   // guarded by mu; also of theGroup and theTopic
 	reading map[schema.Partition]*progress // guarded by mu; the partitions that are read now
 }
 
@@ -131,10 +135,11 @@ func NewKafka(c KafkaConfig) (*Kafka, error) {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	c = c.withDefaults()
+	c.Security.warn(c.Log)
 	return &Kafka{
 		config:  c,
-		broker:  &broker{brokers: c.Brokers, topic: c.Topic, connectTimeout: c.ConnectTimeout},
-		down:    make(map[schema.Partition]*outage),
+		broker:  &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
+		outages: newOutages("kafka", c.Topic, c.Log),
 		reading: make(map[schema.Partition]*progress),
 	}, nil
 }
@@ -144,6 +149,9 @@ func (k *Kafka) Partitions(ctx context.Context) (int, error) { return k.broker.p
 
 // Ends returns the high watermark of each partition: the offset that its next record will have.
 func (k *Kafka) Ends(ctx context.Context) ([]schema.Offset, error) { return k.broker.ends(ctx) }
+
+// Health returns an *Outage that says what is wrong with the connection at the moment, or nil.
+func (k *Kafka) Health() error { return k.outages.health() }
 
 // Close releases the connections. It may be called more than once, but not before Run has returned.
 func (k *Kafka) Close() error {
@@ -162,8 +170,29 @@ func (k *Kafka) Run(ctx context.Context, h Handler) error {
 	return err
 }
 
+// firstLook finds the topic. A broker that has answered before, when the partitions were asked for, and is away now, is waited
+// for: only where none ever answered is that most likely a wrong address.
+func (k *Kafka) firstLook(ctx context.Context) (topicInfo, error) {
+	random := rand.New(rand.NewPCG(k.config.Seed, uint64(0)))
+	for attempt := 0; ; attempt++ {
+		topic, err := k.broker.describe(ctx)
+		var refused kafka.Error
+		switch {
+		case err == nil:
+			k.outages.works(theTopic)
+			return topic, nil
+		case ctx.Err() != nil, !k.broker.connected(), errors.Is(err, ErrUnknownTopic), errors.As(err, &refused) && !refused.Temporary():
+			return topic, err
+		}
+		k.outages.failed(theTopic, err)
+		if err := wait(ctx, backoff(attempt, random)); err != nil {
+			return topic, err
+		}
+	}
+}
+
 func (k *Kafka) run(ctx context.Context, h Handler) error {
-	topic, err := k.broker.describe(ctx)
+	topic, err := k.firstLook(ctx)
 	if err != nil {
 		return err
 	}

@@ -36,8 +36,8 @@ type PartitionStats struct {
 
 // counters are KafkaStats while they are counted.
 type counters struct {
-	records, control, aborted, expired, faults, rebalances atomic.Uint64
-	topicPartitions                                        atomic.Int64
+	records, control, aborted, expired, rebalances atomic.Uint64
+	topicPartitions                                atomic.Int64
 }
 
 // progress is how far the reading of a partition is.
@@ -58,7 +58,7 @@ func newProgress(p schema.Partition) *progress {
 func (k *Kafka) Stats() KafkaStats {
 	s := KafkaStats{
 		Records: k.stats.records.Load(), Control: k.stats.control.Load(), Aborted: k.stats.aborted.Load(), Expired: k.stats.expired.Load(),
-		Faults: k.stats.faults.Load(), Rebalances: k.stats.rebalances.Load(), TopicPartitions: int(k.stats.topicPartitions.Load()),
+		Faults: k.outages.faults.Load(), Rebalances: k.stats.rebalances.Load(), TopicPartitions: int(k.stats.topicPartitions.Load()),
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

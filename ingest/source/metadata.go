@@ -182,6 +182,10 @@ func (b *broker) describe(ctx context.Context) (topicInfo, error) {
 	if err := kafka.Error(c.code); errors.Is(err, kafka.UnknownTopicOrPartition) || c.code == 0 && c.info.partitions == 0 {
 		return topicInfo{}, fmt.Errorf("kafka: %w %q at %s: create it, or check --topic", ErrUnknownTopic, b.topic, strings.Join(b.brokers, ","))
 	}
+	if errors.Is(kafka.Error(c.code), kafka.TopicAuthorizationFailed) {
+		return topicInfo{}, fmt.Errorf("kafka: the brokers do not let this client see topic %q: allow its user to describe and read it, and to read its group: %w",
+			b.topic, kafka.TopicAuthorizationFailed)
+	}
 	if c.code != 0 {
 		return topicInfo{}, fmt.Errorf("kafka: look up topic %q: %w", b.topic, kafka.Error(c.code))
 	}

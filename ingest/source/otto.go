@@ -19,6 +19,8 @@ import (
 // nothing else.
 type ottoStream struct {
 	*lines
+	json    jx.Decoder // of the line
+	one     jx.Decoder // of an event
 	session string
 	events  []ottoEvent // of the line
 	given   int         // of them
@@ -75,82 +77,95 @@ func (s *ottoStream) Next() (Outgoing, error) {
 
 // take reads a line. Its events are valid until the next line is.
 func (s *ottoStream) take(line []byte) error {
-	s.events, s.given = s.events[:0], 0
-	j := jx.DecodeBytes(line)
+	s.events, s.given, s.session = s.events[:0], 0, ""
+	j := &s.json
+	j.ResetBytes(line)
 	if j.Next() != jx.Object {
 		return errors.New("it is no JSON object")
 	}
-	s.session = ""
-	var events jx.Raw
-	err := j.ObjBytes(func(j *jx.Decoder, key []byte) (err error) {
-		switch string(key) {
+	fields, err := j.ObjIter()
+	if err != nil {
+		return err
+	}
+	listed := false
+	for fields.Next() {
+		switch string(fields.Key()) {
 		case "session":
 			s.session, err = ottoID(j)
 		case "events":
-			events, err = j.Raw()
+			listed, err = true, s.list(j)
 		default:
 			err = j.Skip()
 		}
-		return err
-	})
-	if err == nil {
-		if err = j.Skip(); errors.Is(err, io.EOF) {
-			err = nil
-		} else {
-			err = errors.New("there is more after the object")
+		if err != nil {
+			return err
 		}
 	}
 	switch {
-	case err != nil:
-		return err
+	case fields.Err() != nil:
+		return fields.Err()
+	case !errors.Is(j.Skip(), io.EOF):
+		return errors.New("there is more after the object")
 	case s.session == "":
 		return errors.New(`it has no "session"`)
-	case events == nil:
+	case !listed:
 		return errors.New(`it has no "events"`)
 	}
-	return jx.DecodeBytes(events).Arr(func(j *jx.Decoder) error {
+	for i := range s.events {
+		s.events[i].click.UserID = s.session
+	}
+	return nil
+}
+
+// list reads the events of a line.
+func (s *ottoStream) list(j *jx.Decoder) error {
+	events, err := j.ArrIter()
+	if err != nil {
+		return err
+	}
+	s.events = s.events[:0] // a second list replaces the first, as in JSON elsewhere
+	for events.Next() {
 		raw, err := j.Raw()
 		if err != nil {
 			return err
 		}
 		e := ottoEvent{raw: raw}
-		e.click, e.ok = s.event(raw)
+		e.ok = s.event(raw, &e.click)
 		s.events = append(s.events, e)
-		return nil
-	})
+	}
+	return events.Err()
 }
 
-// event makes a click of an event.
-func (s *ottoStream) event(raw jx.Raw) (schema.Click, bool) {
-	c := schema.Click{UserID: s.session}
-	if raw.Type() != jx.Object {
-		return c, false
+// event makes a click of an event, but for its user.
+func (s *ottoStream) event(raw jx.Raw, c *schema.Click) bool {
+	j := &s.one
+	j.ResetBytes(raw)
+	if j.Next() != jx.Object {
+		return false
 	}
-	err := jx.DecodeBytes(raw).ObjBytes(func(j *jx.Decoder, key []byte) (err error) {
-		switch string(key) {
+	fields, err := j.ObjIter()
+	for err == nil && fields.Next() {
+		switch string(fields.Key()) {
 		case "aid":
 			c.ItemID, err = ottoID(j)
 		case "ts":
 			var n int64
-			if n, err = j.Int64(); n < secondsBelow {
+			if n, err = j.Int64(); n > 0 && n < secondsBelow {
 				n *= 1000 // the set has also been published in seconds
 			}
 			c.EventTime = schema.EventTime(n)
 		case "type":
-			var name string
-			if name, err = j.Str(); !utf8.ValidString(name) {
-				return errors.New("not UTF-8")
-			}
+			var name []byte
+			name, err = j.StrBytes()
 			var known bool
-			if c.Action, known = ottoActions[name]; !known {
+			if c.Action, known = ottoActions[string(name)]; !known {
 				c.Action = schema.Action(name)
 			}
 		default:
 			err = j.Skip()
 		}
-		return err
-	})
-	return c, err == nil && c.ItemID != "" && c.EventTime > 0 && c.Action != ""
+	}
+	return err == nil && fields.Err() == nil && c.ItemID != "" && c.EventTime > 0 && c.Action != "" && utf8.ValidString(string(c.Action))
 }
 
 // ottoID reads a number.

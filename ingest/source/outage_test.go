@@ -241,7 +241,7 @@ func TestHealthDuringAnOutage(t *testing.T) {
 	if o.Since.Before(begun) || o.Since.After(time.Now()) || o.Topic != topic || !strings.Contains(o.Error(), `partitions 0-1: waiting for the brokers since 2`) {
 		t.Errorf("outage %+v: %v", o, o)
 	}
-	cluster, _ = startKafka(t, 2, kfake.DataDir(dir), kfake.Ports(number))
+	startKafka(t, 2, kfake.DataDir(dir), kfake.Ports(number))
 	put(t, address, "after", 0, 1)
 	c.until(t, "the records after", func() bool { return c.total() == 4 })
 	c.until(t, "health", func() bool { return k.Health() == nil })

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/freshet-ml/freshet/schema"
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/produce"
@@ -62,11 +63,11 @@ func (o *outbox) resume(ctx context.Context) error {
 		if err == nil {
 			o.tail = t
 			o.end.Store(t.end)
-			o.producer.works(o.partition)
+			o.producer.outages.works(schema.Partition(o.partition))
 			o.producer.config.Log.Debug("produce: going on", "partition", o.partition, "offset", t.end, "record", t.from)
 			return nil
 		}
-		o.producer.failed(o.partition, err)
+		o.producer.outages.failed(schema.Partition(o.partition), err)
 		if err := wait(ctx, backoff(attempt, o.random)); err != nil {
 			return err
 		}
@@ -178,7 +179,7 @@ func (o *outbox) send(ctx context.Context, b *recordBatch) error {
 			}
 			t, err := o.producer.broker.tail(ctx, o.partition, o.producer.config.StreamID)
 			if err != nil {
-				o.producer.failed(o.partition, err)
+				o.producer.outages.failed(schema.Partition(o.partition), err)
 				continue
 			}
 			if t.from > b.last {
@@ -204,12 +205,12 @@ func (o *outbox) send(ctx context.Context, b *recordBatch) error {
 			errors.Is(err, kafka.InvalidProducerIDMapping), errors.Is(err, kafka.UnknownProducerId):
 			o.identified = false // the broker has lost what it knew of this producer
 		}
-		o.producer.failed(o.partition, err)
+		o.producer.outages.failed(schema.Partition(o.partition), err)
 	}
 }
 
 func (o *outbox) acknowledged(b *recordBatch, end int64) {
-	o.producer.works(o.partition)
+	o.producer.outages.works(schema.Partition(o.partition))
 	o.identity.next = int32((int64(o.identity.next) + int64(b.n)) & 0x7fffffff)
 	o.end.Store(end)
 }

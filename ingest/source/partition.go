@@ -110,7 +110,7 @@ func (k *Kafka) runPartition(ctx context.Context, h Handler, at *progress) error
 		case err == nil:
 			failures = -1
 			r.shrink = max(0, r.shrink-1)
-			k.works(p)
+			k.outages.works(p)
 			continue
 		case errors.Is(err, kafka.OffsetOutOfRange):
 			var earliest schema.Offset
@@ -130,7 +130,7 @@ func (k *Kafka) runPartition(ctx context.Context, h Handler, at *progress) error
 			}
 			continue
 		}
-		k.failed(p, err)
+		k.outages.failed(p, err)
 		r.shrink = min(r.shrink+1, 16)
 		if wait(ctx, backoff(failures, r.random)) != nil {
 			return nil
@@ -227,7 +227,7 @@ func (k *Kafka) forget(at *progress) {
 	defer k.mu.Unlock()
 	if k.reading[at.partition] == at {
 		delete(k.reading, at.partition)
-		delete(k.down, at.partition)
+		k.outages.forget(at.partition)
 	}
 }
 

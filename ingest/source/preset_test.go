@@ -95,6 +95,7 @@ func TestPresetsSayWhatIsWrong(t *testing.T) {
 		{"csv", "timestamp,visitorid,event,itemid,transactionid\n", "it is a file of retailrocket: give --format retailrocket"},
 		{"csv", "sessionId;userId;itemId;timeframe;eventdate\n", "it is a file of diginetica"},
 		{"csv", "userId,movieId,rating,timestamp\n", "it is a file of movielens"},
+		{"jsonl", `{"session":1,"events":[]}`, "it is a file of otto: give --format otto"},
 		{"csv", "visitor,item,ts\n", "say in source.fields how they are called"},
 	} {
 		_, err := source.OpenFile(write(t, c.in), c.format, source.Options{})

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +35,8 @@ func (WallClock) Sleep(ctx context.Context, d time.Duration) error { return wait
 type ProducerConfig struct {
 	// Brokers are the addresses (host:port) at which the cluster is found.
 	Brokers []string
+	// Security is how they are reached. Default: in plain text, without a name.
+	Security Security
 	// Topic is the click topic. It has to be there: see EnsureTopic.
 	Topic string
 	// StreamID tells this stream from others in the same topic. A producer goes on behind the last record with its own id,
@@ -62,7 +63,7 @@ type ProducerConfig struct {
 // Validate reports every fault of c at once, or nil.
 func (c ProducerConfig) Validate() error {
 	c = c.withDefaults()
-	faults := validateTopic(c.Brokers, c.Topic)
+	faults := validateTopic(c.Brokers, c.Security, c.Topic)
 	if !(c.Speed >= 0) {
 		faults = append(faults, fmt.Errorf("speed %v: must be 0 (as fast as it goes) or more", c.Speed))
 	}
@@ -101,7 +102,8 @@ func (c ProducerConfig) withDefaults() ProducerConfig {
 // is when the click arrived.
 //
 // The partition of a record is the one that Java clients choose for its key, so that other producers of the same users
-// keep them on the same partition. That holds, and with it the going on, while the number of partitions stays.
+// keep them on the same partition. The stream keeps the number of partitions that the topic has when it begins: in a topic
+// that grows, it stays in the first ones, because a user who moved would be found on two. Each record says the number.
 type Producer struct {
 	config     ProducerConfig
 	stream     Stream
@@ -109,9 +111,7 @@ type Producer struct {
 	sent       atomic.Uint64
 	skipped    atomic.Uint64
 	partitions atomic.Pointer[[]*outbox]
-
-	mu   sync.Mutex
-	down map[int]error // guarded by mu: what each partition fails with at the moment
+	outages    *outages
 }
 
 // ProducerStats is how far a producer is.
@@ -127,11 +127,12 @@ func NewProducer(c ProducerConfig, s Stream) (*Producer, error) {
 		return nil, fmt.Errorf("produce: %w", err)
 	}
 	c = c.withDefaults()
+	c.Security.warn(c.Log)
 	return &Producer{
-		config: c,
-		stream: s,
-		broker: &broker{brokers: c.Brokers, topic: c.Topic, connectTimeout: c.ConnectTimeout},
-		down:   make(map[int]error),
+		config:  c,
+		stream:  s,
+		broker:  &broker{brokers: c.Brokers, topic: c.Topic, security: c.Security, connectTimeout: c.ConnectTimeout},
+		outages: newOutages("produce", c.Topic, c.Log),
 	}, nil
 }
 
@@ -146,34 +147,8 @@ func (p *Producer) Stats() ProducerStats {
 	return s
 }
 
-// Health returns what is wrong with the connection at the moment, or nil.
-func (p *Producer) Health() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var faults []error
-	for _, err := range p.down {
-		faults = append(faults, err)
-	}
-	return errors.Join(faults...)
-}
-
-func (p *Producer) failed(partition int, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down[partition] == nil {
-		p.config.Log.Warn("produce: waiting for the brokers", "topic", p.config.Topic, "partition", partition, "error", err)
-	}
-	p.down[partition] = err
-}
-
-func (p *Producer) works(partition int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down[partition] != nil {
-		p.config.Log.Info("produce: the brokers answer again", "topic", p.config.Topic, "partition", partition)
-		delete(p.down, partition)
-	}
-}
+// Health returns an *Outage that says what is wrong with the connection at the moment, or nil.
+func (p *Producer) Health() error { return p.outages.health() }
 
 // Run writes the stream. It returns nil when a bounded stream is at its end and every record is acknowledged, and ctx's
 // error when ctx ends before. It may be called once.
@@ -188,6 +163,9 @@ func (p *Producer) Run(ctx context.Context) error {
 		outboxes[i] = newOutbox(p, i)
 	}
 	if err := p.resume(ctx, outboxes); err != nil {
+		return err
+	}
+	if outboxes, err = p.spread(outboxes); err != nil {
 		return err
 	}
 	p.partitions.Store(&outboxes)
@@ -247,6 +225,34 @@ func (p *Producer) resume(ctx context.Context, outboxes []*outbox) error {
 	}
 }
 
+// spread returns the partitions over which the stream is spread.
+func (p *Producer) spread(outboxes []*outbox) ([]*outbox, error) {
+	begun, known, gone := 0, false, false
+	for _, o := range outboxes {
+		switch t := o.tail; {
+		case t.from > 0 && begun > 0 && t.partitions > 0 && t.partitions != begun:
+			return nil, fmt.Errorf("produce: the stream is spread over %d partitions of topic %q and over %d: two producers of it ran at once: "+
+				"write it to a new topic", begun, p.config.Topic, t.partitions)
+		case t.from > 0:
+			begun, known = max(begun, t.partitions), true
+		case t.count > 0:
+			gone = true
+		}
+	}
+	switch {
+	case begun > len(outboxes):
+		return nil, fmt.Errorf("produce: the stream was begun over %d partitions, and topic %q has %d: write it to a new topic", begun, p.config.Topic, len(outboxes))
+	case begun > 0 && begun < len(outboxes):
+		p.config.Log.Info("produce: the topic has grown since the stream began: it stays in the first partitions", "topic", p.config.Topic,
+			"stream", begun, "partitions", len(outboxes))
+		outboxes = outboxes[:begun]
+	case gone && !known:
+		p.config.Log.Warn("produce: retention has removed what there was of the stream: how far it got is taken from the partitions' lengths, "+
+			"which is right only if the topic always had as many partitions, and only this stream", "topic", p.config.Topic, "partitions", len(outboxes))
+	}
+	return outboxes, nil
+}
+
 // readGrace is how long the end waits for a stream that is in the middle of a record.
 const readGrace = time.Second
 
@@ -295,7 +301,7 @@ func (p *Producer) read(ctx context.Context, outboxes []*outbox) error {
 		if err := pace.wait(ctx, out.EventTime); err != nil {
 			return err
 		}
-		if err := o.add(ctx, out, sequence{index: index, stream: p.config.StreamID}); err != nil {
+		if err := o.add(ctx, out, sequence{index: index, stream: p.config.StreamID, partitions: uint32(len(outboxes))}); err != nil {
 			return err
 		}
 	}

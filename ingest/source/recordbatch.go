@@ -46,7 +46,7 @@ func (b *recordBatch) reset() {
 }
 
 // maxOverhead bounds what a record takes beside its key and value.
-const maxOverhead = 5*binary.MaxVarintLen32 + 2*binary.MaxVarintLen64 + 2 + len(seqHeader) + 16
+const maxOverhead = 5*binary.MaxVarintLen32 + 2*binary.MaxVarintLen64 + 2 + len(seqHeader) + seqBytes
 
 func (b *recordBatch) size() int { return len(b.buf) }
 
@@ -56,10 +56,6 @@ func (b *recordBatch) append(out Outgoing, seq sequence, stamp int64) {
 		b.firstStamp, b.maxStamp = stamp, stamp
 	}
 	b.maxStamp = max(b.maxStamp, stamp)
-	seqBytes := 8
-	if seq.stream != 0 {
-		seqBytes = 16
-	}
 	stampDelta, offsetDelta := stamp-b.firstStamp, int64(b.n)
 	length := 1 + varintSize(stampDelta) + varintSize(offsetDelta) +
 		bytesSize(out.Key) + bytesSize(out.Value) + 1 + 1 + len(seqHeader) + 1 + seqBytes
@@ -73,7 +69,7 @@ func (b *recordBatch) append(out Outgoing, seq sequence, stamp int64) {
 	p = binary.AppendVarint(p, 1)
 	p = binary.AppendVarint(p, int64(len(seqHeader)))
 	p = append(p, seqHeader...)
-	p = binary.AppendVarint(p, int64(seqBytes))
+	p = binary.AppendVarint(p, seqBytes)
 	b.buf = seq.append(p)
 	b.n++
 	b.last = seq.index

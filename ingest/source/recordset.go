@@ -100,8 +100,12 @@ func (b *storedBatch) verify() error {
 type batchIterator struct {
 	set  []byte
 	end  int64 // offset behind the last batch so far
-	high int64 // the high watermark: no batch lies behind it
+	high int64 // the high watermark
 }
+
+// farBehind is how far behind the high watermark a batch cannot be. It may lie a little behind it: a broker notes the high
+// watermark before it reads the batches.
+const farBehind = 1 << 24
 
 // next takes the next batch. It returns false at the end, also where that cuts a batch off.
 func (it *batchIterator) next(b *storedBatch) (bool, error) {
@@ -112,7 +116,7 @@ func (it *batchIterator) next(b *storedBatch) (bool, error) {
 	if errors.Is(err, errPartial) {
 		return false, nil
 	}
-	if err == nil && (read.base < it.end || read.last >= it.high) {
+	if err == nil && (read.base < it.end || read.last-farBehind >= it.high) {
 		err = fmt.Errorf("%w: it has offsets %d to %d, behind %d and with a high watermark of %d", errDamaged, read.base, read.last, it.end-1, it.high)
 	}
 	if err != nil {

@@ -33,12 +33,12 @@ const redriveAttempts = 6
 const redriveBytes = 512 << 10
 
 // NewRedriver returns a Redriver to a topic, which is not connected yet. It may be used by one goroutine.
-func NewRedriver(brokers []string, topic string, now func() time.Time) (*Redriver, error) {
-	if err := errors.Join(validateTopic(brokers, topic)...); err != nil {
+func NewRedriver(brokers []string, s Security, topic string, now func() time.Time) (*Redriver, error) {
+	if err := errors.Join(validateTopic(brokers, s, topic)...); err != nil {
 		return nil, fmt.Errorf("redrive: %w", err)
 	}
 	return &Redriver{
-		broker: &broker{brokers: brokers, topic: topic, connectTimeout: 10 * time.Second}, now: now,
+		broker: &broker{brokers: brokers, topic: topic, security: s, connectTimeout: 10 * time.Second}, now: now,
 		random: rand.New(rand.NewPCG(0, 0)),
 	}, nil
 }

@@ -38,7 +38,7 @@ func readBack(t *testing.T, address string, n int) (records []*kgo.Record) {
 func redriver(t *testing.T, address string) *source.Redriver {
 	t.Helper()
 	sent := time.UnixMilli(1_800_000_000_000)
-	r, err := source.NewRedriver([]string{address}, topic, func() time.Time { return sent })
+	r, err := source.NewRedriver([]string{address}, source.Security{}, topic, func() time.Time { return sent })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestRedriveFaults(t *testing.T) {
 		}
 	})
 	t.Run("nothing to send to", func(t *testing.T) {
-		if _, err := source.NewRedriver(nil, "", time.Now); err == nil || !strings.Contains(err.Error(), "brokers") || !strings.Contains(err.Error(), "topic") {
+		if _, err := source.NewRedriver(nil, source.Security{}, "", time.Now); err == nil || !strings.Contains(err.Error(), "brokers") || !strings.Contains(err.Error(), "topic") {
 			t.Errorf("%v", err)
 		}
 	})

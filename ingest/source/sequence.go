@@ -11,32 +11,40 @@ import (
 // seqHeader is the header in which a Producer writes which record of which stream a record is:
 //
 //	8 bytes  index in the stream, big-endian, from 0
-//	8 bytes  id of the stream, big-endian; left out if it is 0
+//	8 bytes  id of the stream, big-endian
+//	4 bytes  over how many partitions the stream is spread, big-endian
+//
+// Earlier versions left the last out, and the id where it is 0.
 const seqHeader = "freshet-seq"
+
+// seqBytes is the length of its value.
+const seqBytes = 8 + 8 + 4
 
 // sequence names a record of a stream.
 type sequence struct {
-	index  uint64
-	stream uint64
+	index      uint64
+	stream     uint64
+	partitions uint32 // 0: not known
 }
 
 func (s sequence) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, s.index)
-	if s.stream != 0 {
-		dst = binary.BigEndian.AppendUint64(dst, s.stream)
-	}
-	return dst
+	dst = binary.BigEndian.AppendUint64(dst, s.stream)
+	return binary.BigEndian.AppendUint32(dst, s.partitions)
 }
 
 // parseSequence finds out which record of which stream r is.
 func parseSequence(r *storedRecord) (s sequence, ok bool) {
 	value, ok := r.header(seqHeader)
-	if !ok || (len(value) != 8 && len(value) != 16) {
+	if !ok || (len(value) != 8 && len(value) != 16 && len(value) != seqBytes) {
 		return s, false
 	}
 	s.index = binary.BigEndian.Uint64(value)
-	if len(value) == 16 {
+	if len(value) >= 16 {
 		s.stream = binary.BigEndian.Uint64(value[8:])
+	}
+	if len(value) == seqBytes {
+		s.partitions = binary.BigEndian.Uint32(value[16:])
 	}
 	return s, true
 }
@@ -46,6 +54,8 @@ type tail struct {
 	end   int64  // offset of the next record
 	from  uint64 // index of the first record of the stream that the partition may still need
 	count uint64 // records of the partition to be skipped where no index is known: see broker.tail
+	// partitions is over how many the stream is spread, as its last record here says, and 0 where none does.
+	partitions int
 	// arrived is when the last record was sent, and 0 if there is none.
 	arrived schema.ArrivalTime
 }
@@ -76,8 +86,8 @@ func (b *broker) tail(ctx context.Context, p int, stream uint64) (tail, error) {
 			}
 			err = f.each(func(r *storedRecord) {
 				t.arrived = max(t.arrived, schema.ArrivalTime(r.stamp))
-				if s, ok := parseSequence(r); ok && s.stream == stream {
-					t.from = max(t.from, s.index+1)
+				if s, ok := parseSequence(r); ok && s.stream == stream && s.index >= t.from {
+					t.from, t.partitions = s.index+1, int(s.partitions)
 				}
 			})
 			f.release()

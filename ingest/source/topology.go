@@ -93,7 +93,7 @@ func (k *Kafka) reach(ctx context.Context, h Handler, n int) error {
 			}
 			err = fmt.Errorf("kafka: partition %d of topic %q is assigned, and the broker lists %d", n-1, k.config.Topic, now.partitions)
 		}
-		k.failed(theTopic, err)
+		k.outages.failed(theTopic, err)
 		if err := wait(ctx, backoff(attempt, random)); err != nil {
 			return err
 		}
@@ -109,13 +109,13 @@ func (k *Kafka) watch(ctx context.Context, h Handler, grown func(from, to schema
 			return nil
 		}
 		if err != nil {
-			k.failed(theTopic, err)
+			k.outages.failed(theTopic, err)
 			continue
 		}
 		if err := k.learn(ctx, h, now); err != nil {
 			return err
 		}
-		k.works(theTopic)
+		k.outages.works(theTopic)
 		if now.partitions > have {
 			grown(schema.Partition(have), schema.Partition(now.partitions))
 			have = now.partitions

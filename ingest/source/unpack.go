@@ -24,7 +24,7 @@ type unpacker struct {
 
 	records  []Record
 	bytes    int    // of the keys and values of records
-	inflated []byte // of compressed batches; records may point into it
+	inflated []byte // of compressed batches, while a fetch is unpacked; records may point into it
 	passed   passed
 	open     map[int64]bool // producers whose records are left out at this point
 	aborted  []abortedTransaction
@@ -42,6 +42,7 @@ type passed struct {
 // A batch of a transaction is left out from the transaction's first offset, as listed by the broker, to its abort marker,
 // as the Java client does.
 func (u *unpacker) unpack(f *fetched, emit func(Batch, passed) error) error {
+	defer u.rest(len(f.records) == 0)
 	slices.SortFunc(f.aborted, func(a, b abortedTransaction) int { return int(a.first - b.first) })
 	u.aborted = f.aborted
 	clear(u.open)
@@ -80,6 +81,16 @@ func (u *unpacker) unpack(f *fetched, emit func(Batch, passed) error) error {
 		return nil
 	}
 	return flush(f.next)
+}
+
+// rest gives back what is large between two fetches, and what is left where a partition is idle: a process may read a
+// thousand partitions.
+func (u *unpacker) rest(idle bool) {
+	giveBuffer(u.inflated)
+	u.inflated = nil
+	if idle {
+		u.records = nil
+	}
 }
 
 func (u *unpacker) reset() {
@@ -155,6 +166,9 @@ func (u *unpacker) body(b *storedBatch, flush func(schema.Offset) error) ([]byte
 			return nil, err
 		}
 	}
+	if u.inflated == nil {
+		u.inflated = takeBuffer(smallestKept)
+	}
 	if len(u.records) == 0 {
 		u.inflated = u.inflated[:0]
 	}
@@ -163,11 +177,7 @@ func (u *unpacker) body(b *storedBatch, flush func(schema.Offset) error) ([]byte
 	if err != nil {
 		return nil, fmt.Errorf("%w: decompress it: %w", errDamaged, err)
 	}
-	if cap(inflated) <= largestKept {
-		u.inflated = inflated
-	} else {
-		u.inflated = nil // it belongs to these records, and is not to be kept for ever
-	}
+	u.inflated = inflated
 	return inflated[at:], nil
 }
 

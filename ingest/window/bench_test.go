@@ -93,6 +93,42 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
+// BenchmarkAddFull measures clicks that each close a session to open another one.
+func BenchmarkAddFull(b *testing.B) {
+	for _, n := range []int{10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("open=%d", n), func(b *testing.B) {
+			c := window.DefaultConfig()
+			c.MaxOpenSessions = n
+			w, err := window.New(c)
+			if err != nil {
+				b.Fatal(err)
+			}
+			v := newVisits(2 * n)
+			done, closed := 0, 0
+			add := func(count int) {
+				for range count {
+					parts, _ := w.Add(v.next(done))
+					for i := range parts {
+						if parts[i].Cause == schema.CauseFull {
+							closed++
+						}
+					}
+					if done++; done%1000 == 0 {
+						w.Committed()
+					}
+				}
+			}
+			add(2 * n)
+			closed = 0
+			b.ReportAllocs()
+			b.ResetTimer()
+			add(b.N)
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "clicks/s")
+			b.ReportMetric(float64(closed)/float64(b.N), "closed/click")
+		})
+	}
+}
+
 // heap returns the bytes in use after a collection.
 func heap() int64 {
 	runtime.GC()

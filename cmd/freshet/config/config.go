@@ -5,6 +5,7 @@ import (
 
 	"github.com/freshet-ml/freshet/ingest"
 	"github.com/freshet-ml/freshet/ingest/sim"
+	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/trainer"
 )
@@ -38,9 +39,33 @@ type Kafka struct {
 	Group          string        `koanf:"group" doc:"the consumer group"`
 	Partitions     int           `koanf:"partitions" doc:"of the topic where up makes it; fixed from then on"`
 	Port           int           `koanf:"port" doc:"of the embedded broker on 127.0.0.1; 0 picks one"`
+	DeadLetters    string        `koanf:"dead_letters" doc:"topic that records put aside are forwarded to, with Kafka Connect's headers; empty forwards none"`
 	Retention      time.Duration `koanf:"retention" doc:"how long the embedded broker keeps clicks, from when it makes the topic; 0s keeps them all"`
 	RetentionBytes int64         `koanf:"retention_bytes" doc:"how many bytes of a partition it keeps; 0 keeps them all"`
 	Sync           bool          `koanf:"sync" doc:"whether the embedded broker waits for the disk before it acknowledges"`
+	Assign         string        `koanf:"assign" doc:"partitions that this process reads, such as 0-3,7 or 4- (all from 4 on); empty has the group share them out"`
+	OnExpired      string        `koanf:"on_expired" doc:"when retention has removed clicks before they were read: go on with the earliest there are, or stop" enum:"earliest,stop"`
+	TLS            KafkaTLS      `koanf:"tls" doc:"how connections to the brokers are encrypted"`
+	SASL           KafkaSASL     `koanf:"sasl" doc:"as whom the brokers know this process"`
+}
+
+// KafkaTLS says how connections to brokers are encrypted.
+type KafkaTLS struct {
+	Enabled    bool   `koanf:"enabled" doc:"whether they are"`
+	CAFile     string `koanf:"ca_file" doc:"PEM file of the authorities that sign the brokers' certificates; empty takes the machine's"`
+	CertFile   string `koanf:"cert_file" doc:"PEM file of the certificate by which the brokers know this process"`
+	KeyFile    string `koanf:"key_file" doc:"PEM file of its key"`
+	ServerName string `koanf:"server_name" doc:"the name in the brokers' certificates where it is not the one they are reached by"`
+
+	AcceptAnyCertificate bool `koanf:"insecure_accept_any_certificate" doc:"trusts whoever answers: anyone on the way can then read and change everything"`
+}
+
+// KafkaSASL says as whom the brokers know this process.
+type KafkaSASL struct {
+	Mechanism    string `koanf:"mechanism" doc:"how the user proves who it is" enum:"none,PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"`
+	User         string `koanf:"user" doc:"name of the user"`
+	Password     string `koanf:"password" doc:"its password; better in FRESHET_KAFKA_SASL_PASSWORD or in password_file than here" secret:"true"`
+	PasswordFile string `koanf:"password_file" doc:"a file that holds the password, read anew for each connection"`
 }
 
 // Embedded reports whether up runs the broker itself.
@@ -164,7 +189,8 @@ func Default() Config {
 		DataDir: "freshet-data",
 		Log:     Log{Level: "info", Format: "auto"},
 		// Four partitions keep both cores of a small machine busy and every user on one of them.
-		Kafka: Kafka{Brokers: []string{}, Topic: "clicks", Group: "freshet", Partitions: 4},
+		Kafka: Kafka{Brokers: []string{}, Topic: "clicks", Group: "freshet", Partitions: 4,
+			OnExpired: string(source.ExpiredEarliest), SASL: KafkaSASL{Mechanism: "none"}},
 		Source: Source{From: "sim", Format: "auto", Sort: "auto", Speed: "auto", Fields: map[string]string{}, Actions: map[string]string{},
 			Framing: "auto", SchemaRegistry: SchemaRegistry{Timeout: 5 * time.Second}}, // more than a registry takes that is well
 		Sim: Sim{Seed: s.Seed, Rate: s.Rate, Users: s.Users, Items: s.Items, Clusters: s.Clusters, SessionClicks: s.SessionClicks,

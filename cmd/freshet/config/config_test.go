@@ -180,6 +180,39 @@ func TestEffectiveReadsBackAndMasksSecrets(t *testing.T) {
 	}
 }
 
+func TestKafkaSecurity(t *testing.T) {
+	yaml := "kafka:\n  brokers: [a:1]\n  assign: 0-3,7\n  tls: {enabled: true, ca_file: ca.pem, insecure_accept_any_certificate: true}\n" +
+		"  sasl: {mechanism: SCRAM-SHA-512, user: joe}\n"
+	l := load(t, config.Places{File: yamlFile(t, yaml), Environ: []string{"FRESHET_KAFKA_SASL_PASSWORD=hunter2"}})
+	want := config.KafkaSASL{Mechanism: "SCRAM-SHA-512", User: "joe", Password: "hunter2"}
+	if diff := cmp.Diff(want, l.Kafka.SASL); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	var out bytes.Buffer
+	if err := l.Effective(&out); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); strings.Contains(text, "hunter2") || !strings.Contains(text, "password: '********'") || !strings.Contains(text, "insecure_accept_any_certificate: true") {
+		t.Errorf("printed:\n%s", text)
+	}
+	for yaml, want := range map[string]string{
+		"kafka: {tls: {enabled: true}}":                                  "the embedded broker speaks plain text",
+		"kafka: {brokers: [a:1], tls: {ca_file: x}}":                     "kafka.tls.enabled",
+		"kafka: {brokers: [a:1], tls: {enabled: true, cert_file: x}}":    "set both kafka.tls.cert_file and kafka.tls.key_file",
+		"kafka: {brokers: [a:1], sasl: {user: joe}}":                     "set it to one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512",
+		"kafka: {brokers: [a:1], sasl: {mechanism: GSSAPI}}":             "write one of none, PLAIN",
+		"kafka: {brokers: [a:1], sasl: {mechanism: PLAIN, user: joe}}":   "FRESHET_KAFKA_SASL_PASSWORD",
+		"kafka: {sasl: {mechanism: PLAIN, user: joe, password: p}}":      "the embedded broker knows no users",
+		"kafka: {brokers: [a:1], sasl: {mechanism: PLAIN, password: p}}": "kafka.sasl.user",
+		"kafka: {assign: 3-1}":                                           "runs backwards: write 1-3",
+		"kafka: {on_expired: ignore}":                                    "earliest, stop",
+	} {
+		if _, err := config.Load(config.Places{File: yamlFile(t, yaml)}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", yaml, err, want)
+		}
+	}
+}
+
 func TestEveryKeyHasItsOwnVariableAndSentence(t *testing.T) {
 	seen := map[string]string{config.ConfigEnv: "the file's name"}
 	for _, k := range config.Keys() {

@@ -89,6 +89,37 @@ func (c *checker) kafka(k Kafka) {
 	between(c, "kafka.port", k.Port, 0, 65535)
 	c.duration("kafka.retention", k.Retention, 0)
 	between(c, "kafka.retention_bytes", k.RetentionBytes, 0, 1<<60)
+	if _, err := source.ParsePartitions(k.Assign); err != nil {
+		c.fault("kafka.assign", err.Error(), "")
+	}
+	c.kafkaSecurity(k)
+}
+
+// kafkaSecurity looks at what fits together. Whether files can be read is looked at by those who read them.
+func (c *checker) kafkaSecurity(k Kafka) {
+	t, s := k.TLS, k.SASL
+	switch {
+	case k.Embedded() && t.Enabled:
+		c.fault("kafka.tls.enabled", "the embedded broker speaks plain text, on this machine only", "give --brokers host:port, or unset it")
+	case !t.Enabled && t != (KafkaTLS{}):
+		c.fault("kafka.tls.enabled", "it is not set, and other settings of kafka.tls are", "set it to true, or unset the others")
+	}
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		c.fault("kafka.tls.cert_file", "a certificate and its key go together", "set both kafka.tls.cert_file and kafka.tls.key_file")
+	}
+	if s.Mechanism == "none" {
+		if s != (KafkaSASL{Mechanism: "none"}) {
+			c.fault("kafka.sasl.mechanism", "there is a user or a password, and no mechanism", "set it to one of "+strings.Join(source.Mechanisms, ", "))
+		}
+		return
+	}
+	if k.Embedded() {
+		c.fault("kafka.sasl.mechanism", "the embedded broker knows no users", "give --brokers host:port, or unset it")
+	}
+	c.set("kafka.sasl.user", s.User)
+	if (s.Password == "") == (s.PasswordFile == "") {
+		c.fault("kafka.sasl.password", "there has to be one password", "set either kafka.sasl.password (FRESHET_KAFKA_SASL_PASSWORD) or kafka.sasl.password_file")
+	}
 }
 
 func (c *checker) nats(n NATS) {
