@@ -7,7 +7,7 @@ import (
 	"github.com/freshet-ml/freshet/schema"
 )
 
-// Bounds of a block. Each key of a commit costs an insertion into Pebble's skiplist, which is most of what a commit costs;
+// Bounds of a block; it has at most maxPlace entries and one more. Each key of a commit costs an insertion into Pebble's skiplist, which is most of what a commit costs;
 // and each read of an entry reads its block.
 const (
 	blockEntries = 16
@@ -82,8 +82,8 @@ func openBlock(value []byte, p schema.Partition, first schema.Emit) (block, erro
 	r.byte()
 	b := block{partition: p, first: first, size: len(value), last: schema.EventTime(r.varint())}
 	b.n = r.count(2) // a length, and at least a kind
-	if b.n == 0 {
-		r.fail("a block without entries")
+	if b.n == 0 || b.n > maxPlace+1 {
+		r.fail("a block of so many entries")
 	}
 	lengths := r.b
 	sum := uint64(0)
@@ -170,7 +170,7 @@ func (b *block) all(place int, f func(*Entry) bool) error {
 }
 
 // users calls f with the user of each part that has clicks, as the user index has them.
-func (b *block) users(f func(emit schema.Emit, user string)) error {
+func (b *block) users(f func(at located, user string)) error {
 	lengths, body := b.lengths, b.body
 	for i := range b.n {
 		value := body
@@ -188,7 +188,7 @@ func (b *block) users(f func(emit schema.Emit, user string)) error {
 			return fmt.Errorf("%s: %w", nameOf(logKey(nil, b.partition, b.first+schema.Emit(i))), r.err)
 		}
 		if clicks > 0 {
-			f(b.first+schema.Emit(i), p.UserID)
+			f(located{b.first + schema.Emit(i), uint8(i)}, p.UserID)
 		}
 	}
 	return nil

@@ -105,6 +105,14 @@ func (r *reader) bounded(most uint64) uint64 {
 	return n
 }
 
+func (r *reader) between(least, most uint64) uint64 {
+	n := r.bounded(most)
+	if n < least {
+		r.fail("a number out of range")
+	}
+	return n
+}
+
 // bytes reads a string without copying it.
 func (r *reader) bytes() []byte {
 	n := r.count(1)

@@ -173,7 +173,7 @@ func TestABlockHasItsEntries(t *testing.T) {
 			t.Fatalf("block of %d entries from %d", b.n, first)
 		}
 		var users []string
-		must(t, b.users(func(emit schema.Emit, user string) { users = append(users, fmt.Sprint(emit, user)) }))
+		must(t, b.users(func(at located, user string) { users = append(users, fmt.Sprint(at.emit, at.place, user)) }))
 		for i := range want {
 			got, err := b.entry(i)
 			must(t, err)
@@ -187,7 +187,7 @@ func TestABlockHasItsEntries(t *testing.T) {
 			if diff := gocmp.Diff(want[i:], rest); diff != "" {
 				t.Fatalf("from %d on:\n%s", i, diff)
 			}
-			if isPart := len(want[i].Part.Clicks) > 0; isPart != slices.Contains(users, fmt.Sprint(want[i].Emit, want[i].Part.UserID)) {
+			if isPart := len(want[i].Part.Clicks) > 0; isPart != slices.Contains(users, fmt.Sprint(want[i].Emit, i, want[i].Part.UserID)) {
 				t.Fatalf("users %v of %+v", users, want)
 			}
 		}
@@ -264,10 +264,10 @@ func goldenValues() map[string][]byte {
 
 		"format2-block": block, "format2-part": appendEntry(nil, &part), "format2-tick": appendEntry(nil, &tick), "format2-grow": appendEntry(nil, &grow),
 		"format2-meta": appendMeta(nil, &state), "format2-header": appendHeader(nil, &h), "format2-aside": appendAside(nil, &aside),
-		"format2-begin": appendBegin(nil, begin{first: 300, trimmed: 70_000}), "format2-position": appendPosition(nil, schema.Position{0: 300, 7: 1}),
+		"format2-begin": appendBegin(nil, begin{first: 300, trimmed: 70_000}), "format2-list": appendList(nil, []located{{300, 3}, {258, 200}, {7, 0}}), "format2-position": appendPosition(nil, schema.Position{0: 300, 7: 1}),
 		"format2-key-meta": metaKey(nil, 3), "format2-key-header": headerKey(nil, 3), "format2-key-page": pageKey(nil, 3, 258, 7),
 		"format2-key-journal": journalKey(nil, 3, 258), "format2-key-log": logKey(nil, 3, 258), "format2-key-user": userKey(nil, 3, "u1", 258),
-		"format2-key-begin": beginKey(nil, 3), "format2-key-hold": holdKey(nil, "trainer"), "format2-key-aside": asideKey(nil, 3, 258),
+		"format2-key-indexed": indexedKey(nil, 3), "format2-key-begin": beginKey(nil, 3), "format2-key-hold": holdKey(nil, "trainer"), "format2-key-aside": asideKey(nil, 3, 258),
 		"format2-key-forward": forwardKey(nil, 3),
 	}
 }
@@ -332,7 +332,7 @@ func FuzzDecode(f *testing.F) {
 			return (all == nil) == (one == nil) && (all != nil || n == block.n)
 		})
 		if err == nil {
-			check(block.users(func(schema.Emit, string) {}), func() bool { return true })
+			check(block.users(func(located, string) {}), func() bool { return true })
 		}
 		_, err = decodeSession1(sessionKey1(nil, 1, "u", 7), b)
 		check(err, func() bool { return true })
@@ -345,6 +345,8 @@ func FuzzDecode(f *testing.F) {
 		check(err, func() bool { h2, err := decodeHeader(appendHeader(nil, &h)); return err == nil && h == h2 })
 		position, err := decodePosition(b)
 		check(err, func() bool { return bytes.Equal(appendPosition(nil, position), b) })
+		n := 0
+		check(eachOfList(1<<40, b, func(located) bool { n++; return true }), func() bool { return n <= len(b)/2+1 })
 		_, err = decodeAside(asideKey(nil, 2, 3), b)
 		check(err, func() bool { return true })
 		_, err = decodeAside1(asideKey1(nil, 1, 2, 3), b)

@@ -1,7 +1,6 @@
 package buffer
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -55,12 +54,24 @@ func (s *Store) Commit(commits ...Commit) error {
 	if err := s.write(batch, pebble.Sync); err != nil {
 		return fmt.Errorf("buffer: commit: %w", err)
 	}
+	s.index(w.index)
 	s.publish(states...)
+	return s.afterwards(states, aside)
+}
+
+// afterwards keeps the store in order behind a commit of states.
+func (s *Store) afterwards(states []state, aside bool) error {
 	s.retain(states)
-	if aside {
-		return s.trimAside()
+	var errs []error
+	for i := range states {
+		if p := states[i].Partition; s.settleDue(p) {
+			errs = append(errs, s.settle(p))
+		}
 	}
-	return nil
+	if aside {
+		errs = append(errs, s.trimAside())
+	}
+	return errors.Join(errs...)
 }
 
 // owned returns the state that c goes on from.
@@ -153,6 +164,7 @@ type writer struct {
 	batch      *pebble.Batch
 	key, value []byte
 	block      blockWriter
+	index      []indexed
 	err        error
 }
 
@@ -231,11 +243,7 @@ func (w *writer) append(st *state, e *Entry) error {
 	}
 	place := w.block.add(e)
 	if e.Kind == KindPart && e.clicks() > 0 {
-		w.value = w.value[:0]
-		if place > 0 {
-			w.value = binary.AppendUvarint(w.value, uint64(place))
-		}
-		w.set(userKey(w.key[:0], st.Partition, e.Part.UserID, e.Emit), w.value)
+		w.index = append(w.index, indexed{st.Partition, e.Part.UserID, located{e.Emit, uint8(place)}})
 	}
 	st.NextEmit++
 	st.Reached = max(st.Reached, st.NextEmit)

@@ -33,20 +33,14 @@ func (s *Store) History(p schema.Partition, user string, before schema.Emit, n i
 		}
 		cut = cut.Add(-s.opts.LogAge)
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: userKey(nil, p, user, m.FirstEmit), UpperBound: userKey(nil, p, user, before)})
+	found, err := s.find(p, user, m.FirstEmit, before, n)
 	if err != nil {
 		return nil, fmt.Errorf("buffer: read the history of a user in partition %d: %w", p, err)
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	for it.Last(); it.Valid() && len(parts) < n; it.Prev() {
-		emit, _ := lastNumber(it.Key())
-		value, err := it.ValueAndErr()
-		if err != nil {
-			return nil, fmt.Errorf("buffer: read the history of a user in partition %d: %w", p, err)
-		}
-		part, err := s.part(p, schema.Emit(emit), value)
+	for _, at := range found {
+		part, err := s.part(p, at)
 		if errors.Is(err, ErrGone) {
-			break // removed since the iterator was made, and so is all before it
+			break // removed since it was found, and so is all before it
 		}
 		if err != nil {
 			return nil, fmt.Errorf("buffer: %w", err)
@@ -60,35 +54,30 @@ func (s *Store) History(p schema.Partition, user string, before schema.Emit, n i
 	return parts, nil
 }
 
-// part returns the part at emit, where the user index says that there is one, at the given place of its block.
-func (s *Store) part(p schema.Partition, emit schema.Emit, place []byte) (schema.Part, error) {
-	r := newReader(place)
-	at := uint64(0)
-	if len(place) > 0 {
-		at = r.bounded(uint64(emit))
+// part returns the part which the user index says is there.
+func (s *Store) part(p schema.Partition, at located) (schema.Part, error) {
+	name := func() string { return nameOf(logKey(nil, p, at.emit)) }
+	if schema.Emit(at.place) > at.emit {
+		return schema.Part{}, fmt.Errorf("%s: %w: the user index says that it is at place %d", name(), ErrCorrupt, at.place)
 	}
-	if err := r.done(); err != nil {
-		return schema.Part{}, fmt.Errorf("user index of %s: %w", nameOf(logKey(nil, p, emit)), err)
-	}
-	first := emit - schema.Emit(at)
+	first := at.emit - schema.Emit(at.place)
 	value, closer, err := s.db.Get(logKey(nil, p, first))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return schema.Part{}, s.missing(p, emit)
+		return schema.Part{}, s.missing(p, at.emit)
 	}
 	if err != nil {
-		return schema.Part{}, fmt.Errorf("read %s: %w", nameOf(logKey(nil, p, emit)), err)
+		return schema.Part{}, fmt.Errorf("read %s: %w", name(), err)
 	}
 	b, err := openBlock(value, p, first)
-	e := Entry{Kind: KindPart}
+	var e Entry
 	switch {
 	case err != nil:
-	case int(at) >= b.n:
-		err = s.missing(p, emit)
+	case int(at.place) >= b.n:
+		err = s.missing(p, at.emit)
 	default:
-		e, err = b.entry(int(at))
-	}
-	if err == nil && e.Kind != KindPart {
-		err = fmt.Errorf("%s: %w: the user index says that it is a part", nameOf(logKey(nil, p, emit)), ErrCorrupt)
+		if e, err = b.entry(int(at.place)); err == nil && e.Kind != KindPart {
+			err = fmt.Errorf("%s: %w: the user index says that it is a part", name(), ErrCorrupt)
+		}
 	}
 	return e.Part, errors.Join(err, closer.Close())
 }

@@ -3,6 +3,7 @@ package buffer
 import (
 	"bufio"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 
@@ -133,7 +134,7 @@ func (s *Store) adopt(here, st state, h *header) (Meta, error) {
 	s.trimming.Lock()
 	defer s.trimming.Unlock()
 	delete(s.notBefore, p)
-	at := s.begin(p)
+	at, t := s.begin(p), s.tail(p)
 	st.Reached = max(st.Reached, here.Reached, here.NextEmit)
 	st.Aside, st.AsideBytes, st.appended = here.Aside, here.AsideBytes, here.appended
 	err := s.put(pebble.Sync, func(w *writer) error {
@@ -142,8 +143,11 @@ func (s *Store) adopt(here, st state, h *header) (Meta, error) {
 			at = begin{first: st.NextEmit, trimmed: st.appended}
 			w.deleteRange(spaceOf(nil, spaceLog, p), after(spaceOf(nil, spaceLog, p)))
 			w.deleteRange(spaceOf(nil, spaceUser, p), after(spaceOf(nil, spaceUser, p)))
+			w.set(indexedKey(nil, p), binary.AppendUvarint(nil, uint64(st.NextEmit)))
+			t = newTail(st.NextEmit)
 		case st.NextEmit < here.NextEmit:
-			if err := s.cutLog(w, &st, here.NextEmit); err != nil {
+			var err error
+			if t, err = s.cutLog(w, &st, here.NextEmit); err != nil {
 				return err
 			}
 			at.first = min(at.first, st.NextEmit)
@@ -164,7 +168,7 @@ func (s *Store) adopt(here, st state, h *header) (Meta, error) {
 		return Meta{}, err
 	}
 	s.mu.Lock()
-	s.begins[p] = at
+	s.begins[p], s.tails[p] = at, t
 	delete(s.headers, p)
 	if h != nil {
 		s.headers[p] = *h
@@ -178,14 +182,15 @@ func (s *Store) adopt(here, st state, h *header) (Meta, error) {
 	return s.Partition(p), nil
 }
 
-// cutLog removes the entries of a log from st.NextEmit up to, without, end.
-func (s *Store) cutLog(w *writer, st *state, end schema.Emit) error {
+// cutLog removes the entries of a log from st.NextEmit up to, without, end. It returns the tail of what is left.
+func (s *Store) cutLog(w *writer, st *state, end schema.Emit) (*tail, error) {
 	p, from := st.Partition, st.NextEmit
+	users := map[string]bool{}
 	err := s.blocks(p, from, end, func(b *block) (bool, error) {
 		st.appended -= min(st.appended, uint64(b.size))
-		err := b.users(func(emit schema.Emit, user string) {
-			if emit >= from {
-				w.delete(userKey(w.key[:0], p, user, emit))
+		err := b.users(func(at located, user string) {
+			if at.emit >= from {
+				users[user] = true
 			}
 		})
 		if err != nil || b.first >= from {
@@ -197,9 +202,9 @@ func (s *Store) cutLog(w *writer, st *state, end schema.Emit) error {
 		})
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	w.deleteRange(logKey(nil, p, from), logKey(nil, p, end))
 	w.flush(st)
-	return nil
+	return s.cutIndex(w, p, from, users)
 }

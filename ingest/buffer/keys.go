@@ -17,7 +17,8 @@ import (
 //	n  partition u32 | generation u64 | page u32          page of a snapshot                 → window.Pages
 //	j  partition u32 | number u64                         journal of one commit              → window.Journal
 //	l  partition u32 | emit u64                           entries of the log from emit on    → block.go
-//	u  partition u32 | len u16, user | emit u64           user's non-empty parts             → entry's place in its block, uvarint
+//	u  partition u32 | len u16, user | emit u64           user's parts with clicks up to emit → userindex.go
+//	i  partition u32                                      how far the user index is written  → uvarint emit
 //	b  partition u32                                      where the log begins               → retain.go
 //	k  name                                               position that a reader holds       → hold.go
 //	r  partition u32 | offset u64                         record put aside                   → aside.go
@@ -37,6 +38,7 @@ const (
 	spaceJournal = 'j'
 	spaceLog     = 'l'
 	spaceUser    = 'u'
+	spaceIndexed = 'i'
 	spaceBegin   = 'b'
 	spaceHold    = 'k'
 	spaceAside   = 'r'
@@ -64,6 +66,7 @@ func spaceOf(b []byte, space byte, p schema.Partition) []byte {
 
 func metaKey(b []byte, p schema.Partition) []byte    { return spaceOf(b, spaceMeta, p) }
 func headerKey(b []byte, p schema.Partition) []byte  { return spaceOf(b, spaceHeader, p) }
+func indexedKey(b []byte, p schema.Partition) []byte { return spaceOf(b, spaceIndexed, p) }
 func beginKey(b []byte, p schema.Partition) []byte   { return spaceOf(b, spaceBegin, p) }
 func forwardKey(b []byte, p schema.Partition) []byte { return spaceOf(b, spaceForward, p) }
 
@@ -81,7 +84,11 @@ func logKey(b []byte, p schema.Partition, e schema.Emit) []byte {
 }
 
 func userKey(b []byte, p schema.Partition, user string, e schema.Emit) []byte {
-	return binary.BigEndian.AppendUint64(appendUser(spaceOf(b, spaceUser, p), user), uint64(e))
+	return binary.BigEndian.AppendUint64(userSpace(b, p, user), uint64(e))
+}
+
+func userSpace(b []byte, p schema.Partition, user string) []byte {
+	return appendUser(spaceOf(b, spaceUser, p), user)
 }
 
 func holdKey(b []byte, name string) []byte { return append(append(b, spaceHold), name...) }
@@ -154,6 +161,10 @@ func nameOf(key []byte) string {
 		return fmt.Sprintf("journal %d of partition %d", binary.BigEndian.Uint64(rest), p)
 	case space == spaceLog && ok && len(rest) == 8:
 		return fmt.Sprintf("log entry %d of partition %d", binary.BigEndian.Uint64(rest), p)
+	case space == spaceUser && ok:
+		return fmt.Sprintf("user index of partition %d", p)
+	case space == spaceIndexed && ok:
+		return fmt.Sprintf("end of the user index of partition %d", p)
 	case space == spaceBegin && ok:
 		return fmt.Sprintf("beginning of the log of partition %d", p)
 	case space == spaceHold:

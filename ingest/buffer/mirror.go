@@ -31,11 +31,14 @@ func (s *Store) Append(p schema.Partition, m Meta, entries []Entry) error {
 		first = at
 		st.NextEmit, st.Reached = first, first
 	}
+	var parts []indexed
 	err = s.put(pebble.Sync, func(w *writer) error {
 		if first != st.FirstEmit {
 			w.set(beginKey(nil, p), appendBegin(nil, begin{first: first}))
 		}
-		return w.mirror(&st, m, entries)
+		err := w.mirror(&st, m, entries)
+		parts = w.index
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("buffer: mirror partition %d: %w", p, err)
@@ -43,9 +46,9 @@ func (s *Store) Append(p schema.Partition, m Meta, entries []Entry) error {
 	if first != st.FirstEmit {
 		s.setBegin(p, begin{first: first})
 	}
+	s.index(parts)
 	s.publish(st)
-	s.retain([]state{st})
-	return nil
+	return s.afterwards([]state{st}, false)
 }
 
 // beginning returns where an empty log begins.

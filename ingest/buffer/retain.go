@@ -168,10 +168,6 @@ func (s *Store) removeStep(p schema.Partition, end schema.Emit, cut schema.Event
 			if b.first+schema.Emit(b.n) > end || at.first-first >= s.retainStep || last >= cut {
 				return errStop
 			}
-			err = b.users(func(emit schema.Emit, user string) { w.delete(userKey(w.key[:0], p, user, emit)) })
-			if err != nil {
-				return err
-			}
 			at.first += schema.Emit(b.n)
 			at.trimmed += uint64(len(value))
 			return nil
@@ -181,6 +177,9 @@ func (s *Store) removeStep(p schema.Partition, end schema.Emit, cut schema.Event
 		}
 		if at.first == first {
 			return nil
+		}
+		if err := s.sweepIndex(w, p, at.first); err != nil {
+			return err
 		}
 		w.deleteRange(logKey(nil, p, first), logKey(nil, p, at.first))
 		w.set(beginKey(w.key[:0], p), appendBegin(nil, at))

@@ -26,7 +26,7 @@ func TestHistoriesDoNotSeeRetention(t *testing.T) {
 		open := func(step schema.Emit) *Store {
 			s, err := Open("store", Options{FS: Memory(), MemTableBytes: 1 << 20, LogAge: age})
 			must(t, err)
-			s.retainStep = step
+			s.retainStep, s.tailParts = step, rapid.IntRange(1, 40).Draw(t, "tail")
 			return s
 		}
 		lazy, eager := open(1<<40), open(schema.Emit(rapid.IntRange(1, 40).Draw(t, "step")))
@@ -214,4 +214,29 @@ func TestADamagedEntryDoesNotStopTheCommits(t *testing.T) {
 	if m := s.Partition(1); m.FirstEmit != 0 || m.NextEmit != 6003 {
 		t.Fatalf("%+v", m)
 	}
+}
+
+// TestTheIndexOfWhatIsGoneGoes: the sweeps come by all keys, so the index does not grow for ever.
+func TestTheIndexOfWhatIsGoneGoes(t *testing.T) {
+	s, err := Open("store", Options{FS: Memory(), MemTableBytes: 1 << 20, LogAge: time.Second})
+	must(t, err)
+	defer s.Close()
+	s.retainStep, s.tailParts = 500, 100
+	keys := func() (n int) {
+		must(t, s.scan([]byte{spaceUser}, func(_, _ []byte) error { n++; return nil }))
+		return n
+	}
+	most := 0
+	for i := range schema.Emit(60) {
+		must(t, s.Hold("reader", schema.Position{1: 500 * (i - min(i, 4))}))
+		fill(t, s, 1, 500) // of ten users
+		most = max(most, keys())
+	}
+	if first := s.Partition(1).FirstEmit; first < 20_000 {
+		t.Fatalf("the log begins at %d", first)
+	}
+	if n := keys(); n < 60 || most > 120 {
+		t.Fatalf("%d keys at the end, up to %d", n, most)
+	}
+	checkIndex(t, s, 1)
 }

@@ -34,6 +34,7 @@ type Store struct {
 	headers map[schema.Partition]header
 	begins  map[schema.Partition]begin
 	holds   map[string]hold
+	tails   map[schema.Partition]*tail
 	trimmed trimmed
 	resent  trimmed
 	broken  error // nothing more is written; see Commit
@@ -43,6 +44,9 @@ type Store struct {
 	// notBefore has the time of the last entry of a step that was too young: until a cut is beyond it, nothing can be removed.
 	notBefore  map[schema.Partition]schema.EventTime
 	retainStep schema.Emit
+	sweeps     map[schema.Partition][]byte // where the last sweep of the user index ended
+
+	tailParts int
 }
 
 // Open opens the store in dir, which is made if there is none, and takes its lock. It brings a directory of an earlier
@@ -65,7 +69,8 @@ func Open(dir string, o Options) (*Store, error) {
 	s := &Store{
 		dir: dir, opts: o, lock: lock, states: map[schema.Partition]state{}, headers: map[schema.Partition]header{},
 		begins: map[schema.Partition]begin{}, holds: map[string]hold{}, changed: make(chan struct{}),
-		notBefore: map[schema.Partition]schema.EventTime{}, retainStep: retainEntries,
+		tails: map[schema.Partition]*tail{}, tailParts: tailParts,
+		notBefore: map[schema.Partition]schema.EventTime{}, retainStep: retainEntries, sweeps: map[schema.Partition][]byte{},
 	}
 	s.room = room{fs: o.FS, dir: dir, least: uint64(o.MinFreeBytes), now: o.Now}
 	if err := s.open(); err != nil {
@@ -95,6 +100,9 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
+	if err := s.loadTails(); err != nil {
+		return err
+	}
 	return errors.Join(s.dropLeftovers(), s.trimAside())
 }
 
@@ -119,6 +127,9 @@ func (s *Store) Close() error {
 	defer s.life.Unlock()
 	var errs []error
 	if s.db != nil {
+		if s.intact() == nil {
+			errs = append(errs, s.settleAll())
+		}
 		errs = append(errs, s.db.Close())
 		s.db = nil
 		s.publish()

@@ -19,8 +19,11 @@ import (
 // TestHistoriesAreReadFromTheLog compares History and Recent with a look through the whole log.
 func TestHistoriesAreReadFromTheLog(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := openMemory(t, Memory())
-		defer s.Close()
+		disk := Memory()
+		s := openMemory(t, disk)
+		defer func() { must(t, s.Close()) }()
+		tail := rapid.IntRange(1, 40).Draw(t, "tail")
+		s.tailParts = tail
 		users := []string{"u", "u1", "v", "u\x00\x00"}
 		var all []schema.Part
 		var due [3]schema.EventTime // never falls within a partition
@@ -40,6 +43,13 @@ func TestHistoriesAreReadFromTheLog(t *testing.T) {
 					all = append(all, e.Part)
 				}
 			}
+		}
+		if rapid.Bool().Draw(t, "restart") {
+			must(t, s.Close())
+			s = openMemory(t, disk)
+		}
+		for p := range schema.Partition(3) {
+			checkIndex(t, s, p)
 		}
 		for _, user := range users {
 			n := rapid.IntRange(0, 4).Draw(t, "n")

@@ -30,6 +30,7 @@ func TestAPartitionThatMovesMakesTheSameLog(t *testing.T) {
 	must(t, err)
 	rapid.Check(t, func(t *rapid.T) {
 		nodes := [2]*Store{openMemory(t, Memory()), openMemory(t, Memory())}
+		nodes[0].tailParts, nodes[1].tailParts = rapid.IntRange(1, 300).Draw(t, "tail"), rapid.IntRange(1, 300).Draw(t, "other tail")
 		defer nodes[0].Close()
 		defer nodes[1].Close()
 		here, fed, mirrors := 0, 0, rapid.Bool().Draw(t, "mirrors")
@@ -167,6 +168,7 @@ func TestAMirrorThatIsFurtherIsCut(t *testing.T) {
 	must(t, feedInputs(old, inputs[:8]))
 	node := openMemory(t, Memory())
 	defer node.Close()
+	node.tailParts = 25
 	mirror(t, old, node, 1)
 	reached := node.Partition(1).NextEmit
 	m, err := node.Import(1, &stream)

@@ -100,6 +100,7 @@ func (s *Store) upgrade1() error {
 				w.set(headerKey(nil, p), appendHeader(nil, &h))
 			}
 			w.meta(&st)
+			w.set(indexedKey(nil, p), binary.AppendUvarint(nil, uint64(st.NextEmit)))
 		}
 		for _, space := range []byte{spaceSession1, spaceAside1} {
 			w.deleteRange([]byte{space}, []byte{space + 1})
