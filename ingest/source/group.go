@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
@@ -97,24 +98,24 @@ func (k *Kafka) runGroup(ctx context.Context, h Handler) error {
 	defer fail(nil)
 	var watching sync.WaitGroup
 	defer watching.Wait()
-	watching.Go(func() { // kafka-go gives new partitions to members; this tells the handler, also of those of others
+	watching.Go(func() {
 		if err := k.watch(ctx, h, func(_, _ schema.Partition) {}); err != nil {
 			fail(err)
 		}
 	})
 	random := rand.New(rand.NewPCG(k.config.Seed, uint64(0)))
+	var dealt atomic.Int64
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID:                     k.config.Group,
-		Brokers:                k.config.Brokers,
-		Topics:                 []string{k.config.Topic},
-		SessionTimeout:         k.config.SessionTimeout,
-		RebalanceTimeout:       k.config.SessionTimeout,
-		HeartbeatInterval:      min(k.config.SessionTimeout/5, heartbeatMax),
-		JoinGroupBackoff:       groupBackoff + backoff(0, random),
-		WatchPartitionChanges:  true,
-		PartitionWatchInterval: k.config.WatchEvery,
-		StartOffset:            kafka.FirstOffset,
-		Dialer:                 &kafka.Dialer{DialFunc: k.config.Security.dial, Timeout: dialTimeout, ClientID: clientID},
+		ID:                k.config.Group,
+		Brokers:           k.config.Brokers,
+		Topics:            []string{k.config.Topic},
+		GroupBalancers:    []kafka.GroupBalancer{dealer{kafka.RangeGroupBalancer{}, k.config.Topic, &dealt}, dealer{kafka.RoundRobinGroupBalancer{}, k.config.Topic, &dealt}},
+		SessionTimeout:    k.config.SessionTimeout,
+		RebalanceTimeout:  k.config.SessionTimeout,
+		HeartbeatInterval: min(k.config.SessionTimeout/5, heartbeatMax),
+		JoinGroupBackoff:  groupBackoff + backoff(0, random),
+		StartOffset:       kafka.FirstOffset,
+		Dialer:            &kafka.Dialer{DialFunc: k.config.Security.dial, Timeout: dialTimeout, ClientID: clientID},
 	})
 	if err != nil {
 		fail(nil)
@@ -134,12 +135,38 @@ func (k *Kafka) runGroup(ctx context.Context, h Handler) error {
 		}
 		k.outages.works(theGroup)
 		k.stats.rebalances.Add(1)
-		k.runGeneration(ctx, generation, h, fail)
+		k.runGeneration(ctx, generation, h, int(dealt.Swap(0)), fail)
 	}
 }
 
-// runGeneration starts the partitions of a generation. They end with it.
-func (k *Kafka) runGeneration(ctx context.Context, generation *kafka.Generation, h Handler, fail func(error)) {
+// dealer is a balancer that notes how many partitions it dealt out. It does so in the member that leads the group.
+type dealer struct {
+	kafka.GroupBalancer
+	topic string
+	dealt *atomic.Int64
+}
+
+func (d dealer) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+	n := 0
+	for _, p := range partitions { // members may read other topics as well
+		if p.Topic == d.topic {
+			n++
+		}
+	}
+	d.dealt.Store(int64(n))
+	return d.GroupBalancer.AssignGroups(members, partitions)
+}
+
+// runGeneration starts the partitions of a generation. They end with it. Dealt is how many partitions this member dealt
+// out, where it leads the group: when the topic has more, it ends the generation, so that they are dealt out in the next.
+// kafka-go's own watch compares with what it sees after it has dealt, and so may miss what came in between.
+func (k *Kafka) runGeneration(ctx context.Context, generation *kafka.Generation, h Handler, dealt int, fail func(error)) {
+	if dealt > 0 {
+		generation.Start(func(ended context.Context) {
+			for wait(ended, k.config.WatchEvery) == nil && k.stats.topicPartitions.Load() <= int64(dealt) {
+			}
+		})
+	}
 	assigned := generation.Assignments[k.config.Topic]
 	k.config.Log.Info("kafka: partitions assigned", "topic", k.config.Topic, "generation", generation.ID, "partitions", len(assigned))
 	var reading []*progress
