@@ -9,13 +9,13 @@ import (
 
 // crashes runs run, which fills a store on a file system that prepare has made, and calls check with what is left of the
 // disk after each of two kinds of crash:
-//   - the power fails at the n-th sync, for every n: what was written since is gone;
-//   - the process is killed before the n-th write, for every n that every divides: all that was written before is there.
+//   - the power fails at the n-th sync: what was written since is gone;
+//   - the process is killed before the n-th write: all that was written before is there.
 //
-// It returns the number of crashes of each kind.
+// Each n that every divides has its turn. It returns the number of crashes of each kind.
 func crashes(t *testing.T, every int64, prepare func() *vfs.MemFS, run func(FS) error, check func(disk FS, where string, n int64)) (power, kills int) {
 	t.Helper()
-	for n := int64(1); ; n++ {
+	for n := every; ; n += every {
 		disk := prepare()
 		syncs := int64(0)
 		must(t, run(&steadyFS{FS: disk, beforeSync: func() { // the process does not notice: its writes just do not last

@@ -22,7 +22,7 @@ import (
 // other's log. Whoever has the partition at the end must have the windows, and each entry that it has, of a store that
 // always had it.
 func TestAPartitionThatMovesMakesTheSameLog(t *testing.T) {
-	inputs := newInputs(12, 30)
+	inputs := newInputs(8, 30)
 	stay := openMemory(t, Memory())
 	defer stay.Close()
 	must(t, feedInputs(stay, inputs))
