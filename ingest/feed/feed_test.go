@@ -1,6 +1,7 @@
 package feed_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -357,5 +358,71 @@ func TestNewAndNextNameWhatIsWrong(t *testing.T) {
 	parts, _, err := reader.Next(done, 5)
 	if err != nil || len(parts) != 5 || parts[0].Emit != first {
 		t.Errorf("from the first entry that is there: %v, %v", parts, err)
+	}
+}
+
+// TestAReaderWaitsForWhatComesAgain lets a reader of a mirror be further than the state that is then imported: it waits
+// until the entries that it has had have been emitted again, and goes on behind them.
+func TestAReaderWaitsForWhatComesAgain(t *testing.T) {
+	old, node := open(t), open(t)
+	defer old.Close()
+	defer node.Close()
+	c := window.DefaultConfig()
+	c.LatenessBound, c.PartAge = 0, time.Second
+	w, err := old.Load(0, c)
+	must(t, err)
+	offset := schema.Offset(0)
+	add := func(s *buffer.Store, w *window.Windower, from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			parts, _ := w.Add(&schema.Click{UserID: "u", ItemID: fmt.Sprint(i), Action: "click", EventTime: schema.EventTime(1000 * i)})
+			offset = schema.Offset(i + 1)
+			commit := buffer.Commit{NextOffset: offset, Window: w.Meta(), Journal: w.Journal()}
+			for _, p := range parts {
+				commit.Entries = append(commit.Entries, buffer.Entry{Kind: buffer.KindPart, Part: p.Part, Packed: p.Packed})
+			}
+			must(t, s.Commit(commit))
+			w.Committed()
+		}
+	}
+	add(old, w, 1, 10)
+	var stream bytes.Buffer
+	_, err = old.Export(0, &stream)
+	must(t, err)
+	add(old, w, 10, 20)
+	entries, err := old.Log(0, 0, 100)
+	must(t, err)
+	must(t, node.Append(0, old.Partition(0), entries))
+
+	reader, err := feed.New(node, nil)
+	must(t, err)
+	parts, before, err := reader.Next(context.Background(), 100)
+	if err != nil || len(parts) != len(entries) {
+		t.Fatalf("%d parts of the mirror, %v", len(parts), err)
+	}
+	_, err = node.Import(0, &stream)
+	must(t, err)
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	again, err := feed.New(node, reader.Position()) // begins while the partition is behind its position
+	must(t, err)
+	if _, progress, err := reader.Next(done, 100); !errors.Is(err, context.Canceled) || progress != before {
+		t.Fatalf("the reader went from %+v to %+v: %v", before, progress, err)
+	}
+	if parts, _, err := again.Next(done, 100); len(parts) > 0 || err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatalf("a new reader got %v, %v", parts, err)
+	}
+	if w, err = node.Load(0, c); err != nil {
+		t.Fatal(err)
+	}
+	add(node, w, 10, 30)
+	want, err := node.Log(0, schema.Emit(len(entries)), 100)
+	must(t, err)
+	for _, r := range []*feed.Feed{reader, again} {
+		parts, _, err := r.Next(done, 100)
+		must(t, err)
+		if len(parts) != len(want) || len(want) == 0 || parts[0].Emit != want[0].Emit {
+			t.Fatalf("%d parts follow, want %d", len(parts), len(want))
+		}
 	}
 }
