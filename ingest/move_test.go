@@ -38,7 +38,6 @@ type group struct {
 
 type topicPartition struct {
 	records []source.Record
-	end     int           // so many of them have been produced
 	high    schema.Offset // behind the last
 }
 

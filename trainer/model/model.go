@@ -33,7 +33,6 @@ type Model struct {
 	rng           *rand.Rand
 	touched       []bool // rows changed since the last Snapshot
 	touchedRows   []Row
-	chosen        []Row // scratch of sample
 	pass          *pass[float32]
 	rows          rowGradients[float32]
 	sideRows      rowGradients[float32]
