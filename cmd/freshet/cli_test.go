@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 		<-ctx.Done()
 		fmt.Println("stopping")
 		select {} // an end that takes for ever
-	case asBroker:
-		os.Exit(runBroker(os.Args[1:]))
+	case asServer:
+		os.Exit(runServer(os.Args[1:]))
 	case "1":
 		os.Exit(run(os.Args[1:]))
 	}

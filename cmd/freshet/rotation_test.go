@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -24,6 +26,7 @@ import (
 	"github.com/freshet-ml/freshet/cmd/freshet/embed"
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
 	"github.com/freshet-ml/freshet/ingest/buffer"
+	"github.com/freshet-ml/freshet/ingest/flight"
 	"github.com/freshet-ml/freshet/schema"
 )
 
@@ -32,38 +35,87 @@ import (
 //
 //	go test ./cmd/freshet -run TestRotation -duration 30m -timeout 1h -v
 var (
-	rotationFor  = flag.Duration("duration", 12*time.Second, "how long TestRotation goes on")
+	rotationFor  = flag.Duration("duration", 0, "how long TestRotation goes on; by default some seconds each way")
 	rotationRate = flag.Int("rotation.rate", 3000, "records a second in TestRotation")
-	rotationOwn  = flag.String("rotation.own", ownAll, "which partitions a node of TestRotation reads: "+ownAll+", or what its "+ownGroup+" gives it")
+	rotationOwn  = flag.String("rotation.own", "", "how the nodes of TestRotation share the topic: static, idle, moves or again; by default the first three")
 )
 
-// How the nodes of TestRotation share the topic.
-const (
-	ownAll   = "all"   // each reads all of it into a log of its own
-	ownGroup = "group" // one consumer group: partitions move from node to node
-)
+// sharing says how the nodes of a rotation share the topic.
+type sharing struct {
+	name  string
+	nodes []string      // the partitions that each of them reads; "" for what the group gives it
+	logs  int           // how many nodes have each record in their log; 0 where that changes
+	idle  time.Duration // after which time alone moves a watermark; 0 is never
+	nats  bool          // state moves through it
+	takes time.Duration // by default; 0 is only where it is asked for
+}
+
+var sharings = []sharing{
+	// Every partition is read by two nodes, into two logs. Without a clock they must be the same.
+	{name: "static", nodes: []string{"0-1", "2-3", "0-3"}, logs: 2, takes: 4 * time.Second},
+	// Each partition has one owner, who ticks when the producer or the broker is away.
+	{name: "idle", nodes: []string{"0-1", "2-3"}, logs: 1, idle: 300 * time.Millisecond, takes: 5 * time.Second},
+	// One consumer group: partitions and their state move from node to node. It takes the session timeout to find out that a
+	// member is dead.
+	{name: "moves", nodes: []string{"", "", ""}, idle: 300 * time.Millisecond, nats: true, takes: 10 * time.Second},
+	// The same without anybody to leave state with: who is given a partition reads it again from its beginning.
+	{name: "again", nodes: []string{"", "", ""}},
+}
 
 // rotationSpeed is how many seconds of the shop pass in one.
 const rotationSpeed = 10
 
-// asBroker makes the test binary a broker of its own: port, data directory, topic and partitions are its arguments.
-const asBroker = "broker"
+// asServer makes the test binary a Kafka or a NATS server. Its arguments are which, the port, the data directory, and of Kafka
+// the topic and its partitions.
+const asServer = "server"
 
-// runBroker is a broker until it is interrupted or killed.
-func runBroker(args []string) int {
-	port, _ := strconv.Atoi(args[0])
-	partitions, _ := strconv.Atoi(args[3])
+// runServer is a server until it is interrupted or killed. It prints its address.
+func runServer(args []string) int {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	kafka, err := embed.StartKafka(embed.KafkaConfig{Port: port, DataDir: args[1], Topic: args[2], Partitions: partitions})
+	port, _ := strconv.Atoi(args[1])
+	var server io.Closer
+	var address string
+	var err error
+	if args[0] == "nats" {
+		var nats *embed.NATS
+		if nats, err = embed.StartNATS(embed.NATSConfig{Port: port, StoreDir: args[2]}); err == nil {
+			server, address = nats, nats.URL()
+		}
+	} else {
+		partitions, _ := strconv.Atoi(args[4])
+		var kafka *embed.Kafka
+		if kafka, err = embed.StartKafka(embed.KafkaConfig{Port: port, DataDir: args[2], Topic: args[3], Partitions: partitions}); err == nil {
+			server, address = kafka, kafka.Address()
+		}
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	fmt.Println(kafka.Address())
+	fmt.Println(address)
 	<-stop
-	kafka.Close()
+	server.Close()
 	return 0
+}
+
+// serverActor returns the server of that name. It comes back on the port that it had first.
+func serverActor(t *testing.T, name, dir string, address *string, more ...string) *actor {
+	port := "0"
+	return &actor{name: name, state: isGone, start: func() *child {
+		c := spawn{name: name, env: []string{asProgram + "=" + asServer}, args: append([]string{name, port, dir}, more...)}.start(t)
+		eventually(t, name+" listens", func() error {
+			if !c.running() {
+				t.Fatalf("%s has ended", name)
+			}
+			if *address = strings.TrimSpace(c.stdout.String()); *address == "" {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		port = (*address)[strings.LastIndexByte(*address, ':')+1:]
+		return c
+	}}
 }
 
 // An actor is a process that is started again and again.
@@ -88,17 +140,20 @@ const (
 // rotation is a run of TestRotation.
 type rotation struct {
 	t       *testing.T
+	sharing sharing
 	random  *rand.Rand
 	config  config.Config
 	env     []string
 	broker  *actor
+	nats    *actor // nil where there is none
+	mirror  *flight.Mirror
+	copied  *buffer.Store // what the mirror has copied; nil where there is none
+	flights []string
 	nodes   []*actor
 	source  *actor
-	port    string
 	dirs    []string
 	hits    map[string]int
-	address string
-	nats    string // through which partitions move, with ownGroup
+	address string // of the broker
 }
 
 // hit kills, stops or holds a.
@@ -119,10 +174,13 @@ func (r *rotation) hit(a *actor) {
 	a.since = time.Now()
 }
 
-// revive brings a back. What it goes on with needs the broker, which comes first.
+// revive brings a back. What it goes on with needs the servers, which come first.
 func (r *rotation) revive(a *actor) {
-	if a != r.broker {
+	if a != r.broker && a != r.nats {
 		r.revive(r.broker)
+		if r.nats != nil {
+			r.revive(r.nats)
+		}
 	}
 	switch a.state {
 	case isUp:
@@ -140,7 +198,13 @@ func (r *rotation) revive(a *actor) {
 	a.c, a.state = a.start(), isUp
 }
 
-func (r *rotation) actors() []*actor { return append([]*actor{r.broker, r.source}, r.nodes...) }
+func (r *rotation) actors() []*actor {
+	all := append([]*actor{r.broker, r.source}, r.nodes...)
+	if r.nats != nil {
+		all = append(all, r.nats)
+	}
+	return all
+}
 
 // reviveAll brings everything back, the broker first.
 func (r *rotation) reviveAll() {
@@ -152,6 +216,7 @@ func (r *rotation) reviveAll() {
 // rotate hits one process after another, and lets them come back, for d. Several may be away at a time.
 func (r *rotation) rotate(d time.Duration) {
 	const longest = 2 * time.Second // that the broker is away: who starts meanwhile gives up after ten
+	silent := r.sharing.idle == 0
 	for began, steps := time.Now(), 1; time.Since(began) < d; steps++ {
 		a := r.actors()[r.random.IntN(len(r.actors()))]
 		if a == r.broker && r.random.IntN(2) == 0 {
@@ -167,29 +232,60 @@ func (r *rotation) rotate(d time.Duration) {
 		if r.broker.state != isUp && time.Since(r.broker.since) > longest {
 			r.revive(r.broker)
 		}
+		if !silent && time.Since(began) > d/2 {
+			silent = true
+			r.silence()
+		}
 		if steps%25 == 0 { // nobody may be kept from ever getting on
 			r.reviveAll()
+			r.forgetMembers()
 			r.progress()
 		}
 	}
 	r.reviveAll()
+	r.forgetMembers()
 }
 
-// check fails the test where a process has ended that should not have.
+// silence has no producer for so long that the nodes tick, and what comes after it is late.
+func (r *rotation) silence() {
+	r.reviveAll()
+	r.source.c.kill()
+	r.source.state = isGone
+	time.Sleep(r.sharing.idle + 2500*time.Millisecond)
+}
+
+// check fails the test where a process has ended that should not have. One that finds no broker at its start ends, and whoever
+// runs it starts it again; later it waits.
 func (r *rotation) check() {
 	r.t.Helper()
 	for _, a := range r.actors() {
-		if a.state == isUp && !a.c.running() {
-			r.t.Fatalf("%s has ended by itself with exit code %d", a.name, a.c.cmd.ProcessState.ExitCode())
+		if a.state != isUp || a.c.running() {
+			continue
 		}
+		if log := a.c.log.String(); a != r.broker && a != r.nats && !strings.Contains(log, "freshet is up") && strings.Contains(log, "freshet: kafka: ") {
+			a.state = isGone
+			r.hits["without a broker "+strings.TrimRight(a.name, "-0123456789")]++
+			continue
+		}
+		r.t.Fatalf("%s has ended by itself with exit code %d", a.name, a.c.cmd.ProcessState.ExitCode())
 	}
 }
 
-// progress waits until every node has read something that it had not when it was called, or in a group, one of them.
+// A member of a group whose connection breaks while it is answered stays in the group of the embedded broker for ever, with
+// the partitions that it is given; a broker of Kafka gives it the session timeout. One that starts again has no members.
+func (r *rotation) forgetMembers() {
+	if r.sharing.logs == 0 {
+		r.broker.c.kill()
+		r.broker.state = isGone
+		r.revive(r.broker)
+	}
+}
+
+// progress waits until every node has read something that it had not when it was called, or of a group, one of them.
 func (r *rotation) progress() {
 	r.t.Helper()
 	from := map[*actor]int64{}
-	if *rotationOwn == ownGroup {
+	if r.sharing.logs == 0 {
 		eventually(r.t, "the group reads on", func() error {
 			for _, n := range r.nodes {
 				s, err := r.status(n)
@@ -225,7 +321,9 @@ func (r *rotation) progress() {
 // status asks a node how it is.
 func (r *rotation) status(n *actor) (view.Status, error) {
 	r.t.Helper()
-	r.check()
+	if r.check(); n.state == isGone {
+		r.revive(n)
+	}
 	if n.c.api() == "" {
 		return view.Status{}, fmt.Errorf("%s does not say its address yet", n.name)
 	}
@@ -250,6 +348,9 @@ func (r *rotation) finish() (records int) {
 	}
 	for i := range a.indices {
 		records = max(records, int(i)+1)
+	}
+	if records == 0 {
+		r.t.Fatal("the topic has no record of the shop")
 	}
 	last := spawn{name: "the last shop", env: r.env, args: []string{"simulate", "--brokers", r.address, "--speed", "max", "--clicks", strconv.Itoa(records)}}.start(r.t)
 	if code := last.wait(r.t); code != 0 {
@@ -292,34 +393,32 @@ func (r *rotation) quiesce() (stores []*buffer.Store) {
 		records += int64(ends[p])
 	}
 	for deadline := time.Now().Add(patience); ; r.reviveAll() {
-		var since time.Time // the nodes have said nothing else
+		var since time.Time // when nothing was left to be read
 		eventually(r.t, "all is read", func() error {
-			lag, assigned := int64(0), 0
+			lag, read, assigned := int64(0), int64(0), 0
 			for _, n := range r.nodes {
-				assigned += r.assigned(n)
 				s, err := r.status(n)
 				if err != nil {
 					return err
 				}
-				if *rotationOwn == ownAll && s.Clicks != records {
-					return fmt.Errorf("%s has read %d of %d records", n.name, s.Clicks, records)
+				lag, read, assigned = lag+s.KafkaLag, read+s.Clicks, assigned+r.assigned(n)
+			}
+			for p, end := range ends {
+				if r.copied != nil && r.copied.Partition(p).NextOffset < end {
+					return fmt.Errorf("partition %d is copied up to offset %d of %d: %w", p, r.copied.Partition(p).NextOffset, end, r.mirror.Health())
 				}
-				lag += s.KafkaLag
 			}
 			switch {
-			case lag > 0:
-				since = time.Time{}
-				return fmt.Errorf("%d records are not read yet", lag)
-			case *rotationOwn == ownAll:
+			case r.sharing.logs > 0 && read == records*int64(r.sharing.logs):
 				return nil
-			case assigned != r.config.Kafka.Partitions:
+			case r.sharing.logs > 0 || lag > 0 || assigned != r.config.Kafka.Partitions:
 				since = time.Time{}
-				return fmt.Errorf("%d partitions are assigned", assigned)
+				return fmt.Errorf("%d records are read, %d are not, %d partitions are assigned", read, lag, assigned)
 			case since.IsZero():
 				since = time.Now()
 			}
 			if time.Since(since) < 2*time.Second {
-				return errors.New("not for long")
+				return errors.New("a node that has not fetched yet does not know how far it is behind")
 			}
 			return nil
 		})
@@ -353,8 +452,7 @@ func (r *rotation) assigned(n *actor) int {
 	return partitions
 }
 
-// stores opens the stores of the nodes, which have stopped, and closes them again where they do not reach the ends: a node that
-// has not fetched yet does not know how far it is behind.
+// stores opens the stores of the nodes, which have stopped, and closes them again where they do not reach the ends.
 func (r *rotation) stores(ends map[schema.Partition]schema.Offset) (stores []*buffer.Store) {
 	r.t.Helper()
 	reached := map[schema.Partition]schema.Offset{}
@@ -379,7 +477,7 @@ func (r *rotation) stores(ends map[schema.Partition]schema.Offset) (stores []*bu
 	return nil
 }
 
-func newRotation(t *testing.T, seed uint64) *rotation {
+func newRotation(t *testing.T, how sharing, seed uint64) *rotation {
 	t.Helper()
 	env := []string{
 		// Sessions of seconds at ten times the pace of the clock, so that all sorts of them begin and end between two kills,
@@ -388,105 +486,151 @@ func newRotation(t *testing.T, seed uint64) *rotation {
 		"FRESHET_SIM_LATE=0.01", "FRESHET_SIM_DUPLICATE=0.01", "FRESHET_SIM_UNDECODABLE=0.002", "FRESHET_SIM_INVALID=0.002",
 		"FRESHET_WINDOW_GAP=5s", "FRESHET_WINDOW_LATENESS=1s", "FRESHET_WINDOW_PART_AGE=2s", "FRESHET_WINDOW_PART_CLICKS=4",
 		"FRESHET_WINDOW_MAX_SESSION_AGE=20s", "FRESHET_WINDOW_MAX_SESSION_CLICKS=15",
-		// Without a clock two nodes that read the same records have the same log.
-		"FRESHET_WINDOW_IDLE_AFTER=0s",
-		"FRESHET_INGEST_SNAPSHOT_EVERY=1s", "FRESHET_INGEST_KEEP=0s",
+		"FRESHET_WINDOW_IDLE_AFTER=" + how.idle.String(),
+		// The whole log is to be there afterwards: the closing clicks are months behind the shop's.
+		"FRESHET_INGEST_KEEP=0s", "FRESHET_INGEST_SNAPSHOT_EVERY=1s",
 	}
 	loaded, err := config.Load(config.Places{Environ: env})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rotation{t: t, random: rand.New(rand.NewPCG(seed, 0)), config: loaded.Config, env: env, port: "0", hits: map[string]int{}}
-	if *rotationOwn == ownGroup {
-		server, err := embed.StartNATS(embed.NATSConfig{StoreDir: t.TempDir()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { server.Close() })
-		r.nats = server.URL()
+	r := &rotation{t: t, sharing: how, random: rand.New(rand.NewPCG(seed, 0)), config: loaded.Config, env: env, hits: map[string]int{}}
+	r.broker = serverActor(t, "kafka", t.TempDir(), &r.address, r.config.Kafka.Topic, strconv.Itoa(r.config.Kafka.Partitions))
+	var nats string
+	if how.nats {
+		r.nats = serverActor(t, "nats", t.TempDir(), &nats)
 	}
-	topic, partitions := r.config.Kafka.Topic, strconv.Itoa(r.config.Kafka.Partitions)
-	kafkaDir := t.TempDir()
-	r.broker = &actor{name: "broker", state: isGone, start: func() *child {
-		c := spawn{name: "broker", env: []string{asProgram + "=" + asBroker}, args: []string{r.port, kafkaDir, topic, partitions}}.start(t)
-		eventually(t, "the broker listens", func() error {
-			if !c.running() {
-				t.Fatal("the broker has ended")
-			}
-			r.address = strings.TrimSpace(c.stdout.String())
-			if r.address == "" {
-				return errors.New("not yet")
-			}
-			return nil
-		})
-		if _, r.port, err = net.SplitHostPort(r.address); err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}}
 	r.source = &actor{name: "shop", state: isGone, start: func() *child {
 		return spawn{name: "shop", env: env, args: []string{"simulate", "--brokers", r.address, "--speed", fmt.Sprintf("%dx", rotationSpeed)}}.start(t)
 	}}
-	for n := range 2 {
+	for n, partitions := range how.nodes {
 		dir := t.TempDir()
 		r.dirs = append(r.dirs, dir)
-		name, life := fmt.Sprintf("node-%d", n+1), 0
+		args := []string{"--data-dir", dir, "--listen", "127.0.0.1:0"}
+		if partitions != "" {
+			args = append(args, "--partitions", partitions)
+		} else {
+			args = append(args, "--group", "rotation")
+		}
+		name := fmt.Sprintf("node-%d", n+1)
 		r.nodes = append(r.nodes, &actor{name: name, state: isGone, start: func() *child {
-			group := "rotation"
-			if life++; *rotationOwn == ownAll {
-				// A group of its own in each life, so that nothing waits until the group has found out that the last one is over.
-				group = fmt.Sprintf("%s-%d", name, life)
+			args := append([]string{"ingest", "--brokers", r.address}, args...)
+			if how.nats {
+				args = append(args, "--nats", nats)
 			}
-			args := []string{"ingest", "--brokers", r.address, "--data-dir", dir, "--listen", "127.0.0.1:0", "--flight-listen", "none", "--group", group}
-			if *rotationOwn == ownGroup {
-				args = append(args, "--nats", r.nats)
+			at := "127.0.0.1:0"
+			if r.flights != nil {
+				at = strings.TrimPrefix(r.flights[n], "grpc://") // where the mirror looks for it
 			}
+			args = append(args, "--flight-listen", at)
 			return spawn{name: name, env: env, args: args}.start(t)
 		}})
 	}
 	return r
 }
 
+var flightIn = regexp.MustCompile(`flight=(grpc://\S+)`)
+
+// startMirror copies the logs of the nodes while they are written, as a trainer on another machine does: a node that is given a
+// partition back keeps of its log of it only what the new state continues.
+func (r *rotation) startMirror() {
+	r.t.Helper()
+	var at []string
+	for _, n := range r.nodes {
+		eventually(r.t, n.name+" shows its log", func() error {
+			r.check()
+			found := flightIn.FindStringSubmatch(n.c.log.String())
+			if found == nil {
+				return errors.New("not yet")
+			}
+			at = append(at, found[1])
+			return nil
+		})
+	}
+	r.flights = at
+	var err error
+	if r.copied, err = buffer.Open(r.t.TempDir(), buffer.Options{}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.mirror, err = flight.NewMirror(r.copied, flight.MirrorConfig{Nodes: r.flights, PollEvery: 100 * time.Millisecond, RetryMost: time.Second})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.mirror.Run(ctx) }()
+	r.t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			r.t.Errorf("the mirror: %v", err)
+		}
+		r.mirror.Close()
+		r.copied.Close()
+	})
+}
+
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	seed := fromEnvironment(t, seedVariable, uint64(time.Now().UnixNano()))
 	t.Logf("%s=%d", seedVariable, seed)
-	r := newRotation(t, seed)
+	ran := false
+	for _, how := range sharings {
+		if how.name == *rotationOwn || *rotationOwn == "" && how.takes > 0 {
+			ran = true
+			t.Run(how.name, func(t *testing.T) { newRotation(t, how, seed).run(t, cmp.Or(*rotationFor, how.takes, time.Minute)) })
+		}
+	}
+	if !ran {
+		t.Fatalf("-rotation.own=%s: there is no such way", *rotationOwn)
+	}
+}
+
+// run is a test of its own: rotate, let everything come to rest, and count.
+func (r *rotation) run(t *testing.T, d time.Duration) {
 	began := time.Now()
 	r.reviveAll()
-	r.rotate(*rotationFor)
+	if r.sharing.nats {
+		r.startMirror()
+	}
+	r.rotate(d)
 	records := r.finish()
 	total := int64(records + r.config.Kafka.Partitions)
 	stores := r.quiesce()
 	took := time.Since(began)
-	a := verify(t, r.address, r.config, stores)
+	a := verify(t, r.address, r.config, stores, r.copied)
 	if a.records != total || len(a.indices) != records {
 		t.Errorf("the topic has %d records, %d of them of the shop, and not %d and %d", a.records, len(a.indices), total, records)
 	}
 	if a.records != a.logged+a.duplicates+a.pending+sum(a.aside) || a.pending != int64(r.config.Kafka.Partitions) {
 		t.Errorf("%d records, but %d in the logs + %d again + %d pending + %v aside", a.records, a.logged, a.duplicates, a.pending, a.aside)
 	}
+	if want := a.entries * int64(r.sharing.logs-1); r.sharing.logs > 0 && a.shared != want {
+		t.Errorf("%d entries are on more than one node, not %d", a.shared, want)
+	}
 	c := r.config
 	c.Source.Clicks = records
 	counts := countsOf(t, c)
-	for reason, n := range map[schema.Reason]int64{schema.ReasonLate: counts.Late, schema.ReasonUndecodable: counts.Undecodable(), schema.ReasonInvalid: counts.Invalid()} {
+	wrong := map[schema.Reason]int64{schema.ReasonUndecodable: counts.Undecodable(), schema.ReasonInvalid: counts.Invalid()}
+	if r.sharing.idle == 0 {
+		wrong[schema.ReasonLate] = counts.Late
+		if a.duplicates != counts.Duplicates {
+			t.Errorf("the shop has sent %d records again, %d were found", counts.Duplicates, a.duplicates)
+		}
+	}
+	for reason, n := range wrong {
 		if a.aside[reason] != n {
 			t.Errorf("the shop has sent %d records that are %s, aside are %d", n, reason, a.aside[reason])
 		}
 	}
-	if a.duplicates != counts.Duplicates {
-		t.Errorf("the shop has sent %d records again, %d were found", counts.Duplicates, a.duplicates)
-	}
-	kinds := make([]string, 0, len(r.hits))
-	hits := 0
+	kinds, hits := make([]string, 0, len(r.hits)), 0
 	for kind, n := range r.hits {
 		kinds = append(kinds, fmt.Sprintf("%s %d", kind, n))
 		hits += n
 	}
 	slices.Sort(kinds)
 	t.Logf("%v: %d processes hit: %s", took.Round(time.Second), hits, strings.Join(kinds, ", "))
-	t.Logf("%d records (%.0f a second) of %d users: %d in %d parts, %d again, aside %v; %d entries on two nodes are alike",
-		a.records, float64(a.records)/took.Seconds(), len(a.inTopic), a.logged, a.parts, a.duplicates, a.aside, a.shared)
+	t.Logf("%d records (%.0f a second) of %d users: %d in %d parts, %d again, aside %v; %d ticks; %d of %d entries are on two nodes, alike",
+		a.records, float64(a.records)/took.Seconds(), len(a.inTopic), a.logged, a.parts, a.duplicates, a.aside, a.ticks, a.shared, a.entries)
 }
 
 func sum(counts map[schema.Reason]int64) (n int64) {

@@ -52,11 +52,12 @@ func fingerprint(c *schema.Click) uint64 {
 
 // audit is what the verifier has found.
 type audit struct {
-	records, logged, duplicates, pending, parts, shared int64
-	aside                                               map[schema.Reason]int64
-	inTopic, inLogs                                     map[string]*book
-	stream                                              uint64 // the id of the shop's stream
-	indices                                             map[uint64]bool
+	records, logged, duplicates, pending int64 // clicks
+	entries, parts, ticks, shared        int64 // of the logs
+	aside                                map[schema.Reason]int64
+	inTopic, inLogs                      map[string]*book
+	stream                               uint64 // the id of the shop's stream
+	indices                              map[uint64]bool
 }
 
 func bookOf(books map[string]*book, user string) *book {
@@ -68,8 +69,8 @@ func bookOf(books map[string]*book, user string) *book {
 	return b
 }
 
-// verify reads everything there is, and fails the test where a click is missing, is there twice, or is not what was sent.
-func verify(t *testing.T, broker string, c config.Config, stores []*buffer.Store) *audit {
+// verify reads everything there is: the stores of the nodes, and what a mirror has copied of them, if there is one. It fails the test where a click is missing, is there twice, or is not what was sent.
+func verify(t *testing.T, broker string, c config.Config, stores []*buffer.Store, copied *buffer.Store) *audit {
 	t.Helper()
 	shop, id, err := openStream(c, "")
 	if err != nil {
@@ -78,7 +79,7 @@ func verify(t *testing.T, broker string, c config.Config, stores []*buffer.Store
 	shop.Close()
 	a := &audit{stream: id, aside: map[schema.Reason]int64{}, inTopic: map[string]*book{}, inLogs: map[string]*book{}, indices: map[uint64]bool{}}
 	for p := range schema.Partition(c.Kafka.Partitions) {
-		a.partition(t, broker, c, stores, p)
+		a.partition(t, broker, c, stores, copied, p)
 	}
 	for _, user := range slices.Sorted(maps.Keys(a.inTopic)) {
 		if want, got := *a.inTopic[user], *bookOf(a.inLogs, user); want != got {
@@ -94,7 +95,7 @@ func verify(t *testing.T, broker string, c config.Config, stores []*buffer.Store
 }
 
 // partition verifies one partition: its log is the one that its records make, and what is in neither log nor windows is aside.
-func (a *audit) partition(t *testing.T, broker string, c config.Config, stores []*buffer.Store, p schema.Partition) {
+func (a *audit) partition(t *testing.T, broker string, c config.Config, stores []*buffer.Store, copied *buffer.Store, p schema.Partition) {
 	t.Helper()
 	owner := stores[0] // the one that has read furthest
 	for _, s := range stores {
@@ -102,8 +103,12 @@ func (a *audit) partition(t *testing.T, broker string, c config.Config, stores [
 			owner = s
 		}
 	}
+	logs := stores
+	if copied != nil {
+		logs = append(slices.Clone(stores), copied)
+	}
 	var marks []buffer.Entry
-	for e := range union(t, stores, p) {
+	for e := range union(t, logs, p) {
 		if e.Kind == buffer.KindTick || e.Kind == buffer.KindEnd {
 			marks = append(marks, e)
 		}
@@ -129,16 +134,17 @@ func (a *audit) partition(t *testing.T, broker string, c config.Config, stores [
 
 	var expected []buffer.Entry // that the log has not been compared with
 	compared, faults := schema.Emit(0), 0
-	next, stop := iter.Pull2(union(t, stores, p))
+	next, stop := iter.Pull2(union(t, logs, p))
 	defer stop()
 	compare := func() {
 		for _, want := range expected {
 			got, holders, ok := next()
 			for ok && got.Kind == buffer.KindGrow { // it says how many partitions there are, and comes from no record
+				a.entries, a.shared = a.entries+1, a.shared+int64(holders-1)
 				compared++
 				got, holders, ok = next()
 			}
-			a.shared += int64(max(holders-1, 0))
+			a.entries, a.shared = a.entries+1, a.shared+int64(max(holders-1, 0))
 			want.Emit, want.Part.Partition, want.Part.Emit = compared, p, compared
 			if want.Kind != buffer.KindPart {
 				want.Part = schema.Part{}
@@ -151,6 +157,8 @@ func (a *audit) partition(t *testing.T, broker string, c config.Config, stores [
 			case !sameEntry(want, got):
 				faults++
 				t.Errorf("partition %d emit %d: the records make\n%+v\nand the log has\n%+v", p, compared-1, want, got)
+			case got.Kind == buffer.KindTick:
+				a.ticks++
 			case got.Kind == buffer.KindPart:
 				a.parts++
 				for i := range got.Part.Clicks {
@@ -249,10 +257,7 @@ func union(t *testing.T, stores []*buffer.Store, p schema.Partition) iter.Seq2[b
 			var found buffer.Entry
 			holders := 0
 			for i, s := range stores {
-				if emit < s.Partition(p).FirstEmit {
-					continue // it came to the partition later
-				}
-				if len(ahead[i]) == 0 {
+				if m := s.Partition(p); len(ahead[i]) == 0 && m.FirstEmit <= emit && emit < m.NextEmit {
 					var err error
 					if ahead[i], err = s.Log(p, emit, 1000); err != nil {
 						t.Fatal(err)
@@ -271,10 +276,6 @@ func union(t *testing.T, stores []*buffer.Store, p schema.Partition) iter.Seq2[b
 			}
 			if holders == 0 {
 				t.Errorf("partition %d emit %d is in no log", p, emit)
-				for i, s := range stores {
-					m := s.Partition(p)
-					t.Logf("node %d has entries %d to %d, records up to %d", i+1, m.FirstEmit, m.NextEmit, m.NextOffset)
-				}
 				return
 			}
 			if !yield(found, holders) {

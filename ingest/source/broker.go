@@ -27,6 +27,7 @@ var (
 	backoffMin   = 100 * time.Millisecond
 	backoffMax   = 5 * time.Second
 	groupBackoff = time.Second     // before a member that could not join tries again
+	leaveWithin  = 5 * time.Second // for leaving a group at the end
 	heartbeatMax = 2 * time.Second // within which a member sees that the group is dealt anew
 	tlsTimeout   = 3 * time.Second
 )

@@ -2,7 +2,6 @@ package source
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -126,8 +125,8 @@ func (k *Kafka) runGroup(ctx context.Context, h Handler) error {
 		// is assigned again.
 		generation, err := group.Next(ctx)
 		if ctx.Err() != nil {
-			closed := group.Close() // leaves the group, so that others need not wait for the session timeout
-			return errors.Join(context.Cause(ctx), closed)
+			k.leave(group)
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			k.outages.failed(theGroup, fmt.Errorf("join group %q: %w", k.config.Group, err))
@@ -155,6 +154,24 @@ func (d dealer) AssignGroups(members []kafka.GroupMember, partitions []kafka.Par
 	}
 	d.dealt.Store(int64(n))
 	return d.GroupBalancer.AssignGroups(members, partitions)
+}
+
+// leave leaves the group, so that others need not wait for the session timeout. A join that is under way is waited for by
+// kafka-go until the group is dealt, which can take longer than a process has for its end: then it is left behind.
+func (k *Kafka) leave(group *kafka.ConsumerGroup) {
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		group.Close() // it returns no error
+	}()
+	timer := time.NewTimer(leaveWithin)
+	defer timer.Stop()
+	select {
+	case <-left:
+	case <-timer.C:
+		k.config.Log.Warn("kafka: the group was not left: its other members wait for the session timeout",
+			"group", k.config.Group, "session_timeout", k.config.SessionTimeout)
+	}
 }
 
 // runGeneration starts the partitions of a generation. They end with it. Dealt is how many partitions this member dealt
