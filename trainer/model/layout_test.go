@@ -18,24 +18,24 @@ func TestLayoutKeepsTheNewest(t *testing.T) {
 		}
 		return s
 	}
-	f := func(want []Row, past ...Session) {
+	f := func(want []int32, past ...Session) {
 		t.Helper()
 		var l layout
 		l.reset()
-		l.add(&cfg, past, 99_000, "")
-		if !slices.Equal(l.row, want) {
-			t.Errorf("tokens %v, want %v", l.row, want)
+		l.add(&cfg, &Example{Past: past, At: 99_000}, 0, func(r Row) int32 { return int32(r) })
+		if !slices.Equal(l.item, want) {
+			t.Errorf("tokens %v, want %v", l.item, want)
 		}
-		if l.position[len(l.position)-1] != 0 || int(l.query[0]) != len(want)-1 || l.tokens() > cfg.MaxTokens {
-			t.Errorf("the request is token %d at position %d of %d", l.query[0], l.position[len(l.position)-1], len(want))
+		if !slices.Equal(l.asked, []int32{int32(len(want) - 1)}) || len(l.queries) != 1 || l.tokens() > cfg.MaxTokens {
+			t.Errorf("tokens %v of %d ask %d queries", l.asked, len(want), len(l.queries))
 		}
 	}
-	f([]Row{-1})
-	f([]Row{-1, 1, -1}, session(1))
-	f([]Row{-1, 2, -1, 3, -1, 4, -1}, session(1), session(2), session(3), session(4))                    // three sessions
-	f([]Row{-1, 3, -1, 4, 5, 6, 7, -1}, Session{At: 1}, session(3), Session{At: 2}, session(4, 5, 6, 7)) // empty ones take no place
-	f([]Row{-1, 2, 3, -1, 4, 5, 6, 7, -1}, session(1, 2, 3), session(4, 5, 6, 7))                        // the latest items of what fits in part
-	f([]Row{-1, 3, 4, 5, 6, 7, 8, 9, -1}, session(1, 2, 3, 4, 5, 6, 7, 8, 9))
+	f([]int32{-1})
+	f([]int32{-1, 1, -1}, session(1))
+	f([]int32{-1, 2, -1, 3, -1, 4, -1}, session(1), session(2), session(3), session(4))                    // three sessions
+	f([]int32{-1, 3, -1, 4, 5, 6, 7, -1}, Session{At: 1}, session(3), Session{At: 2}, session(4, 5, 6, 7)) // empty ones take no place
+	f([]int32{-1, 2, 3, -1, 4, 5, 6, 7, -1}, session(1, 2, 3), session(4, 5, 6, 7))                        // the latest items of what fits in part
+	f([]int32{-1, 3, 4, 5, 6, 7, 8, 9, -1}, session(1, 2, 3, 4, 5, 6, 7, 8, 9))
 }
 
 func TestBuckets(t *testing.T) {

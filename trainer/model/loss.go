@@ -2,152 +2,131 @@ package model
 
 import (
 	"math"
-	"slices"
 
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
-// rowGradients collects the gradients of the rows a step touches. Slots are given in the order of asking, so that nothing depends
-// on the order of a map.
-type rowGradients[F nn.Float] struct {
-	dim   int
-	slot  []int32 // of each row of the table, -1 for none
-	rows  []Row   // of each slot
-	grad  []F     // (slots, dim)
-	dBias []F     // (slots)
-}
+// scoresAtOnce bounds the scores of queries against candidates that are held at a time: a megabyte, which stays in the second cache.
+const scoresAtOnce = 1 << 18
 
-// reset forgets all slots; rows is the size of the table.
-func (g *rowGradients[F]) reset(rows int) {
-	for _, r := range g.rows {
-		g.slot[r] = -1
+// judge computes the loss of a group's queries and adds to the gradients of what they are compared with, in l. It returns the gradient by the query
+// vectors (Q,D), or nil where nothing is learned from.
+func (n *net[F]) judge(l *lane[F], g *group[F], t *task) []F {
+	p, d := g.pass, n.cfg.Dim
+	aims := t.queries[g.first:][:len(g.layout.queries)]
+	learns := false
+	for i := range aims {
+		learns = learns || aims[i].weight != 0
 	}
-	for len(g.slot) < rows {
-		g.slot = append(g.slot, -1)
+	if !learns {
+		return nil
 	}
-	g.rows, g.grad, g.dBias = g.rows[:0], g.grad[:0], g.dBias[:0]
-}
-
-// touch returns the slot of r, with a zero gradient if it is new. Slices got from vector before are void.
-func (g *rowGradients[F]) touch(r Row) int {
-	if s := g.slot[r]; s >= 0 {
-		return int(s)
+	q, c := len(aims), len(t.candidates)
+	dz := p.work.Zeros(q * d)
+	sharp := F(1)
+	if n.cfg.Cosine {
+		sharp = F(1 / n.cfg.Temperature)
 	}
-	s := len(g.rows)
-	g.slot[r] = int32(s)
-	g.rows, g.dBias = append(g.rows, r), append(g.dBias, 0)
-	g.grad = slices.Grow(g.grad, g.dim)[:len(g.grad)+g.dim]
-	clear(g.grad[s*g.dim:])
-	return s
-}
-
-func (g *rowGradients[F]) vector(r Row) []F { return g.grad[g.touch(r)*g.dim:][:g.dim] }
-
-// task is what a batch is to be judged by.
-type task struct {
-	candidates []Row     // rising, distinct: targets and negatives of all examples
-	logQ       []float64 // of each candidate; nil when the candidates are all rows
-	targets    [][]int32 // of each example, places among the candidates; none where the example is not learned from
-	excluded   [][]int32 // of each example, places of its further targets, which are no negatives for it
-}
-
-// learned counts the examples that are learned from.
-func (t *task) learned() int {
-	n := 0
-	for _, places := range t.targets {
-		if len(places) > 0 {
-			n++
+	candidates := nn.Whole(n.outs.unit[:c*d], d)
+	dCandidates := nn.Whole(l.dOuts[:c*d], d)
+	step := max(1, scoresAtOnce/max(1, c))
+	for from := 0; from < q; from += step {
+		to := min(from+step, q)
+		l.scores = sized(l.scores, (to-from)*c)
+		s := nn.Block[F]{Data: l.scores, Rows: to - from, Cols: c, Stride: c}
+		z := nn.Whole(p.z[from*d:to*d], d)
+		if c > 0 {
+			nn.Gemm(s, nn.Plain, nn.Transposed, sharp, z, candidates, 0)
+			nn.AddBias(s.Data, n.shift)
+		}
+		for i := from; i < to; i++ {
+			n.judgeOne(l, t, &aims[i], s.Data[(i-from)*c:][:c], p.z[i*d:][:d], dz[i*d:][:d], sharp)
+		}
+		if c > 0 {
+			nn.Gemm(nn.Whole(dz[from*d:to*d], d), nn.Plain, nn.Plain, sharp, s, candidates, 1)
+			nn.Gemm(dCandidates, nn.Transposed, nn.Plain, sharp, s, z, 1)
+			nn.AddBiasBackward(l.dBias[:c], s.Data)
 		}
 	}
-	return n
+	return dz
 }
 
-// loss returns the mean loss over the examples that are learned from, and its gradient by the query vectors. It puts the candidates into the
-// first slots of rows, with the gradients of their sums.
-func (p *pass[F]) loss(items *catalogue[F], rows *rowGradients[F], t *task) (loss float64, dz []F) {
-	b, d, n := p.layout.sequences(), p.cfg.Dim, len(t.candidates)
-	for _, r := range t.candidates {
-		rows.touch(r)
+// judgeOne turns the scores of one query over the candidates into their gradients, and does what concerns its positives itself.
+func (n *net[F]) judgeOne(l *lane[F], t *task, a *aim, s, z, dz []F, sharp F) {
+	if a.weight == 0 {
+		clear(s)
+		return
 	}
-	vectors, shift := p.work.Take(n*d), p.work.Take(n)
-	for j, r := range t.candidates {
-		shift[j] = items.sum(vectors[j*d:][:d], r)
-		if t.logQ != nil {
-			shift[j] -= F(t.logQ[j])
+	c := int32(len(t.candidates))
+	var places, masked [64]int32
+	rows, mask := places[:0], masked[:0]
+	for _, r := range t.positives[a.from:a.to] {
+		place := n.outs.slot[r]
+		rows = append(rows, place)
+		if place < c {
+			mask = append(mask, place)
 		}
 	}
-	s, ds := p.work.Take(b*n), p.work.Take(b*n)
-	scores, e := nn.Block[F]{Data: s, Rows: b, Cols: n, Stride: n}, nn.Whole(vectors, d)
-	nn.Gemm(scores, nn.Plain, nn.Transposed, 1, p.z.Block, e, 0)
-	nn.AddBias(s, shift)
-	weight := 1 / float64(max(1, t.learned()))
-	for i := range b {
-		grad := ds[i*n:][:n]
-		if len(t.targets[i]) == 0 {
-			clear(grad)
-			continue
+	for _, r := range t.excluded[a.exFrom:a.exTo] {
+		if place := n.outs.slot[r]; place < c {
+			mask = append(mask, place)
 		}
-		loss += nn.SampledSoftmax(grad, s[i*n:][:n], t.targets[i], t.excluded[i], weight)
 	}
-	gradient := nn.Block[F]{Data: ds, Rows: b, Cols: n, Stride: n}
-	dz = p.work.Take(b * d)
-	nn.Gemm(nn.Block[F]{Data: dz, Rows: b, Cols: d, Stride: d}, nn.Plain, nn.Plain, 1, gradient, e, 0)
-	nn.Gemm(nn.Whole(rows.grad[:n*d], d), nn.Transposed, nn.Plain, 1, gradient, p.z.Block, 1)
-	nn.AddBiasBackward(rows.dBias[:n], ds)
-	return loss * weight, dz
+	l.products = sized(l.products, len(rows))
+	for k, place := range rows {
+		l.products[k] = n.product(place, z, sharp)
+		if t.logQ != nil && t.sampledToo && place < c {
+			l.products[k] -= F(t.logQ[place])
+		}
+	}
+	l.loss += a.weight * nn.NCE(s, mask, l.products, a.weight)
+	for k, place := range rows {
+		n.pull(l, place, l.products[k], z, dz, sharp)
+	}
+	for i := range t.ladders[a.ladder:a.rungTo] {
+		of := &t.ladders[int(a.ladder)+i]
+		n.judgeLadder(l, of, a.weight*of.weight, z, dz, sharp)
+	}
 }
 
-// ranks returns the 1-based rank of each target among the rows below known. A tie counts against the target. A target that is not below known
-// has rank 0; one whose score is not a number comes last.
-// At most bound scores are held at a time, but all of one example: every example over a small table, some of them over a large one.
-func (p *pass[F]) ranks(items *catalogue[F], targets [][]Row, known int, scratch []F, bound int) (ranks [][]int32, _ []F) {
-	b, d := p.layout.sequences(), p.cfg.Dim
-	ranks = make([][]int32, b)
-	group := max(1, min(b, bound/max(1, known)))
-	if need := group * known; len(scratch) < need {
-		scratch = make([]F, need+need/4)
+// judgeLadder is the softmax of each positive of a session against its negatives (model.md 7.6).
+func (n *net[F]) judgeLadder(l *lane[F], of *ladder, weight float64, z, dz []F, sharp F) {
+	scores := make([]F, len(of.negatives))
+	for k, r := range of.negatives {
+		scores[k] = n.product(n.outs.slot[r], z, sharp)
 	}
-	for from := 0; from < b; from += group {
-		rows := min(group, b-from)
-		out := nn.Block[F]{Data: scratch, Rows: rows, Cols: known, Stride: known}
-		if known > 0 {
-			items.scores(out, nn.Whole(p.z.Data, d).Slice(from, from+rows), known, &p.work)
-		}
-		for i := from; i < from+rows; i++ {
-			ranks[i] = make([]int32, len(targets[i]))
-			if known == 0 {
-				continue
-			}
-			scores := scratch[(i-from)*known:][:known]
-			for j, r := range targets[i] {
-				if int(r) < known {
-					ranks[i][j] = rankOf(scores, int(r))
-				}
-			}
-		}
+	l.products = sized(l.products, len(of.positives))
+	for k, r := range of.positives {
+		l.products[k] = n.product(n.outs.slot[r], z, sharp)
 	}
-	return ranks, scratch
+	l.loss += weight * nn.NCE(scores, nil, l.products, weight)
+	for k, r := range of.negatives {
+		n.pull(l, n.outs.slot[r], scores[k], z, dz, sharp)
+	}
+	for k, r := range of.positives {
+		n.pull(l, n.outs.slot[r], l.products[k], z, dz, sharp)
+	}
 }
 
+// product is the score of an item for a query.
+func (n *net[F]) product(place int32, z []F, sharp F) F {
+	d := n.cfg.Dim
+	return sharp*nn.Dot(z, n.outs.unit[int(place)*d:][:d]) + n.outs.bias[place]
+}
+
+// pull adds the gradients of a product to those of its two sides.
+func (n *net[F]) pull(l *lane[F], place int32, grad F, z, dz []F, sharp F) {
+	d := n.cfg.Dim
+	nn.AddScaled(dz, grad*sharp, n.outs.unit[int(place)*d:][:d])
+	nn.AddScaled(l.dOuts[int(place)*d:][:d], grad*sharp, z)
+	l.dBias[place] += grad
+}
+
+// rankOf is the 1-based rank of a target's score among scores, in which it is. A tie counts against the target; what is not a number comes last.
 func rankOf[F nn.Float](scores []F, target int) int32 {
 	of := scores[target]
 	if math.IsNaN(float64(of)) {
 		return int32(len(scores))
 	}
-	var a, b int32
-	for len(scores) >= 2 { // two counters, and no branch that the processor would have to guess
-		var x, y int32
-		if scores[0] >= of {
-			x = 1
-		}
-		if scores[1] >= of {
-			y = 1
-		}
-		a, b = a+x, b+y
-		scores = scores[2:]
-	}
-	if len(scores) > 0 && scores[0] >= of {
-		a++
-	}
-	return a + b
+	return int32(nn.CountAtLeast(scores, of))
 }

@@ -31,10 +31,10 @@ func trained(tb testing.TB, cfg Config, items, steps int) (*Model, *rand.Rand) {
 	return m, rng
 }
 
-// queries returns the query vectors of a batch.
-func (m *Model) queries(batch []Example) []float32 {
+// asked returns the query vectors of a batch.
+func (m *Model) asked(batch []Example) []float32 {
 	m.Forward(batch)
-	return slices.Clone(m.pass.z.Data)
+	return slices.Clone(m.queries())
 }
 
 func near(t *testing.T, what string, got, want []float32, bound float64) {
@@ -55,18 +55,18 @@ func TestBatchIsItsSequences(t *testing.T) {
 	m, rng := trained(t, small(), 30, 5)
 	d := m.cfg.Dim
 	batch := randomExamples(rng, 30, 9, 7, 5)
-	together := m.queries(batch)
+	together := m.asked(batch)
 	order := rng.Perm(len(batch))
 	var shuffled []Example
 	for _, i := range order {
 		shuffled = append(shuffled, batch[i])
 	}
-	other := m.queries(shuffled)
+	other := m.asked(shuffled)
 	for j, i := range order {
 		near(t, "in another order", other[j*d:][:d], together[i*d:][:d], 1e-5)
 	}
 	for i := range batch {
-		near(t, "alone", m.queries(batch[i:i+1]), together[i*d:][:d], 1e-5)
+		near(t, "alone", m.asked(batch[i:i+1]), together[i*d:][:d], 1e-5)
 	}
 }
 
@@ -74,14 +74,14 @@ func TestBatchIsItsSequences(t *testing.T) {
 func TestItemsOfASessionHaveNoOrder(t *testing.T) {
 	m, rng := trained(t, small(), 30, 5)
 	batch := randomExamples(rng, 30, 6, 4, 4)
-	before := m.queries(batch)
+	before := m.asked(batch)
 	for i := range batch {
 		for k := range batch[i].Past {
 			e := batch[i].Past[k].Events
 			rng.Shuffle(len(e), func(a, b int) { e[a], e[b] = e[b], e[a] })
 		}
 	}
-	near(t, "shuffled within sessions", m.queries(batch), before, 1e-5)
+	near(t, "shuffled within sessions", m.asked(batch), before, 1e-5)
 	changed := false
 	for i := range batch {
 		if p := batch[i].Past; len(p) > 1 {
@@ -89,7 +89,7 @@ func TestItemsOfASessionHaveNoOrder(t *testing.T) {
 			changed = true
 		}
 	}
-	if after := m.queries(batch); !changed || slices.Equal(after, before) {
+	if after := m.asked(batch); !changed || slices.Equal(after, before) {
 		t.Error("the order of sessions makes no difference")
 	}
 }
@@ -107,7 +107,7 @@ func TestSessionMask(t *testing.T) {
 	context := []bool{true, false, false, true, false, false, false, true, false, true}
 	run := func() [][]float32 {
 		m.Forward([]Example{{Past: past, At: 100_000}})
-		c := &m.pass.blocks[1] // the input of the last block is the output of the first, of every token
+		c := &m.net.groups[0].pass.blocks[1] // the input of the last block is the output of the first, of every token
 		var out [][]float32
 		for i := range session {
 			out = append(out, slices.Clone(c.norm.Data[i*m.cfg.Dim:][:m.cfg.Dim]))
@@ -187,7 +187,7 @@ func TestRanks(t *testing.T) {
 	batch := randomExamples(rng, 60, 12, 4, 3)
 	batch[0].Targets, batch[1].Targets, batch[2].Targets = []Row{7, 8, 59}, nil, []Row{0}
 	m.Forward(batch)
-	z := slices.Clone(m.pass.z.Data)
+	z := slices.Clone(m.queries())
 	const known = 50
 	got := m.Ranks(known)
 	d := m.cfg.Dim
@@ -228,12 +228,8 @@ func TestRanksInGroups(t *testing.T) {
 	batch := randomExamples(rng, 60, 20, 3, 3)
 	m.Forward(batch)
 	want := m.Ranks(60)
-	targets := make([][]Row, len(batch))
-	for i := range batch {
-		targets[i] = batch[i].Targets
-	}
 	for _, bound := range []int{1, 61, 150} {
-		got, _ := m.pass.ranks(&m.items, targets, 60, nil, bound)
+		got := m.ranksWithin(60, nil, bound)
 		for i := range got {
 			if !slices.Equal(got[i], want[i]) {
 				t.Errorf("bound %d, example %d: ranks %v, want %v", bound, i, got[i], want[i])
@@ -260,14 +256,15 @@ func TestNotFiniteMovesNothing(t *testing.T) {
 
 func TestNotFiniteGradientNamesTheTensor(t *testing.T) {
 	m, _ := trained(t, small(), 60, 1)
+	dw := m.net.lanes[0].dw
 	for i, s := range m.specs {
-		clear(m.dw.arena)
-		m.dw.views[i][0] = float32(math.NaN())
+		clear(dw.arena)
+		dw.views[i][0] = float32(math.NaN())
 		if where := m.notFinite(math.NaN()); where != s.name {
 			t.Errorf("a gradient of %s that is not a number is reported as %q", s.name, where)
 		}
 	}
-	clear(m.dw.arena)
+	clear(dw.arena)
 	if where := m.notFinite(1); where != "" {
 		t.Errorf("finite gradients are reported as %q", where)
 	}

@@ -31,6 +31,9 @@ func Restore(cfg Config, tables map[string]schema.Table) (*Model, error) {
 	if err := m.restoreRecent(tables[tableRecent]); err != nil {
 		return nil, fmt.Errorf("recent: %w", err)
 	}
+	if err := m.restoreScenes(tables[tableScenes]); err != nil {
+		return nil, fmt.Errorf("scenes: %w", err)
+	}
 	if err := m.restoreRandom(tables[tableRandom]); err != nil {
 		return nil, fmt.Errorf("random: %w", err)
 	}
@@ -39,14 +42,6 @@ func Restore(cfg Config, tables map[string]schema.Table) (*Model, error) {
 
 func (m *Model) restoreItems(t schema.Table) error {
 	in, err := readItems(&m.cfg, m.items.side.n, t)
-	if err != nil {
-		return err
-	}
-	acc, err := accumulators(t, "acc", len(in.ids))
-	if err != nil {
-		return err
-	}
-	accBias, err := accumulators(t, "bias_acc", len(in.ids))
 	if err != nil {
 		return err
 	}
@@ -60,12 +55,11 @@ func (m *Model) restoreItems(t schema.Table) error {
 		r := m.appendRow(id)
 		copy(m.items.vector(r), in.vectors[i*m.cfg.Dim:])
 		m.items.biasOf(r)[0] = in.biases[i]
-		m.acc[i/chunkRows][i%chunkRows], m.accBias[i/chunkRows][i%chunkRows] = acc[i], accBias[i]
 		m.categories[r] = in.categories[i]
 		*m.items.sidesOf(r) = in.sidesOf(i)
 		m.touch(r)
 	}
-	return nil
+	return m.rowState.restore(t, len(in.ids), m.cfg.Dim)
 }
 
 func accumulators(t schema.Table, name string, n int) ([]float32, error) {
@@ -111,6 +105,23 @@ func (m *Model) restoreMoments(t schema.Table) error {
 		copy(m.second[at:], second[i])
 		at += n
 	}
+	return nil
+}
+
+func (m *Model) restoreScenes(t schema.Table) error {
+	requests, err := schema.Col[[]float64](t, "requests")
+	if err != nil {
+		return err
+	}
+	if len(requests) != len(m.scenes) {
+		return fmt.Errorf("%w: %d scenes, want %d", schema.ErrCorrupt, len(requests), len(m.scenes))
+	}
+	for i, n := range requests {
+		if !(n >= 0) || !finite(n) {
+			return fmt.Errorf("%w: scene %d has %v requests", schema.ErrCorrupt, i, n)
+		}
+	}
+	copy(m.scenes, requests)
 	return nil
 }
 

@@ -29,20 +29,38 @@ func TestSample(t *testing.T) {
 		if !slices.IsSorted(task.candidates) || len(slices.Compact(slices.Clone(task.candidates))) != len(task.candidates) {
 			t.Fatalf("candidates are not rising: %v", task.candidates)
 		}
-		for i, e := range batch {
-			learned := len(e.Past) > 0
-			if want := min(len(e.Targets), m.cfg.MaxTargets); learned && len(task.targets[i]) != want || !learned && len(task.targets[i]) != 0 {
-				t.Fatalf("example %d with %d targets and %d sessions is learned from %d", i, len(e.Targets), len(e.Past), len(task.targets[i]))
-			}
-			if !learned {
-				continue
-			}
-			aside := append(slices.Clone(task.targets[i]), task.excluded[i]...)
-			for j, r := range task.candidates {
-				if isTarget := slices.Contains(e.Targets, r); isTarget != slices.Contains(aside, int32(j)) {
-					t.Fatalf("example %d: item %d is a target: %v, is kept from the negatives: %v", i, r, isTarget, !isTarget)
+		at := 0
+		for g := range m.net.groups {
+			for _, q := range m.net.groups[g].layout.queries {
+				e, a := &batch[q.example], task.queries[at]
+				at++
+				positives, excluded := task.positives[a.from:a.to], task.excluded[a.exFrom:a.exTo]
+				want := 0
+				if len(e.Past) > 0 {
+					want = min(len(e.Targets), m.cfg.MaxTargets)
+				}
+				if len(positives) != want || (a.weight > 0) != (want > 0) {
+					t.Fatalf("an example with %d targets and %d sessions is learned from %d, with weight %v", len(e.Targets), len(e.Past), len(positives), a.weight)
+				}
+				if want == 0 {
+					continue
+				}
+				aside := append(slices.Clone(positives), excluded...)
+				slices.Sort(aside)
+				all := slices.Clone(e.Targets)
+				slices.Sort(all)
+				if !slices.Equal(aside, all) {
+					t.Fatalf("positives and excluded are %v, want the targets %v", aside, all)
+				}
+				for _, r := range positives {
+					if !slices.Contains(task.candidates, r) {
+						t.Fatalf("the target %d is no candidate", r)
+					}
 				}
 			}
+		}
+		if at != len(task.queries) {
+			t.Fatalf("%d queries, %d aims", at, len(task.queries))
 		}
 		for j, q := range task.logQ {
 			if !(q < 0) || math.IsInf(q, 0) {

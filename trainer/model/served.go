@@ -37,7 +37,9 @@ func LoadServed(items, params schema.Table) (*Served, error) {
 	}
 	s := &Served{cfg: cfg, recent: map[string]Row{}}
 	s.items = newCatalogue[float32](cfg.Dim)
-	s.passes = &sync.Pool{New: func() any { return &answer{pass: newPass[float32](&s.cfg)} }}
+	s.passes = &sync.Pool{New: func() any {
+		return &answer{pass: newPass[float32](&s.cfg), ins: gather[float32]{dim: s.cfg.Dim}}
+	}}
 	next, err := s.with(items, params)
 	if err != nil {
 		return nil, fmt.Errorf("load model: %w", err)
@@ -157,6 +159,7 @@ type Query struct {
 	Past  []ServedSession // oldest first
 	At    schema.EventTime
 	Scene string
+	User  string // known to Config.UserRows only
 }
 
 // Scored is a recommended item.
@@ -167,10 +170,13 @@ type Scored struct {
 
 // answer is the memory of one request.
 type answer struct {
-	pass   *pass[float32]
-	past   []Session
-	events []Event
-	scores []float32
+	pass    *pass[float32]
+	layout  layout
+	ins     gather[float32]
+	example Example
+	past    []Session
+	events  []Event
+	scores  []float32
 }
 
 // Recommend returns the k items that score highest, best first, equal scores in the order of their rows, among those that keep accepts; nil keeps
@@ -182,12 +188,11 @@ func (s *Served) Recommend(q Query, k int, keep func(itemID, category string) bo
 	if !s.read(a, q) {
 		return nil, false
 	}
-	a.pass.forward(s.w, &s.items)
-	if len(a.scores) < s.items.n {
-		a.scores = make([]float32, s.items.n+s.items.n/4)
-	}
+	a.pass.forward(&a.layout, s.w, &a.ins, 0, 0)
 	n := s.items.n
-	s.items.scores(nn.Block[float32]{Data: a.scores, Rows: 1, Cols: n, Stride: n}, a.pass.z.Block, n, &a.pass.work)
+	a.scores = sized(a.scores, n)
+	z := nn.Whole(a.pass.z[int(a.layout.request[0])*s.cfg.Dim:][:s.cfg.Dim], s.cfg.Dim)
+	s.items.compare(&s.cfg, nn.Whole(a.scores, n), z, n, &a.pass.work)
 	top := newTop(k, n)
 	for r, score := range a.scores[:n] {
 		if top.wants(score) {
@@ -218,8 +223,14 @@ func (s *Served) read(a *answer, q Query) bool {
 	if len(a.past) == 0 {
 		return false
 	}
-	a.pass.layout.reset()
-	a.pass.layout.add(&s.cfg, a.past, q.At, q.Scene)
+	a.layout.reset()
+	a.ins.rows = a.ins.rows[:0]
+	a.example = Example{Past: a.past, At: q.At, Scene: q.Scene, User: q.User}
+	a.layout.add(&s.cfg, &a.example, 0, func(r Row) int32 { // an item that comes twice is fetched twice
+		a.ins.rows = append(a.ins.rows, r)
+		return int32(len(a.ins.rows) - 1)
+	})
+	a.ins.fetch(&s.items)
 	return true
 }
 

@@ -45,7 +45,7 @@ func TestServedScoresAsTheTrainerDoes(t *testing.T) {
 		t.Errorf("%d items, digest %s", served.Items(), served.Digest())
 	}
 	batch := randomExamples(rng, items, 12, 7, 5)
-	m.Forward(batch)
+	z := m.asked(batch)
 	d := m.cfg.Dim
 	for i, e := range batch {
 		got, ok := served.Recommend(queryOf(m, e), items, nil)
@@ -60,7 +60,7 @@ func TestServedScoresAsTheTrainerDoes(t *testing.T) {
 		}
 		for j, s := range got {
 			r, _ := m.Row(s.ItemID)
-			want := m.naiveScore(m.pass.z.Data[i*d:][:d], r)
+			want := m.naiveScore(z[i*d:][:d], r)
 			if math.Abs(float64(s.Score)-want) > 1e-5 {
 				t.Fatalf("example %d, item %s: score %v, the trainer's %v", i, s.ItemID, s.Score, want)
 			}

@@ -18,12 +18,16 @@ type Session struct {
 	Events []Event // distinct items in the order of their first click
 }
 
-// Example is one request: what was known before it, and what followed.
+// Example is one request: what was known before it, and what followed. With Learn, the newest of the past sessions are learned from as well, each
+// from what was before it: a whole history is one example.
 type Example struct {
 	Past    []Session // oldest first
 	At      schema.EventTime
 	Scene   string
-	Targets []Row // distinct; may be empty where nothing is to be learned
+	User    string          // known to Config.UserRows only
+	Targets []Row           // distinct; may be empty where nothing is to be learned
+	Actions []schema.Action // of the targets; nil for clicks
+	Learn   int             // how many of the newest past sessions are targets, too
 }
 
 // ServedEvent is one item of a session, by name.

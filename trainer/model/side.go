@@ -130,6 +130,28 @@ func (c *catalogue[F]) scores(out, z nn.Block[F], n int, work *nn.Workspace[F]) 
 	}
 }
 
+// compare sets out to the scores of the first n items: scores, or under Config.Cosine z·v/|v|/Temperature + b for a z of length one.   z (R,D)  out (R,n)
+func (c *catalogue[F]) compare(cfg *Config, out, z nn.Block[F], n int, work *nn.Workspace[F]) {
+	if !cfg.Cosine {
+		c.scores(out, z, n, work)
+		return
+	}
+	vectors, inv, bias := work.Take(chunkRows*c.dim), work.Take(chunkRows), work.Take(chunkRows)
+	for from := 0; from < n; from += chunkRows {
+		rows := min(chunkRows, n-from)
+		for i := range rows {
+			bias[i] = c.sum(vectors[i*c.dim:][:c.dim], Row(from+i))
+		}
+		unit := vectors[:rows*c.dim]
+		nn.Normalize(unit, inv[:rows], unit, c.dim)
+		block := out.Columns(from, from+rows)
+		nn.Gemm(block, nn.Plain, nn.Transposed, F(1/cfg.Temperature), z, nn.Whole(unit, c.dim), 0)
+		for i := range z.Rows {
+			nn.Add(block.Data[i*block.Stride:][:rows], bias[:rows])
+		}
+	}
+}
+
 // describe keeps the side information that info has, each field as last seen. A value that has no row gets one, while there are any left.
 func (m *Model) describe(r Row, info *schema.ItemInfo) {
 	of := m.items.sidesOf(r)

@@ -131,7 +131,7 @@ func TestSideScores(t *testing.T) {
 		}
 		for _, n := range []int{1, 500, chunkRows, items} {
 			out := make([]float32, queries*n)
-			m.items.scores(nn.Whole(out, n), nn.Whole(z, d), n, &m.pass.work)
+			m.items.scores(nn.Whole(out, n), nn.Whole(z, d), n, &m.ranks.work)
 			sum := make([]float32, d)
 			for i := range queries {
 				for r := range n {

@@ -21,11 +21,13 @@ type Object = NamedTable
 
 // The tables of a checkpoint. Together they are all that the next step depends on (I3).
 //
-//	items    item_id, row, category, vector, bias, acc, bias_acc, side_category, side_price     one line a row, in order
+//	items    item_id, row, category, vector, bias, side_category, side_price, and acc, bias_acc (Adagrad's) or first, second, bias_moments
+//	         (Adam's)                                                one line a row, in order
 //	params   name, shape, values                                     the shared weights and the side table; Meta: form, digest
 //	sides    field, value, acc, bias_acc                             the side table's rows but the first, in order
 //	moments  name, first, second                                     AdamW's
 //	recent   row                                                     the ring of targets, oldest first
+//	scenes   requests                                                of each scene so far, fading
 //	random   step, state                                             one line; state is the sampler's, in hex. Meta: config
 const (
 	tableItems   = "items"
@@ -33,6 +35,7 @@ const (
 	tableSides   = "sides"
 	tableMoments = "moments"
 	tableRecent  = "recent"
+	tableScenes  = "scenes"
 	tableRandom  = "random"
 
 	metaForm   = "form"
@@ -47,17 +50,12 @@ func (m *Model) Tables() ([]NamedTable, error) {
 	for i := range rows {
 		rows[i] = Row(i)
 	}
-	acc, accBias := make([]float32, len(rows)), make([]float32, len(rows))
-	for i := range rows {
-		acc[i], accBias[i] = m.acc[i/chunkRows][i%chunkRows], m.accBias[i/chunkRows][i%chunkRows]
-	}
 	copied := m.copyRows(rows)
 	items := schema.Table{
 		Columns: append([]schema.Column{
 			{Name: "item_id", Data: copied.ids}, {Name: "row", Data: copied.rows}, {Name: "category", Data: copied.categories},
 			{Name: "vector", Data: schema.Vectors{Dim: m.cfg.Dim, Values: copied.vectors}}, {Name: "bias", Data: copied.biases},
-			{Name: "acc", Data: acc}, {Name: "bias_acc", Data: accBias},
-		}, copied.sideColumns()...),
+		}, append(m.rowState.columns(len(rows), m.cfg.Dim), copied.sideColumns()...)...),
 		Meta: m.meta(m.items.n),
 	}
 	names, first, second := make([]string, 0, len(m.specs)), make([][]float32, 0, len(m.specs)), make([][]float32, 0, len(m.specs))
@@ -86,6 +84,7 @@ func (m *Model) Tables() ([]NamedTable, error) {
 		{tableSides, m.sidesTable()},
 		{tableMoments, schema.Table{Columns: []schema.Column{{Name: "name", Data: names}, {Name: "first", Data: first}, {Name: "second", Data: second}}}},
 		{tableRecent, schema.Table{Columns: []schema.Column{{Name: "row", Data: recent}}}},
+		{tableScenes, schema.Table{Columns: []schema.Column{{Name: "requests", Data: slices.Clone(m.scenes)}}}},
 		{tableRandom, schema.Table{
 			Columns: []schema.Column{{Name: "step", Data: []uint64{m.step}}, {Name: "state", Data: []string{hex.EncodeToString(random)}}},
 			Meta:    [][2]string{{metaConfig, string(config)}},

@@ -204,7 +204,7 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		name := filepath.Join("testdata", "model-v1-"+o.Name+".arrow")
+		name := filepath.Join("testdata", "model-v2-"+o.Name+".arrow")
 		want, err := os.ReadFile(name)
 		if errors.Is(err, os.ErrNotExist) && os.Getenv("FRESHET_WRITE_GOLDEN") != "" {
 			if err := os.WriteFile(name, got, 0o644); err != nil {

@@ -8,12 +8,15 @@ import (
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
+// initial is a fresh value of number i of a tensor.
+type initial func(c *Config, rng *rand.Rand, i int) float64
+
 // spec is one dense tensor. The list of specs is the one table that views, initial values, encoding, decay and the search for a
 // number that is not finite are made from: a new tensor is one more line.
 type spec struct {
 	name  string
 	shape []int32
-	init  func(c *Config, rng *rand.Rand, i int) float64 // of number i
+	init  initial
 	decay bool
 }
 
@@ -28,18 +31,28 @@ func (s *spec) size() int {
 func normal(c *Config, rng *rand.Rand, _ int) float64 { return rng.NormFloat64() * c.InitStd }
 func zero(*Config, *rand.Rand, int) float64           { return 0 }
 
-// xavier is uniform with variance 2/(in+out), for a square matrix.
-func xavier(c *Config, rng *rand.Rand, _ int) float64 {
-	return (2*rng.Float64() - 1) * math.Sqrt(3/float64(c.Dim))
+// xavier is uniform with variance 2/(in+out).
+func xavier(in, out int) initial {
+	return func(_ *Config, rng *rand.Rand, _ int) float64 {
+		return (2*rng.Float64() - 1) * math.Sqrt(6/float64(in+out))
+	}
+}
+
+// identity is a square matrix that changes nothing.
+func identity(c *Config, _ *rand.Rand, i int) float64 {
+	if i/c.Dim == i%c.Dim {
+		return 1
+	}
+	return 0
 }
 
 // carrying adds two on the diagonal of the first Dim columns to what init gives. With it, an untrained block hands the embeddings of what it sees on, so
 // that a query is near to the items that came before and need not learn first how to copy. Measured with recentFirst, against neither: +.018 recall and +.010 MRR on
 // the simulated shop, +.008 and +.011 on news; with one instead of two less, with three the same.
-func carrying(init func(*Config, *rand.Rand, int) float64, cols func(c *Config) int) func(*Config, *rand.Rand, int) float64 {
+func carrying(init initial, cols int) initial {
 	return func(c *Config, rng *rand.Rand, i int) float64 {
 		v := init(c, rng, i)
-		if row, col := i/cols(c), i%cols(c); row == col {
+		if row, col := i/cols, i%cols; c.Init == carry && row == col {
 			v += 2
 		}
 		return v
@@ -49,48 +62,129 @@ func carrying(init func(*Config, *rand.Rand, int) float64, cols func(c *Config) 
 // recentFirst falls from 2 to 0 over the time buckets up to some five hours: an untrained block looks at all that a token sees, most at what is new.
 // Values around zero look at a random choice of times: .004 MRR less on news, .001 on the simulated shop.
 func recentFirst(c *Config, rng *rand.Rand, bucket int) float64 {
-	return normal(c, rng, bucket) + 2*max(0, 1-0.03*float64(bucket))
+	v := normal(c, rng, bucket)
+	if c.Init == carry {
+		v += 2 * max(0, 1-0.03*float64(bucket))
+	}
+	return v
 }
 
-func once(c *Config) int  { return c.Dim }
-func twice(c *Config) int { return 2 * c.Dim }
+// kinds of tokens, as the suffixes of the matrices that each has of its own under Config.TokenNetworks.
+var kinds = [...]string{"", "_item"}
 
-// specs lists the dense tensors in the order of the arena.
+// kindsOf returns how many matrices a typed product has.
+func (c *Config) kindsOf(block int) int {
+	if c.TokenNetworks && block <= 0 {
+		return len(kinds)
+	}
+	return 1
+}
+
+// askWidth is the width of what an asking token has: gate and query, or the query alone.
+func (c *Config) askWidth() int {
+	if c.Attention == hstu {
+		return 2 * c.Dim
+	}
+	return c.Dim
+}
+
+// specs lists the dense tensors in the order of the arena; newWeights takes them in the same order.
 func (c *Config) specs() []spec {
 	d := int32(c.Dim)
-	list := []spec{
-		{"action", []int32{actions, d}, normal, false},
-		{"context", []int32{d}, normal, false},
-		{"scene", []int32{int32(c.Scenes), d}, normal, false},
-		{"hour", []int32{hours, d}, normal, false},
-		{"gap", []int32{int32(gaps), d}, normal, false},
+	var list []spec
+	add := func(name string, init initial, decay bool, shape ...int32) {
+		list = append(list, spec{name, shape, init, decay})
+	}
+	add("action", normal, false, actions, d)
+	add("scene", normal, false, int32(c.Scenes), d)
+	if c.Tokens == session {
+		add("context", normal, false, d)
+		add("hour", normal, false, hours, d)
+		add("gap", normal, false, int32(gaps), d)
+	}
+	if c.UserRows > 0 {
+		add("user", zero, false, int32(c.UserRows), d)
+	}
+	if c.Absolute {
+		add("place", normal, false, int32(c.MaxTokens), d)
+	}
+	if c.TokenNetworks {
+		for _, kind := range kinds {
+			add("embed"+kind, identity, true, d, d)
+			add("embed_bias"+kind, zero, false, d)
+		}
 	}
 	for i := range c.Blocks {
 		name := func(s string) string { return fmt.Sprintf("block%d.%s", i, s) }
-		list = append(list,
-			spec{name("uq"), []int32{d, 2 * d}, normal, true},                  // gate and queries: in the last block, of the request only
-			spec{name("vk"), []int32{d, 2 * d}, carrying(normal, twice), true}, // values and keys: of all tokens
-			spec{name("out"), []int32{d, d}, carrying(xavier, once), true},
-			spec{name("out_bias"), []int32{d}, zero, false},
-			spec{name("time"), []int32{timeBuckets}, recentFirst, false},
-		)
+		ask := int32(c.askWidth())
+		for k, kind := range kinds[:c.kindsOf(i)] {
+			if k == 0 || i < c.Blocks-1 {
+				add(name("uq"+kind), normal, true, d, ask) // gate and queries: in the last block, of what asks only, which is context tokens
+			}
+			add(name("vk"+kind), carrying(normal, 2*c.Dim), true, d, 2*d) // values and keys: of all tokens
+		}
+		if c.Attention == softmax {
+			add(name("uq_bias"), zero, false, ask)
+			add(name("vk_bias"), zero, false, 2*d)
+		}
+		add(name("out"), carrying(xavier(c.Dim, c.Dim), c.Dim), true, d, d)
+		add(name("out_bias"), zero, false, d)
+		if c.TimeBias {
+			add(name("time"), recentFirst, false, timeBuckets)
+		}
+		if c.Distance {
+			add(name("distance"), normal, false, int32(c.MaxTokens))
+		}
+		if f := int32(c.FFN); f > 0 {
+			add(name("ffn_in"), xavier(c.Dim, c.FFN), true, d, f)
+			add(name("ffn_in_bias"), zero, false, f)
+			add(name("ffn_out"), xavier(c.FFN, c.Dim), true, f, d)
+			add(name("ffn_out_bias"), zero, false, d)
+		}
+		if c.Experts > 0 {
+			f, n := int32(c.ExpertWidth), int32(c.Experts)+1 // the last one is shared
+			add(name("experts_in"), xavier(c.Dim, c.ExpertWidth), true, n, d, 2*f)
+			add(name("experts_out"), zero, true, n, f, d)
+			add(name("router"), normal, true, d, int32(c.Experts))
+			add(name("router_balance"), zero, false, int32(c.Experts))
+		}
 	}
-	return append(list, spec{"query", []int32{d, d}, zero, true})
+	for m := range c.Horizon {
+		add(headName(m), zero, true, d, d)
+	}
+	return list
 }
 
-// weights are views of one arena: of the weights, or of their gradients.
+func headName(ahead int) string {
+	if ahead == 0 {
+		return "query"
+	}
+	return fmt.Sprintf("query%d", ahead)
+}
+
+// weights are views of one arena: of the weights, or of their gradients. What the config switches off is nil.
 type weights[F nn.Float] struct {
 	arena []F
 	views [][]F // in the order of specs
 
-	action, context, scene, hour, gap []F
-	blocks                            []block[F]
-	query                             *nn.Matrix[F]
+	action, context, scene, hour, gap, user, place []F
+
+	embed     [len(kinds)]nn.Block[F]
+	embedBias [len(kinds)][]F
+	blocks    []block[F]
+	query     []nn.Block[F] // by how many sessions ahead
 }
 
 type block[F nn.Float] struct {
-	uq, vk, out   *nn.Matrix[F]
-	outBias, time []F
+	uq, vk                  [len(kinds)]nn.Block[F] // the second is that of item tokens, where they have one of their own
+	uqBias, vkBias          []F
+	out                     nn.Block[F]
+	outBias, time, distance []F
+	ffnIn, ffnOut           nn.Block[F]
+	ffnInBias, ffnOutBias   []F
+	expertsIn, expertsOut   []nn.Block[F] // the last one is shared
+	router                  nn.Block[F]
+	balance                 []F
 }
 
 func newWeights[F nn.Float](c *Config) *weights[F] {
@@ -107,17 +201,62 @@ func newWeights[F nn.Float](c *Config) *weights[F] {
 		w.views, rest = append(w.views, v), rest[n:]
 		return v
 	}
-	matrix := func() *nn.Matrix[F] {
+	matrix := func() nn.Block[F] {
 		cols := specs[len(w.views)].shape[1]
-		return nn.NewMatrix(view(), int(cols))
+		return nn.Whole(view(), int(cols))
 	}
-	w.action, w.context, w.scene, w.hour, w.gap = view(), view(), view(), view(), view()
+	stack := func() (list []nn.Block[F]) {
+		shape := specs[len(w.views)].shape
+		all := nn.Whole(view(), int(shape[2]))
+		for i := range int(shape[0]) {
+			list = append(list, all.Slice(i*int(shape[1]), (i+1)*int(shape[1])))
+		}
+		return list
+	}
+	w.action, w.scene = view(), view()
+	if c.Tokens == session {
+		w.context, w.hour, w.gap = view(), view(), view()
+	}
+	if c.UserRows > 0 {
+		w.user = view()
+	}
+	if c.Absolute {
+		w.place = view()
+	}
+	if c.TokenNetworks {
+		for k := range kinds {
+			w.embed[k], w.embedBias[k] = matrix(), view()
+		}
+	}
 	w.blocks = make([]block[F], c.Blocks)
 	for i := range w.blocks {
 		b := &w.blocks[i]
-		b.uq, b.vk, b.out, b.outBias, b.time = matrix(), matrix(), matrix(), view(), view()
+		for k := range c.kindsOf(i) {
+			if k == 0 || i < c.Blocks-1 {
+				b.uq[k] = matrix()
+			}
+			b.vk[k] = matrix()
+		}
+		if c.Attention == softmax {
+			b.uqBias, b.vkBias = view(), view()
+		}
+		b.out, b.outBias = matrix(), view()
+		if c.TimeBias {
+			b.time = view()
+		}
+		if c.Distance {
+			b.distance = view()
+		}
+		if c.FFN > 0 {
+			b.ffnIn, b.ffnInBias, b.ffnOut, b.ffnOutBias = matrix(), view(), matrix(), view()
+		}
+		if c.Experts > 0 {
+			b.expertsIn, b.expertsOut, b.router, b.balance = stack(), stack(), matrix(), view()
+		}
 	}
-	w.query = matrix()
+	for range c.Horizon {
+		w.query = append(w.query, matrix())
+	}
 	return w
 }
 
@@ -127,55 +266,6 @@ func (w *weights[F]) fill(c *Config) {
 	for i, s := range c.specs() {
 		for j := range w.views[i] {
 			w.views[i][j] = F(s.init(c, rng, j))
-		}
-	}
-}
-
-// chunkRows is how many rows are allocated at a time: tables grow without copying, and a version shares the chunks that it does not change.
-const chunkRows = 1024
-
-// table holds one vector and one bias a row.
-type table[F nn.Float] struct {
-	dim     int
-	n       int
-	vectors [][]F // (chunkRows, dim)
-	bias    [][]F // (chunkRows)
-}
-
-func (t *table[F]) grow() (vector, bias []F) {
-	if t.n%chunkRows == 0 {
-		t.vectors = append(t.vectors, make([]F, chunkRows*t.dim))
-		t.bias = append(t.bias, make([]F, chunkRows))
-	}
-	t.n++
-	return t.vector(Row(t.n - 1)), t.biasOf(Row(t.n - 1))
-}
-
-func (t *table[F]) vector(r Row) []F {
-	at := int(r) % chunkRows * t.dim
-	return t.vectors[int(r)/chunkRows][at : at+t.dim : at+t.dim]
-}
-
-// biasOf returns the one-element slice that holds the row's bias.
-func (t *table[F]) biasOf(r Row) []F {
-	at := int(r) % chunkRows
-	return t.bias[int(r)/chunkRows][at : at+1 : at+1]
-}
-
-// scores sets out to z·E + b over the first n rows, one chunk after the other.   z (R,D)  out (R,n)
-func (t *table[F]) scores(out, z nn.Block[F], n int) {
-	for from := 0; from < n; from += chunkRows {
-		rows := min(chunkRows, n-from)
-		chunk := nn.Block[F]{Data: t.vectors[from/chunkRows], Rows: rows, Cols: t.dim, Stride: t.dim}
-		block := out.Columns(from, from+rows)
-		bias := t.bias[from/chunkRows][:rows]
-		if z.Rows == 1 {
-			nn.Gemv(block.Data[:rows], chunk, z.Data[:t.dim])
-		} else {
-			nn.Gemm(block, nn.Plain, nn.Transposed, 1, z, chunk, 0)
-		}
-		for i := range z.Rows {
-			nn.Add(block.Data[i*block.Stride:][:rows], bias)
 		}
 	}
 }

@@ -2,51 +2,46 @@ package nn
 
 import "math"
 
-// SampledSoftmax is the loss of one query over candidates of which several are right: the mean over its targets i of
+// NCE is the loss of one query that has several right answers: the mean over its positives i of
 //
-//	-log( e^s_i / (e^s_i + Σ_j e^s_j) ),  j over the candidates that are no target of the query
+//	-log( e^s_i / (e^s_i + Σ_j e^s_j) ),  j over the negatives
 //
-// so that a target never pushes another one down. It sets d to the gradient times weight and returns the loss, in nats and
-// unweighted. The scores are those after the correction for sampling (LogQ).
+// so that a positive never pushes another one down (TBGRecall, section "loss": siblings are no negatives). The scores are those after the
+// correction for sampling (LogQ). It sets s, the scores of the candidates, and pos to the gradients times weight and returns the loss, in
+// nats and unweighted. Candidates that stand in masked are no negatives.
 //
-//	s, d (C)  targets: places in s, distinct, at least one
-//	excluded: further places that are neither target nor negative
-func SampledSoftmax[F Float](d, s []F, targets, excluded []int32, weight float64) (loss float64) {
-	want("sampled softmax", "d", len(d), len(s))
-	top := F(math.Inf(-1))
-	for _, v := range s {
+//	s (C)  pos (P)  masked: places in s
+func NCE[F Float](s []F, masked []int32, pos []F, weight float64) (loss float64) {
+	for _, j := range masked {
+		s[j] = F(math.Inf(-1))
+	}
+	top := Max(s)
+	for _, v := range pos {
 		top = max(top, v)
 	}
-	for j, v := range s {
-		d[j] = v - top
+	if top != top { // Exp would make numbers of them
+		return math.NaN()
 	}
-	Exp(d)
-	for _, j := range targets {
-		d[j] = 0
+	negatives := float64(ExpShift(s, s, top))
+	for _, j := range masked {
+		negatives -= float64(s[j]) // e^x does not quite reach zero
+		s[j] = 0
 	}
-	for _, j := range excluded {
-		d[j] = 0
-	}
-	negatives := float64(sum(d))
-	if negatives == 0 { // no candidate is a negative: nothing to tell apart
-		clear(d)
+	if negatives < 1e-30 { // no candidate is a negative: nothing to tell apart
+		clear(s)
+		clear(pos)
 		return 0
 	}
-	share := weight / float64(len(targets))
+	share := weight / float64(len(pos))
 	push := 0.0 // what a negative's e^s is multiplied by
-	for _, j := range targets {
-		e := math.Exp(float64(s[j] - top))
-		loss += math.Log(e+negatives) - float64(s[j]-top)
+	for i, v := range pos {
+		e := math.Exp(float64(v - top))
+		loss += math.Log(e+negatives) - float64(v-top)
 		push += share / (e + negatives)
+		pos[i] = F(share * (-negatives / (e + negatives)))
 	}
-	for j := range d {
-		d[j] *= F(push)
-	}
-	for _, j := range targets {
-		e := math.Exp(float64(s[j] - top))
-		d[j] = F(share * (-negatives / (e + negatives)))
-	}
-	return loss / float64(len(targets))
+	Scale(s, F(push))
+	return loss / float64(len(pos))
 }
 
 // LogQ is the logarithm of the chance that an item enters the shared candidates of a batch:

@@ -1,0 +1,97 @@
+package model
+
+import "github.com/freshet-ml/freshet/trainer/nn"
+
+// rowState is what the optimiser keeps of the items, in chunks of rows: Adagrad's accumulators, one number for a vector and one for a bias, or
+// Adam's moments, two numbers for each of theirs.
+type rowState struct {
+	full          bool // Adam
+	acc, accBias  [][]float32
+	first, second [][]float32 // (chunkRows, dim)
+	biasMoments   [][]float32 // (chunkRows, 2)
+}
+
+// grow makes room for row n.
+func (s *rowState) grow(n, dim int) {
+	if n%chunkRows != 0 {
+		return
+	}
+	if s.full {
+		s.first, s.second = append(s.first, make([]float32, chunkRows*dim)), append(s.second, make([]float32, chunkRows*dim))
+		s.biasMoments = append(s.biasMoments, make([]float32, 2*chunkRows))
+		return
+	}
+	s.acc, s.accBias = append(s.acc, make([]float32, chunkRows)), append(s.accBias, make([]float32, chunkRows))
+}
+
+// adamOf are the two moments of a row's vector.
+func (s *rowState) adamOf(r Row, dim int) (first, second []float32) {
+	at := int(r) % chunkRows * dim
+	return s.first[int(r)/chunkRows][at : at+dim], s.second[int(r)/chunkRows][at : at+dim]
+}
+
+// update moves everything that the last batch gave a gradient.
+func (m *Model) update(norm float64) {
+	m.step++
+	scale := 1.0
+	if m.cfg.Clip > 0 && norm > m.cfg.Clip {
+		scale = m.cfg.Clip / norm
+	}
+	adam := nn.AdamW{Rate: m.cfg.DenseRate, Beta1: m.cfg.Beta1, Beta2: m.cfg.Beta2, Eps: 1e-8, Decay: m.cfg.WeightDecay}
+	at := 0
+	for i := range m.specs {
+		n := len(m.w.views[i])
+		adam.Step(m.w.views[i], m.net.lanes[0].dw.views[i], m.first[at:at+n], m.second[at:at+n], scale, m.step, m.specs[i].decay)
+		at += n
+	}
+	m.updateRows()
+	adagrad := nn.Adagrad{Rate: m.cfg.SideRate, Eps: 1e-10}
+	side, d := &m.net.side, m.cfg.Dim
+	for s, r := range side.rows {
+		adagrad.Step(m.items.side.vector(r), side.grad[s*d:][:d], &m.sideAcc[r-1])
+		if m.cfg.ItemBias {
+			adagrad.Step(m.items.side.biasOf(r), side.dBias[s:s+1], &m.sideAccBias[r-1])
+		}
+	}
+}
+
+// updateRows moves the items' rows, each lane a part of them: they do not depend on each other.
+func (m *Model) updateRows() {
+	rows := &m.net.rows
+	for _, r := range rows.rows {
+		m.touch(r)
+	}
+	d, lanes := m.cfg.Dim, len(m.net.lanes)
+	m.net.each(func(l *lane[float32]) {
+		number := 0
+		for i := range m.net.lanes {
+			if l == &m.net.lanes[i] {
+				number = i
+			}
+		}
+		from, to := len(rows.rows)*number/lanes, len(rows.rows)*(number+1)/lanes
+		for s := from; s < to; s++ {
+			m.updateRow(rows.rows[s], rows.grad[s*d:][:d], rows.dBias[s:s+1])
+		}
+	})
+}
+
+func (m *Model) updateRow(r Row, grad, dBias []float32) {
+	vector, bias := m.items.vector(r), m.items.biasOf(r)
+	chunk, place := int(r)/chunkRows, int(r)%chunkRows
+	if m.rowState.full {
+		adam := nn.AdamW{Rate: m.cfg.RowRate, Beta1: m.cfg.Beta1, Beta2: m.cfg.Beta2, Eps: 1e-8}
+		first, second := m.rowState.adamOf(r, m.cfg.Dim)
+		adam.Step(vector, grad, first, second, 1, m.step, false)
+		if m.cfg.ItemBias {
+			of := m.rowState.biasMoments[chunk][2*place:][:2]
+			adam.Step(bias, dBias, of[:1], of[1:], 1, m.step, false)
+		}
+		return
+	}
+	adagrad := nn.Adagrad{Rate: m.cfg.RowRate, Eps: 1e-10}
+	adagrad.Step(vector, grad, &m.rowState.acc[chunk][place])
+	if m.cfg.ItemBias {
+		adagrad.Step(bias, dBias, &m.rowState.accBias[chunk][place])
+	}
+}

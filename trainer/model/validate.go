@@ -1,0 +1,113 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Bounds that keep one mistyped number from taking all memory.
+const (
+	maxDim      = 4096
+	maxBlocks   = 64
+	maxTokens   = 8192
+	maxSessions = 8192
+	maxDraws    = 1 << 20
+	maxSideRows = 1 << 20
+	maxExperts  = 256
+	maxHorizon  = 8
+	maxLanes    = 64
+	maxWeights  = 1 << 28 // a gigabyte of shared weights
+)
+
+// Validate reports every fault of c at once, or nil.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("model "+format, args...)) }
+	within := func(name string, v, low, high int) {
+		if v < low || v > high {
+			fault("%s %d: must be between %d and %d", name, v, low, high)
+		}
+	}
+	real := func(name string, v, low, high float64) {
+		if !(v >= low && v <= high) { // also false for what is not a number
+			fault("%s %v: must be between %v and %v", name, v, low, high)
+		}
+	}
+	word := func(name, v string, of ...string) {
+		if !slices.Contains(of, v) {
+			fault("%s %q: must be one of %s", name, v, strings.Join(of, ", "))
+		}
+	}
+	within("dim", c.Dim, 2, maxDim)
+	within("blocks", c.Blocks, 1, maxBlocks)
+	within("heads", c.Heads, 1, maxDim)
+	if c.Heads > 0 && c.Dim%c.Heads != 0 {
+		fault("heads %d: dim %d divided by them must be a whole number", c.Heads, c.Dim)
+	}
+	if c.Heads > 0 && c.Dim%c.Heads == 0 && c.Rotary != none && c.Dim/c.Heads%2 != 0 {
+		fault("heads %d: dim %d divided by them must be even for rotary %s; rotary none takes any", c.Heads, c.Dim, c.Rotary)
+	}
+	within("max_sessions", c.MaxSessions, 1, maxSessions)
+	within("max_tokens", c.MaxTokens, 3, maxTokens) // a context token, an item, the request's context token
+	within("scenes", c.Scenes, 1, maxTokens)
+	within("side_rows", c.SideRows, 1, maxSideRows) // row 0 is no value, so 1 switches side information off
+	within("user_rows", c.UserRows, 0, maxSideRows)
+
+	word("tokens", c.Tokens, session, item)
+	word("mask", c.Mask, session, causal)
+	word("rotary", c.Rotary, session, token, none)
+	word("attention", c.Attention, hstu, softmax)
+	word("loss", c.Loss, sampled, full)
+	word("row_optimizer", c.RowOptimizer, adagrad, adam)
+	word("init", c.Init, carry, plain)
+	within("ffn", c.FFN, 0, 8*maxDim)
+	within("experts", c.Experts, 0, maxExperts)
+	if c.Experts == 1 {
+		fault("experts 1: a token takes two; give 0 or at least 2")
+	}
+	within("expert_width", c.ExpertWidth, 1, 8*maxDim)
+	within("horizon", c.Horizon, 1, maxHorizon)
+	if c.Tokens == item {
+		if c.TokenNetworks {
+			fault("token_networks: there is one kind of token where tokens is item")
+		}
+		if c.UserRows > 0 {
+			fault("user_rows %d: users are known to context tokens, which there are none of where tokens is item", c.UserRows)
+		}
+		if c.Horizon > 1 {
+			fault("horizon %d: only context tokens look ahead, and there are none where tokens is item", c.Horizon)
+		}
+	}
+
+	within("max_targets", c.MaxTargets, 1, maxTokens)
+	within("negatives_uniform", c.NegativesUniform, 1, maxDraws)
+	within("negatives_recent", c.NegativesRecent, 0, maxDraws)
+	within("recent_window", c.RecentWindow, 1, 1<<26)
+	within("lanes", c.Lanes, 1, maxLanes)
+	real("temperature", c.Temperature, 1e-3, 1e3)
+	real("horizon_decay", c.HorizonDecay, 0, 1)
+	real("click_weight", c.ClickWeight, 0, 100)
+	real("pay_weight", c.PayWeight, 0, 100)
+	real("dropout", c.Dropout, 0, 0.95)
+	real("dense_rate", c.DenseRate, 0, 1)
+	real("beta1", c.Beta1, 0, 0.999999)
+	real("beta2", c.Beta2, 0, 0.999999)
+	real("weight_decay", c.WeightDecay, 0, 1)
+	real("row_rate", c.RowRate, 0, 10)
+	real("side_rate", c.SideRate, 0, 10)
+	real("clip", c.Clip, 0, math.MaxFloat64)
+	real("init_std", c.InitStd, 0, 1)
+	if len(faults) == 0 {
+		size := 0
+		for _, s := range c.specs() {
+			size += s.size()
+		}
+		if size > maxWeights {
+			fault("dim %d, blocks %d, experts %d: %d shared weights; at most %d", c.Dim, c.Blocks, c.Experts, size, maxWeights)
+		}
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,120 @@
+package nn
+
+import "math"
+
+// BiasSiLU sets a = (s+bias)·σ(s+bias)·scale and slope to its derivative by s. bias and slope may be nil; a may be s.
+func BiasSiLU[F Float](a, slope, s, bias []F, scale F) {
+	for i, x := range s {
+		if bias != nil {
+			x += bias[i]
+		}
+		sig := F(1 / (1 + math.Exp(-float64(x))))
+		y := x * sig
+		a[i] = y * scale
+		if slope != nil {
+			slope[i] = (sig + y*(1-sig)) * scale
+		}
+	}
+}
+
+// ExpShift sets dst = e^(x-shift) and returns the sum. dst may be x.
+func ExpShift[F Float](dst, x []F, shift F) (total F) {
+	for i, v := range x {
+		dst[i] = v - shift
+	}
+	Exp(dst)
+	return sum(dst)
+}
+
+// Max returns the largest of x, -Inf where there is none, and NaN where one is.
+func Max[F Float](x []F) F {
+	top := F(math.Inf(-1))
+	for _, v := range x {
+		top = max(top, v)
+	}
+	return top
+}
+
+// Scale multiplies x by a.
+func Scale[F Float](x []F, a F) {
+	for i := range x {
+		x[i] *= a
+	}
+}
+
+// Dot returns x·y.
+func Dot[F Float](x, y []F) F { return dot4(x, y) }
+
+// GatherTable sets dst[i] = table[index[i]].
+func GatherTable[F Float](dst, table []F, index []uint8) {
+	for i, b := range index {
+		dst[i] = table[b]
+	}
+}
+
+// ScatterAdd adds x[i] to table[index[i]], in order.
+func ScatterAdd[F Float](table []F, index []uint8, x []F) {
+	for i, b := range index {
+		table[b] += x[i]
+	}
+}
+
+// ReLU sets y = max(0, x), and keeps the slope. y may be x.
+func ReLU[F Float](y, slope, x []F) {
+	for i, v := range x {
+		if v > 0 {
+			y[i], slope[i] = v, 1
+		} else {
+			y[i], slope[i] = 0, 0
+		}
+	}
+}
+
+// Normalize sets each row of y to that of x divided by its length, and keeps 1/length.   x, y (N,D)  inv (N)
+func Normalize[F Float](y, inv, x []F, d int) {
+	for i := range inv {
+		row := x[i*d:][:d]
+		inv[i] = F(1 / math.Sqrt(SumSquares(row)+1e-12))
+		for j, v := range row {
+			y[i*d+j] = v * inv[i]
+		}
+	}
+}
+
+// NormalizeBackward adds to dx: (dy - y·(y·dy))/length.   dy, dx (N,D); needs y and inv of the forward
+func NormalizeBackward[F Float](dx, dy, y, inv []F, d int) {
+	for i, s := range inv {
+		g, out, to := dy[i*d:][:d], y[i*d:][:d], dx[i*d:][:d]
+		along := dot4(g, out)
+		for j, v := range g {
+			to[j] += (v - out[j]*along) * s
+		}
+	}
+}
+
+// Dropout zeroes numbers of x at rate p and divides the others by 1-p. The draws are a function of the seed and the place alone, so that
+// backward, which is the same on the gradient, needs nothing kept.
+func Dropout[F Float](x []F, p float64, seed uint64) {
+	if p == 0 {
+		return
+	}
+	keep := F(1 / (1 - p))
+	bound := uint64(p * (1 << 16))
+	for i := 0; i < len(x); i += 4 {
+		bits := mix(seed + uint64(i)*0x9e3779b97f4a7c15)
+		for j := range min(4, len(x)-i) {
+			if bits>>(16*j)&0xffff < bound {
+				x[i+j] = 0
+			} else {
+				x[i+j] *= keep
+			}
+		}
+	}
+}
+
+// mix is the finalizer of SplitMix64 (doi 10.1145/2714064.2660195).
+func mix(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
