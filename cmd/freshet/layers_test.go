@@ -22,7 +22,8 @@ var street = []struct {
 }{
 	{"schema", nil},
 	{"ingest", []string{"schema", "ingest"}},
-	{"trainer/nn", nil},
+	{"trainer/nn/simd", nil},
+	{"trainer/nn", []string{"trainer/nn/simd"}},
 	{"trainer/model", []string{"schema", "trainer/nn"}},
 	{"trainer", []string{"schema", "trainer"}},
 	{"publisher/replica", []string{"schema", "publisher", "publisher/objects", "trainer/model"}},
@@ -43,6 +44,8 @@ var doors = []struct {
 	{"gorgonia.org/", []string{"trainer/nn"}},
 	{"go4.org/unsafe/assume-no-moving-gc", []string{"trainer/nn"}},
 	{"github.com/viterin/vek", []string{"trainer/nn"}},
+	{"github.com/mmcloughlin/avo", []string{"trainer/nn/simd/gen"}},
+	{"golang.org/x/sys", []string{"trainer/nn/simd"}},
 	{"github.com/ebitengine/purego", []string{"trainer/nn"}},
 	{"gonum.org/v1/gonum/blas", []string{"trainer/nn"}},
 	{"github.com/nats-io/nats.go", []string{"publisher", "publisher/objects", "publisher/replica", "publisher/snapshots", "cmd/freshet"}},

@@ -72,14 +72,7 @@ func compareGemm(t *testing.T, e tensor.BLAS, rng *rand.Rand, m, n, k int, tA, t
 			want[i*ldc+j] = alpha*sum + beta*want[i*ldc+j]
 		}
 	}
-	narrow := func(x []float64) []float32 {
-		y := make([]float32, len(x))
-		for i, v := range x {
-			y[i] = float32(v)
-		}
-		return y
-	}
-	c32 := narrow(c)
+	c32 := narrow(c, 0)
 	if beta == 0 { // what c holds must not matter
 		for i := range c32 {
 			if i%ldc < n {
@@ -88,7 +81,7 @@ func compareGemm(t *testing.T, e tensor.BLAS, rng *rand.Rand, m, n, k int, tA, t
 			}
 		}
 	}
-	e.Sgemm(tA, tB, m, n, k, float32(alpha), narrow(a), lda, narrow(b), ldb, float32(beta), c32, ldc)
+	e.Sgemm(tA, tB, m, n, k, float32(alpha), narrow(a, 0), lda, narrow(b, 0), ldb, float32(beta), c32, ldc)
 	e.Dgemm(tA, tB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 	shape := fmt.Sprintf("m=%d n=%d k=%d %c%c alpha=%v beta=%v strides %d %d %d", m, n, k, tA, tB, alpha, beta, lda, ldb, ldc)
 	for i := range want {

@@ -200,71 +200,46 @@ func TestLogQ(t *testing.T) {
 	}
 }
 
-// TestExpError measures the error of both kernels in units in the last place, over the whole range and at its ends.
-func TestExpError(t *testing.T) {
-	kernels := map[string]func([]float32){
-		"Exp": Exp[float32],
-		"polynomial": func(x []float32) {
-			for i, v := range x {
-				x[i] = expPoly(v)
-			}
-		},
-	}
-	for name, exp := range kernels {
-		worst, at := 0.0, float32(0)
-		for v := float32(-87.3); v <= 88; v += 0.00137 {
-			x := []float32{v, v, v, v, v, v, v, v, v}
-			exp(x)
-			if x[0] != x[8] {
-				t.Fatalf("%s: e^%v is %v in a block of 8 and %v behind it", name, v, x[0], x[8])
-			}
-			want := math.Exp(float64(v))
-			ulp := float64(math.Nextafter32(float32(want), float32(math.Inf(1))) - float32(want))
-			if e := math.Abs(float64(x[0])-want) / ulp; e > worst {
-				worst, at = e, v
+// TestFloat32AgainstFloat64 runs both widths of the operations on the same numbers, at odd lengths and places.
+func TestFloat32AgainstFloat64(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 0))
+	for _, n := range []int{1, 2, 15, 16, 17, 63, 64, 1000} {
+		x, y, z := random(rng, n), random(rng, n), random(rng, n)
+		x32, y32, z32 := narrow(x, n%3), narrow(y, n%5), narrow(z, n%7)
+		f := func(name string, wide func(x, y, z []float64), single func(x, y, z []float32)) {
+			t.Helper()
+			wide(x, y, z)
+			single(x32, y32, z32)
+			for _, pair := range []struct {
+				wide   []float64
+				single []float32
+			}{{x, x32}, {y, y32}, {z, z32}} {
+				for i, want := range pair.wide {
+					if got := float64(pair.single[i]); !(math.Abs(got-want) <= 1e-5*max(1, math.Abs(want))) {
+						t.Fatalf("%s: n=%d: number %d is %v, want %v", name, n, i, got, want)
+					}
+				}
 			}
 		}
-		t.Logf("%s: at most %.2f ulp, at %v", name, worst, at)
-		if worst > expUlp {
-			t.Errorf("%s: error of %.2f ulp at %v, want at most %v", name, worst, at, expUlp)
-		}
-		for _, v := range []float32{-1e30, -100, -88, 89, 88.5, 100, 1e30, float32(math.Inf(1)), float32(math.Inf(-1))} {
-			x := []float32{v, v, v, v, v, v, v, v, v}
-			exp(x)
-			low, high := float32(1e-38), float32(1.7e38)
-			if v < 0 && (x[0] > 2e-38 || x[8] > 2e-38 || x[0] < 0) || v > 0 && (x[0] < 1e38 || x[8] < 1e38 || x[0] > high) || !(x[0] >= low) {
-				t.Errorf("%s: e^%v = %v and %v", name, v, x[0], x[8])
-			}
-		}
+		f("silu", func(x, y, z []float64) { SiLU(x, y, z) }, func(x, y, z []float32) { SiLU(x, y, z) })
+		f("bias silu", func(x, y, z []float64) { BiasSiLU(x, y, x, z, 0.5) }, func(x, y, z []float32) { BiasSiLU(x, y, x, z, 0.5) })
+		f("silu alone", func(x, y, z []float64) { SiLU(x, nil, x); BiasSiLU(y, nil, y, z, 2) }, func(x, y, z []float32) { SiLU(x, nil, x); BiasSiLU(y, nil, y, z, 2) })
+		f("exp", func(x, _, _ []float64) { Exp(x); Scale(x, 0.5) }, func(x, _, _ []float32) { Exp(x); Scale(x, 0.5) })
+		f("exp shift", func(x, y, _ []float64) { x[0] = ExpShift(y, x, Max(x)) / float64(n) }, func(x, y, _ []float32) { x[0] = ExpShift(y, x, Max(x)) / float32(n) })
+		f("add", func(x, y, _ []float64) { Add(x, y) }, func(x, y, _ []float32) { Add(x, y) })
+		f("add scaled", func(x, y, _ []float64) { AddScaled(x, 0.1, y) }, func(x, y, _ []float32) { AddScaled(x, 0.1, y) })
+		f("mul", func(x, y, z []float64) { Mul(x, y, z); MulAdd(y, z, x) }, func(x, y, z []float32) { Mul(x, y, z); MulAdd(y, z, x) })
+		f("sums", func(x, y, _ []float64) { x[0] = (Dot(x, y) + Sum(y)) / float64(n) }, func(x, y, _ []float32) { x[0] = (Dot(x, y) + Sum(y)) / float32(n) })
 	}
 }
 
-// TestSiLU32 compares the passes over blocks with the definition, at lengths around the blocks and at extreme values, and demands that
-// what is not a number stays so: the caller finds it.
-func TestSiLU32(t *testing.T) {
-	rng := rand.New(rand.NewPCG(11, 0))
-	for _, n := range []int{1, 15, 16, 17, siluBlock - 1, siluBlock, siluBlock + 1, 3*siluBlock + 5} {
-		x, y, slope := make([]float32, n), make([]float32, n), make([]float32, n)
-		for i := range x {
-			x[i] = float32(rng.NormFloat64() * math.Exp(rng.NormFloat64()*2))
-		}
-		x[0], x[n/2] = -200, 200
-		SiLU(y, slope, x)
-		for i, v := range x {
-			s := 1 / (1 + math.Exp(-float64(v)))
-			wantY, wantSlope := float64(v)*s, s*(1+float64(v)*(1-s))
-			if math.Abs(float64(y[i])-wantY) > 1e-6*max(1, math.Abs(wantY)) || math.Abs(float64(slope[i])-wantSlope) > 2e-6*max(1, math.Abs(float64(v))) {
-				t.Fatalf("n=%d: SiLU(%v) = %v with slope %v, want %v, %v", n, v, y[i], slope[i], wantY, wantSlope)
-			}
-		}
+// narrow copies x into float32, by numbers into an array.
+func narrow(x []float64, by int) []float32 {
+	y := make([]float32, by+len(x))[by:]
+	for i, v := range x {
+		y[i] = float32(v)
 	}
-	x := make([]float32, 32)
-	x[3] = float32(math.NaN())
-	y := make([]float32, 32)
-	SiLU(y, make([]float32, 32), x)
-	if y[3] == y[3] || y[4] != 0 {
-		t.Errorf("SiLU of not a number is %v, of its neighbour 0 %v", y[3], y[4])
-	}
+	return y
 }
 
 func TestAdamWAgainstDefinition(t *testing.T) {

@@ -1,17 +1,18 @@
 package nn
 
-import "github.com/viterin/vek/vek32"
+import (
+	"math"
 
-// The loops below are vek's AVX2 kernels for float32 of some length, else plain Go: element-wise, and the same bits either way.
-const vekMinLen = 16
+	"github.com/freshet-ml/freshet/trainer/nn/simd"
+)
 
-func useVek[F Float](n int) bool { return accelerated && n >= vekMinLen && single[F]() }
+// The loops below are those of package simd for float32, plain Go for float64.
 
 // Add adds x to dst.
 func Add[F Float](dst, x []F) {
 	want("add", "x", len(x), len(dst))
-	if useVek[F](len(x)) {
-		vek32.Add_Inplace(f32(dst), f32(x))
+	if single[F]() {
+		simd.Add(f32(dst), f32(x))
 		return
 	}
 	for i, v := range x {
@@ -22,6 +23,10 @@ func Add[F Float](dst, x []F) {
 // AddScaled adds a·x to dst.
 func AddScaled[F Float](dst []F, a F, x []F) {
 	want("add scaled", "x", len(x), len(dst))
+	if single[F]() {
+		simd.AddScaled(f32(dst), float32(a), f32(x))
+		return
+	}
 	dst = dst[:len(x)]
 	for i, v := range x {
 		dst[i] += a * v
@@ -42,16 +47,12 @@ func AddBiasBackward[F Float](db, dy []F) {
 	}
 }
 
-// Mul sets dst = x ⊙ y. dst may be x.
+// Mul sets dst = x ⊙ y. dst may be either.
 func Mul[F Float](dst, x, y []F) {
 	want("mul", "x", len(x), len(dst))
 	want("mul", "y", len(y), len(dst))
-	if useVek[F](len(x)) {
-		if &dst[0] == &x[0] {
-			vek32.Mul_Inplace(f32(dst), f32(y))
-		} else {
-			vek32.Mul_Into(f32(dst), f32(x), f32(y))
-		}
+	if single[F]() {
+		simd.Mul(f32(dst), f32(x), f32(y))
 		return
 	}
 	y = y[:len(x)]
@@ -59,6 +60,59 @@ func Mul[F Float](dst, x, y []F) {
 	for i, v := range x {
 		dst[i] = v * y[i]
 	}
+}
+
+// MulAdd adds x ⊙ y to dst.
+func MulAdd[F Float](dst, x, y []F) {
+	want("mul add", "x", len(x), len(dst))
+	want("mul add", "y", len(y), len(dst))
+	if single[F]() {
+		simd.MulAdd(f32(dst), f32(x), f32(y))
+		return
+	}
+	for i, v := range x {
+		dst[i] += v * y[i]
+	}
+}
+
+// Scale multiplies x by a.
+func Scale[F Float](x []F, a F) {
+	if single[F]() {
+		simd.Scale(f32(x), float32(a))
+		return
+	}
+	for i := range x {
+		x[i] *= a
+	}
+}
+
+// Sum returns the sum of x.
+func Sum[F Float](x []F) F {
+	if single[F]() {
+		return F(simd.Sum(f32(x)))
+	}
+	return sum(x)
+}
+
+// Dot returns the sum of x ⊙ y.
+func Dot[F Float](x, y []F) F {
+	want("dot", "y", len(y), len(x))
+	if single[F]() {
+		return F(simd.Dot(f32(x), f32(y)))
+	}
+	return dot4(x, y)
+}
+
+// Max returns the largest of x: -Inf of none, and NaN if there is one.
+func Max[F Float](x []F) F {
+	if single[F]() {
+		return F(simd.Max(f32(x)))
+	}
+	top := F(math.Inf(-1))
+	for _, v := range x {
+		top = max(top, v)
+	}
+	return top
 }
 
 // Gate sets y = x ⊙ u, where u is a block of a wider matrix.   x, y (N,D)  u (N,D)
@@ -75,10 +129,8 @@ func GateBackward[F Float](dx []F, du Block[F], dy, x []F, u Block[F]) {
 	for i := range u.Rows {
 		g, xr, dxr := dy[i*d:][:d], x[i*d:][:d], dx[i*d:][:d]
 		ur, dur := u.Data[i*u.Stride:][:d], du.Data[i*du.Stride:][:d]
-		for j, v := range g {
-			dxr[j] += v * ur[j]
-			dur[j] += v * xr[j]
-		}
+		MulAdd(dxr, g, ur)
+		MulAdd(dur, g, xr)
 	}
 }
 
