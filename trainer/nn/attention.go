@@ -60,9 +60,6 @@ func (at Attention[F]) Forward(o Block[F], in *AttentionInput[F], s *AttentionSc
 
 // fillBias sets the bias of the queries from..to, (to-from, n), which the heads share.
 func (in *AttentionInput[F]) fillBias(s *AttentionScratch[F], from, to, n int) {
-	if in.Time == nil && in.Distance == nil {
-		return
-	}
 	bias := grown(&s.bias, (to-from)*n)
 	t := in.K.Rows
 	for i := from; i < to; i++ {
@@ -90,18 +87,12 @@ func (at Attention[F]) weigh(a, slope Block[F], in *AttentionInput[F], s *Attent
 		scale = F(1 / math.Sqrt(float64(d-c)))
 	}
 	Gemm(a, Plain, Transposed, scale, in.Q.Slice(from, to).Columns(c, d), in.K.Slice(0, n).Columns(c, d), 0)
-	biased := in.Time != nil || in.Distance != nil
 	for i := range to - from {
 		self, sees := int(in.At[from+i]), int(in.Sees[from+i])
 		row := a.Data[i*n:][:n]
-		var bias []F
-		if biased {
-			bias = s.bias[i*n:][:self+1]
-		}
+		bias := s.bias[i*n:][:self+1]
 		if at.Softmax {
-			if biased {
-				Add(row[:self+1], bias)
-			}
+			Add(row[:self+1], bias)
 			for j := sees; j < self; j++ {
 				row[j] = F(math.Inf(-1))
 			}

@@ -2,49 +2,6 @@ package nn
 
 import "math"
 
-// BiasSiLU sets a = (s+bias)·σ(s+bias)·scale and slope to its derivative by s. bias and slope may be nil; a may be s.
-func BiasSiLU[F Float](a, slope, s, bias []F, scale F) {
-	for i, x := range s {
-		if bias != nil {
-			x += bias[i]
-		}
-		sig := F(1 / (1 + math.Exp(-float64(x))))
-		y := x * sig
-		a[i] = y * scale
-		if slope != nil {
-			slope[i] = (sig + y*(1-sig)) * scale
-		}
-	}
-}
-
-// ExpShift sets dst = e^(x-shift) and returns the sum. dst may be x.
-func ExpShift[F Float](dst, x []F, shift F) (total F) {
-	for i, v := range x {
-		dst[i] = v - shift
-	}
-	Exp(dst)
-	return sum(dst)
-}
-
-// Max returns the largest of x, -Inf where there is none, and NaN where one is.
-func Max[F Float](x []F) F {
-	top := F(math.Inf(-1))
-	for _, v := range x {
-		top = max(top, v)
-	}
-	return top
-}
-
-// Scale multiplies x by a.
-func Scale[F Float](x []F, a F) {
-	for i := range x {
-		x[i] *= a
-	}
-}
-
-// Dot returns x·y.
-func Dot[F Float](x, y []F) F { return dot4(x, y) }
-
 // GatherTable sets dst[i] = table[index[i]].
 func GatherTable[F Float](dst, table []F, index []uint8) {
 	for i, b := range index {
