@@ -58,24 +58,9 @@ func OpenFile(path, format string, o Options) (Stream, error) {
 	if !slices.Contains(Formats, format) {
 		return nil, fmt.Errorf("format %q is not known: use one of %s", format, strings.Join(Formats, ", "))
 	}
-	name := path
-	var file io.ReadCloser
-	total := int64(-1)
-	if path == "-" {
-		name, file = "standard input", io.NopCloser(os.Stdin)
-	} else {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read the clicks: %w: check the path, or use - for standard input", err)
-		}
-		if info, err := f.Stat(); err != nil {
-			return nil, errors.Join(fmt.Errorf("cannot read the clicks: %w", err), f.Close())
-		} else if info.IsDir() {
-			return nil, errors.Join(fmt.Errorf("cannot read the clicks: %s is a directory: name a file in it", path), f.Close())
-		} else if info.Mode().IsRegular() {
-			total = info.Size()
-		}
-		file = f
+	name, file, total, err := openInput(path)
+	if err != nil {
+		return nil, err
 	}
 	s, err := openLines(name, format, file, total, o.Fields)
 	if err != nil {
@@ -84,7 +69,73 @@ func OpenFile(path, format string, o Options) (Stream, error) {
 	return s, nil
 }
 
+// openInput opens a file, or standard input if path is "-". total is its size on disk, or -1.
+func openInput(path string) (name string, file io.ReadCloser, total int64, err error) {
+	if path == "-" {
+		return "standard input", io.NopCloser(os.Stdin), -1, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", nil, 0, fmt.Errorf("cannot read the clicks: %w: check the path, or use - for standard input", err)
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return "", nil, 0, errors.Join(fmt.Errorf("cannot read the clicks: %w", err), f.Close())
+	case info.IsDir():
+		return "", nil, 0, errors.Join(fmt.Errorf("cannot read the clicks: %s is a directory: name a file in it", path), f.Close())
+	case info.Mode().IsRegular():
+		return path, f, info.Size(), nil
+	}
+	return path, f, -1, nil
+}
+
+// Lines gives the lines of a file that is no file of clicks: what they mean is for the caller to know.
+type Lines struct{ l *lines }
+
+// OpenLines opens a file of any text, or standard input if path is "-". It is decompressed as by OpenFile.
+func OpenLines(path string) (*Lines, error) {
+	name, file, total, err := openInput(path)
+	if err != nil {
+		return nil, err
+	}
+	l, err := newLines(name, file, total)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &Lines{l}, nil
+}
+
+// Next returns the next line that is not blank, without its end, or io.EOF. It is valid until the next call.
+func (l *Lines) Next() ([]byte, error) { return l.l.next() }
+
+// Line returns the number of the line that Next returned, from 1.
+func (l *Lines) Line() int { return l.l.number }
+
+// Progress returns how many bytes of the file are read, and of how many; see Progress.
+func (l *Lines) Progress() (done, total int64) { return l.l.Progress() }
+
+// Close closes the file.
+func (l *Lines) Close() error { return l.l.Close() }
+
 func openLines(name, format string, file io.ReadCloser, total int64, fields map[string]string) (Stream, error) {
+	l, err := newLines(name, file, total)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case format == "csv":
+		return openCSV(l, fields)
+	case format == "otto":
+		return openOTTO(l)
+	case presets[format] != nil:
+		return openPreset(l, format)
+	}
+	return openJSONL(l, fields)
+}
+
+// newLines finds out how the file is compressed.
+func newLines(name string, file io.ReadCloser, total int64) (*lines, error) {
 	l := &lines{name: name, file: file, total: total}
 	counted := bufio.NewReaderSize(&countingReader{r: file, n: &l.read}, 1<<16)
 	l.in = counted
@@ -104,15 +155,7 @@ func openLines(name, format string, file io.ReadCloser, total int64, fields map[
 		l.in = bufio.NewReaderSize(unzipped, 1<<16)
 		l.unzip = unzipped.Close
 	}
-	switch {
-	case format == "csv":
-		return openCSV(l, fields)
-	case format == "otto":
-		return openOTTO(l)
-	case presets[format] != nil:
-		return openPreset(l, format)
-	}
-	return openJSONL(l, fields)
+	return l, nil
 }
 
 // maxWindow bounds the memory that a file compressed with Zstandard may ask for: what zstd --ultra needs.
@@ -193,6 +236,15 @@ func (l *lines) raw() ([]byte, error) {
 }
 
 func (l *lines) Len() int { return -1 }
+
+// Numbered is implemented by the streams of files.
+type Numbered interface {
+	// Line returns the number, from 1, of the line that the record came from which Next returned last.
+	Line() int
+}
+
+// Line implements Numbered.
+func (l *lines) Line() int { return l.number }
 
 func (l *lines) Progress() (done, total int64) { return l.read.Load(), l.total }
 

@@ -230,3 +230,50 @@ func BenchmarkCSV(b *testing.B) {
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "records/s")
 }
+
+func TestOpenLines(t *testing.T) {
+	const text = "a b\n\nc d\r\nlast"
+	for name, content := range map[string]string{"plain": text, "gzip": zipped(t, text)} {
+		l, err := source.OpenLines(write(t, content))
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		var got []string
+		for {
+			line, err := l.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			got = append(got, fmt.Sprintf("%d:%s", l.Line(), line))
+		}
+		if diff := cmp.Diff([]string{"1:a b", "3:c d", "4:last"}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if done, total := l.Progress(); done != total || total != int64(len(content)) {
+			t.Errorf("%s: read %d of %d bytes", name, done, total)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(name, err)
+		}
+	}
+	if _, err := source.OpenLines(t.TempDir()); err == nil || !strings.Contains(err.Error(), "directory") {
+		t.Errorf("a directory: %v", err)
+	}
+}
+
+func TestStreamsOfFilesKnowTheirLine(t *testing.T) {
+	s, err := source.OpenFile(write(t, "user,item,ts\n\nu1,i1,1700000000\n"), "csv", source.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Next(); err != nil {
+		t.Fatal(err)
+	}
+	if n, ok := s.(source.Numbered); !ok || n.Line() != 3 {
+		t.Errorf("the click of line 3 is taken for another's")
+	}
+}
