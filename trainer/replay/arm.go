@@ -1,0 +1,180 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/freshet-ml/freshet/trainer/model"
+)
+
+// Training says how an arm is trained, beside what its model says itself.
+type Training struct {
+	Length    int `yaml:"length"`     // items of a user that are read, the latest: more fall off
+	Batch     int `yaml:"batch"`      // sequences a step
+	Epochs    int `yaml:"epochs"`     // passes over all sequences
+	EvalEvery int `yaml:"eval_every"` // epochs between two evaluations; 0 is one at the end, where there is always one
+}
+
+// DefaultTraining returns the defaults: they give a first figure of a set of a million events in minutes. What a published table was made with
+// is for presets.
+func DefaultTraining() Training {
+	return Training{Length: 50, Batch: 128, Epochs: 20}
+}
+
+func (t Training) validate() (faults []error) {
+	within := func(name string, v, low, high int) {
+		if v < low || v > high {
+			faults = append(faults, fmt.Errorf("%s=%d: must be between %d and %d", name, v, low, high))
+		}
+	}
+	within("length", t.Length, 1, 8192)
+	within("batch", t.Batch, 1, 1<<20)
+	within("epochs", t.Epochs, 1, 1<<20)
+	within("eval_every", t.EvalEvery, 0, 1<<20)
+	return faults
+}
+
+// Arm is one of the models that are compared.
+type Arm struct {
+	Name     string
+	Model    model.Config
+	Training Training
+}
+
+// aliases are other names of keys.
+var aliases = map[string]string{"lr": "dense_rate"}
+
+// keyPreset is the key that stands for several.
+const keyPreset = "preset"
+
+// ParseArms reads arms as they are given on the command line, each as NAME or NAME:KEY=VALUE,KEY=VALUE. Keys are the yaml tags of model.Config and of
+// Training, lr for dense_rate, and preset, which stands for the keys of that preset that are not given beside it. Without any specs there is one arm, "default".
+// It reports the faults of all arms at once.
+func ParseArms(specs []string) ([]Arm, error) {
+	if len(specs) == 0 {
+		specs = []string{"default"}
+	}
+	var arms []Arm
+	var faults []error
+	for _, spec := range specs {
+		arm, wrong := parseArm(spec)
+		for _, f := range wrong {
+			faults = append(faults, fmt.Errorf("--arm %s: %w", arm.Name, f))
+		}
+		if arm.Name != "" && slices.ContainsFunc(arms, func(a Arm) bool { return a.Name == arm.Name }) {
+			faults = append(faults, fmt.Errorf("--arm %s: there are two of this name: rename one", arm.Name))
+		}
+		arms = append(arms, arm)
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return arms, nil
+}
+
+func parseArm(spec string) (arm Arm, faults []error) {
+	name, rest, _ := strings.Cut(spec, ":")
+	arm = Arm{Name: strings.TrimSpace(name), Model: model.DefaultConfig(), Training: DefaultTraining()}
+	if arm.Name == "" || strings.ContainsAny(arm.Name, "=,\n\r\t\"") {
+		return arm, []error{errors.New("it has no name: write NAME:KEY=VALUE,KEY=VALUE, such as wide:dim=128,epochs=10")}
+	}
+	given, faults := settingsOf(rest)
+	keys := arm.fields()
+	all := given
+	for _, s := range given {
+		if s.key != keyPreset {
+			continue
+		}
+		values, ok := presets[s.value]
+		if !ok {
+			faults = append(faults, unknown("preset", s.value, presetNames()))
+			continue
+		}
+		preset, wrong := settingsOf(values)
+		if len(wrong) > 0 {
+			panic(fmt.Sprintf("replay: preset %s: %v", s.value, wrong))
+		}
+		all = append(preset, given...) // what is given beside a preset comes behind it, and so holds
+	}
+	isSet := map[string]bool{}
+	for _, s := range all {
+		if s.key == keyPreset {
+			continue
+		}
+		if err := keys.set(s.key, s.value); err != nil {
+			if _, known := keys[s.key]; !known {
+				err = unknown("key", s.key, append(keys.names(), "lr", keyPreset))
+			}
+			faults = append(faults, err)
+			continue
+		}
+		isSet[s.key] = true
+	}
+	faults = append(faults, arm.Training.validate()...)
+	fit(&arm.Model, arm.Training.Length, isSet)
+	faults = append(faults, parts(arm.Model.Validate())...)
+	return arm, faults
+}
+
+// setting is one KEY=VALUE.
+type setting struct{ key, value string }
+
+// settingsOf reads a list of them. Aliases have become what they stand for.
+func settingsOf(text string) (list []setting, faults []error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	givenAs := map[string]string{}
+	for item := range strings.SplitSeq(text, ",") {
+		as, value, ok := strings.Cut(item, "=")
+		as, value = strings.TrimSpace(as), strings.TrimSpace(value)
+		if !ok || as == "" || value == "" {
+			faults = append(faults, fmt.Errorf("%q is no setting: write KEY=VALUE, such as dim=64", strings.TrimSpace(item)))
+			continue
+		}
+		key := as
+		if of, ok := aliases[as]; ok {
+			key = of
+		}
+		switch before, twice := givenAs[key]; {
+		case twice && before == as:
+			faults = append(faults, fmt.Errorf("%s is given twice: keep one", as))
+			continue
+		case twice:
+			faults = append(faults, fmt.Errorf("%s and %s are the same: keep one", before, as))
+			continue
+		}
+		givenAs[key] = as
+		list = append(list, setting{key, value})
+	}
+	return list, faults
+}
+
+// fields are the keys of an arm, which set it.
+func (a *Arm) fields() fields { return fieldsOf(&a.Model, &a.Training) }
+
+// Settings returns everything that makes the arm what it is, as KEY=VALUE,... in the order of the keys: given as an arm, it is the same arm.
+func (a Arm) Settings() string {
+	f := a.fields()
+	var b strings.Builder
+	for i, name := range f.names() {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(name + "=" + f.text(name))
+	}
+	return b.String()
+}
+
+// parts takes apart what errors.Join put together.
+func parts(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package replay
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Protocol is the name of what this room measures.
+const Protocol = "leave-one-out"
+
+// Report is what an experiment found.
+type Report struct {
+	Results                       []Result // one an arm
+	Popularity                    Metrics
+	Users, LeftOut, Items, Events int
+	Again                         int // users who are asked for an item that they had before
+	Validate, Repeats             bool
+	Threads                       int
+	Peak                          float64 // floating point operations per second; the highest that was measured
+}
+
+// Rule says how the numbers came about, in whole sentences.
+func (r *Report) Rule() string {
+	var b strings.Builder
+	which, without := "the last item", "The last item is not trained on."
+	if r.Validate {
+		which, without = "the last item but one", "The last two items are not trained on."
+	}
+	fmt.Fprintf(&b, "Rule: %s of each user is asked for, given those before it, and ranked among all %d items", which, r.Items)
+	if r.Repeats {
+		b.WriteString(", those included that the user had before")
+	} else {
+		b.WriteString(" without those that the user had before")
+		if r.Again > 0 {
+			fmt.Fprintf(&b, "; it stays itself where it is one of them (%d users)", r.Again)
+		}
+	}
+	fmt.Fprintf(&b, ". Equal scores count against it. %s Users tested: %d; left out, with fewer than %d items: %d.", without, r.Users, minItems, r.LeftOut)
+	return b.String()
+}
+
+// Table writes the report for a person.
+func (r *Report) Table() string {
+	heads := []string{"HR@10", "NDCG@10", "HR@50", "NDCG@50", "HR@200", "NDCG@200", "MRR", "epochs", "tokens/s", "peak", "seconds"}
+	rows := [][]string{append([]string{"arm"}, heads...)}
+	var notes []string
+	for _, x := range r.Results {
+		row := append([]string{x.Arm}, scores(x.Metrics)...)
+		epochs, share := strconv.Itoa(x.Epoch), "-"
+		if x.Epoch < x.Epochs {
+			epochs += "/" + strconv.Itoa(x.Epochs)
+		}
+		if x.PeakShare > 0 {
+			share = fmt.Sprintf("%.1f%%", 100*x.PeakShare)
+		}
+		rows = append(rows, append(row, epochs, fmt.Sprintf("%.0f", x.TokensPerSecond), share, fmt.Sprintf("%.1f", x.Seconds)))
+		if x.Skipped > 0 {
+			notes = append(notes, fmt.Sprintf("Arm %s: %d steps had numbers that were not finite, and moved nothing.", x.Arm, x.Skipped))
+		}
+	}
+	rows = append(rows, append(append([]string{"(popularity)"}, scores(r.Popularity)...), "-", "-", "-", "-"))
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len(cell))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		fmt.Fprintf(&b, "%-*s", widths[0], row[0])
+		for i, cell := range row[1:] {
+			fmt.Fprintf(&b, "  %*s", widths[i+1], cell)
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString("\n" + r.Rule() + "\n")
+	b.WriteString("Tokens are items read in training, padding not counted, by the clock of training alone; so are seconds.")
+	if r.Peak > 0 {
+		fmt.Fprintf(&b, " Peak is %.1f GFLOP/s, in products of 1024x1024 matrices on %d threads.", r.Peak/1e9, r.Threads)
+	}
+	b.WriteByte('\n')
+	for _, n := range notes {
+		b.WriteString(n + "\n")
+	}
+	return b.String()
+}
+
+func scores(m Metrics) (cells []string) {
+	for _, v := range m.values() {
+		cells = append(cells, fmt.Sprintf("%.4f", v))
+	}
+	return cells
+}
+
+type armJSON struct {
+	Name            string  `json:"name"`
+	Metrics         Metrics `json:"metrics"`
+	TokensPerSecond float64 `json:"tokens_per_second"`
+	PeakShare       float64 `json:"peak_share"`
+	Epochs          int     `json:"epochs"`
+	Seconds         float64 `json:"seconds"`
+	Digest          string  `json:"digest"`
+}
+
+// MarshalJSON writes the report for a program: the protocol, and the arms.
+func (r *Report) MarshalJSON() ([]byte, error) {
+	arms := make([]armJSON, 0, len(r.Results))
+	for _, x := range r.Results {
+		arms = append(arms, armJSON{x.Arm, x.Metrics, x.TokensPerSecond, x.PeakShare, x.Epoch, x.Seconds, x.Digest})
+	}
+	return json.Marshal(struct {
+		Protocol string    `json:"protocol"`
+		Arms     []armJSON `json:"arms"`
+	}{Protocol, arms})
+}
+
+// Columns are the names of what Record returns.
+func Columns() []string {
+	names := append([]string{"arm", "epoch"}, metricNames...)
+	return append(names, "loss", "tokens_per_second", "peak_share", "seconds", "skipped_steps", "digest")
+}
+
+// Record returns the result as a row of a table.
+func (x Result) Record() []string {
+	number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+	row := []string{x.Arm, strconv.Itoa(x.Epoch)}
+	for _, v := range x.Metrics.values() {
+		row = append(row, number(v))
+	}
+	return append(row, number(x.Loss), number(x.TokensPerSecond), number(x.PeakShare), number(x.Seconds), strconv.Itoa(x.Skipped), x.Digest)
+}
