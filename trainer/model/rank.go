@@ -19,7 +19,7 @@ const maxScores = 8 << 20
 // against the target, a target that is not below known has rank 0, and one whose score is not a number comes last.
 func (m *Model) Ranks(known int) [][]int32 { return m.RanksAmong(known, nil) }
 
-// RanksAmong is Ranks without the rows that seen returns for example i, which are no candidates for it; targets always are.
+// RanksAmong is Ranks without the rows that seen returns for example i, each of them once: they are no candidates for it. Targets always are.
 func (m *Model) RanksAmong(known int, seen func(i int) []Row) [][]int32 {
 	return m.ranksWithin(min(known, m.items.n), seen, maxScores)
 }
@@ -58,10 +58,10 @@ func (m *Model) ranksWithin(known int, seen func(i int) []Row, bound int) [][]in
 	return ranks
 }
 
-// ahead counts the distinct rows of seen that stand before target and are no targets.
+// ahead counts the rows of seen that stand before target and are no targets.
 func ahead(scores []float32, seen []Row, target Row, targets []Row) (n int32) {
-	for k, r := range seen {
-		if int(r) < len(scores) && scores[r] >= scores[target] && !slices.Contains(targets, r) && !slices.Contains(seen[:k], r) {
+	for _, r := range seen {
+		if int(r) < len(scores) && scores[r] >= scores[target] && !slices.Contains(targets, r) {
 			n++
 		}
 	}

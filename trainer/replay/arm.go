@@ -44,13 +44,13 @@ type Arm struct {
 }
 
 // aliases are other names of keys.
-var aliases = map[string]string{"lr": "dense_rate"}
+var aliases = map[string]string{"lr": "dense_rate", "negatives": "negatives_uniform"}
 
 // keyPreset is the key that stands for several.
 const keyPreset = "preset"
 
 // ParseArms reads arms as they are given on the command line, each as NAME or NAME:KEY=VALUE,KEY=VALUE. Keys are the yaml tags of model.Config and of
-// Training, lr for dense_rate, and preset, which stands for the keys of that preset that are not given beside it. Without any specs there is one arm, "default".
+// Training, lr for dense_rate, negatives for negatives_uniform, and preset, which stands for the keys of that preset that are not given beside it. Without any specs there is one arm, "default".
 // It reports the faults of all arms at once.
 func ParseArms(specs []string) ([]Arm, error) {
 	if len(specs) == 0 {
@@ -105,7 +105,7 @@ func parseArm(spec string) (arm Arm, faults []error) {
 		}
 		if err := keys.set(s.key, s.value); err != nil {
 			if _, known := keys[s.key]; !known {
-				err = unknown("key", s.key, append(keys.names(), "lr", keyPreset))
+				err = unknown("key", s.key, append(keys.names(), "lr", "negatives", keyPreset))
 			}
 			faults = append(faults, err)
 			continue

@@ -22,20 +22,22 @@ func fit(c *model.Config, length int, given map[string]bool) {
 		c.MaxSessions = length
 	}
 	if !given["max_tokens"] {
-		c.MaxTokens = max(3, 2*length+1) // a context token and an item's each, and the context of the request
+		c.MaxTokens = max(3, length)
+		if c.Tokens == "session" {
+			c.MaxTokens = max(3, 2*length+1) // a context token and an item's each, and the context of the request
+		}
 	}
 }
 
 // network is a learner around a model.
 type network struct {
-	cfg model.Config
-	m   *model.Model
+	m *model.Model
 
 	sessions []model.Session // of a batch, one event each; with events behind them
 	events   []model.Event
-	starts   []int // of each sequence among sessions
 	targets  []model.Row
 	examples []model.Example
+	seen     []model.Row
 }
 
 var _ learner = (*network)(nil)
@@ -51,19 +53,19 @@ func newNetwork(cfg model.Config, names []string) (*network, error) {
 			panic(fmt.Sprintf("replay: item %d has row %d", i, r))
 		}
 	}
-	return &network{cfg: cfg, m: m}, nil
+	return &network{m: m}, nil
 }
 
-// place makes sessions of the pasts of a batch. They hold until the next call.
-func (n *network) place(batch []sequence) {
-	total := 0
+// place makes examples of a batch: every item a session of its own. They hold until the next call.
+func (n *network) place(batch []sequence) (tokens int) {
 	for i := range batch {
-		total += len(batch[i].past)
+		tokens += len(batch[i].past)
 	}
-	n.events, n.sessions = slices.Grow(n.events[:0], total), slices.Grow(n.sessions[:0], total)
-	n.starts = append(n.starts[:0], 0)
+	n.events, n.sessions = slices.Grow(n.events[:0], tokens), slices.Grow(n.sessions[:0], tokens)
+	n.targets, n.examples = slices.Grow(n.targets[:0], len(batch)), n.examples[:0]
 	for i := range batch {
 		s := &batch[i]
+		first := len(n.sessions)
 		for j, row := range s.past {
 			n.events = append(n.events, model.Event{Row: model.Row(row), Action: schema.ActionClick})
 			session := model.Session{Events: n.events[len(n.events)-1:]}
@@ -72,101 +74,53 @@ func (n *network) place(batch []sequence) {
 			}
 			n.sessions = append(n.sessions, session)
 		}
-		n.starts = append(n.starts, len(n.sessions))
+		n.targets = append(n.targets, model.Row(s.target))
+		n.examples = append(n.examples, model.Example{Past: n.sessions[first:], At: s.at, Targets: n.targets[i:], Learn: s.learn})
 	}
+	return tokens
 }
 
-func (n *network) pastOf(i int) []model.Session { return n.sessions[n.starts[i]:n.starts[i+1]] }
-
-// stepTokens bounds what one step of the model is given: today it learns one position of a sequence at a time, from all before it.
-const stepTokens = 8192
-
-// Learn trains on every position of the batch. Today's model learns from the request alone, so each position becomes a request, and a batch several steps.
+// Learn trains on every position of the batch.
 func (n *network) Learn(batch []sequence) learned {
-	n.place(batch)
-	total := 0
-	for i := range batch {
-		total += batch[i].learn + 1
+	tokens := n.place(batch)
+	s := n.m.Learn(n.examples)
+	out := learned{tokens: tokens, flops: s.Flops, steps: 1}
+	if s.Skipped {
+		out.skipped, out.where = 1, s.Where
+	} else {
+		out.loss, out.targets = s.Loss*float64(s.Examples), s.Examples
 	}
-	n.targets, n.examples = slices.Grow(n.targets[:0], total), n.examples[:0]
-	var out learned
-	tokens := 0
-	for i := range batch {
-		s, past := &batch[i], n.pastOf(i)
-		out.tokens += len(past)
-		for j := len(past) - s.learn; j <= len(past); j++ {
-			if j == 0 && !n.cfg.LossWithoutHistory {
-				continue
-			}
-			target, at := s.target, s.at
-			if j < len(past) {
-				target, at = s.past[j], past[j].At
-			}
-			n.targets = append(n.targets, model.Row(target))
-			n.examples = append(n.examples, model.Example{Past: past[:j], At: at, Targets: n.targets[len(n.targets)-1:]})
-			if tokens += 2*j + 1; tokens >= stepTokens {
-				n.step(&out)
-				tokens = 0
-			}
-		}
-	}
-	n.step(&out)
 	return out
 }
 
-// step learns from the examples that were put together.
-func (n *network) step(out *learned) {
-	if len(n.examples) == 0 {
-		return
-	}
-	n.m.Forward(n.examples)
-	s := n.m.Step()
-	out.steps++
-	if s.Skipped {
-		out.skipped, out.where = out.skipped+1, s.Where
-	} else {
-		out.loss += s.Loss * float64(s.Examples)
-		out.targets += s.Examples
-	}
-	for i := range n.examples {
-		out.flops += n.flops(2*min(len(n.examples[i].Past), n.cfg.MaxSessions)+1, s.Candidates)
-	}
-	n.examples = n.examples[:0]
-}
+// rankedAtOnce bounds the sequences of one forward, which keeps what all of them need.
+const rankedAtOnce = 32
 
-// flops is the work of the matrix products for one example of t tokens, forward and backward: a product backward is two.
-func (n *network) flops(t, candidates int) float64 {
-	d, tokens := float64(n.cfg.Dim), float64(t)
-	block := 2*tokens*d*5*d + 4*tokens*tokens*d // U, Q, V, K and out; scores and their sum
-	last := 2*tokens*d*2*d + 2*d*3*d + 4*tokens*d
-	return 3 * (float64(n.cfg.Blocks-1)*block + last + 2*d*d + 2*float64(candidates)*d)
-}
-
-// Ranks ranks the target of each sequence among all items but those of seen, which does not hold it. Today's model ranks among all. But
-// an item that scores as high as the target, or higher, has no greater rank than it: so many are taken off.
+// Ranks implements ranker.
 func (n *network) Ranks(batch []sequence, seen [][]int32) []int32 {
-	n.place(batch)
-	n.examples = n.examples[:0]
-	for i := range batch {
-		rows := []model.Row{model.Row(batch[i].target)}
-		for _, r := range seen[i] {
-			rows = append(rows, model.Row(r))
+	ranks := make([]int32, 0, len(batch))
+	for len(batch) > 0 {
+		some := min(rankedAtOnce, len(batch))
+		n.place(batch[:some])
+		for i := range n.examples {
+			n.examples[i].Learn = 0
 		}
-		n.examples = append(n.examples, model.Example{Past: n.pastOf(i), At: batch[i].at, Targets: rows})
-	}
-	n.m.Forward(n.examples)
-	ranks := make([]int32, len(batch))
-	for i, of := range n.m.Ranks(n.m.Items()) {
-		ranks[i] = of[0]
-		for _, r := range of[1:] {
-			if r <= of[0] {
-				ranks[i]--
-			}
+		n.m.Forward(n.examples)
+		for _, of := range n.m.RanksAmong(n.m.Items(), func(i int) []model.Row { return n.rowsOf(seen[i]) }) {
+			ranks = append(ranks, of[0])
 		}
-		ranks[i] = max(1, ranks[i]) // a score that is no number comes last, and so may a seen item's
+		batch, seen = batch[some:], seen[some:]
 	}
-	n.examples = n.examples[:0]
 	return ranks
+}
+
+// rowsOf copies rows. The copy holds until the next call.
+func (n *network) rowsOf(rows []int32) []model.Row {
+	n.seen = n.seen[:0]
+	for _, r := range rows {
+		n.seen = append(n.seen, model.Row(r))
+	}
+	return n.seen
 }
 
 // weightColumns are the columns of the model's tables that are weights, by table. The others are names, or the optimiser's.
