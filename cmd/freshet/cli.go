@@ -23,7 +23,9 @@ type app struct {
 	stdout, stderr io.Writer
 	// terminal says that a person watches: standard error is a terminal, and so is standard input.
 	terminal bool
-	now      func() time.Time
+	// drawn says that standard error alone is a terminal: enough for a bar, whatever is read from standard input.
+	drawn bool
+	now   func() time.Time
 
 	logs *logSink
 	// stop does what a first interrupt does: it ends ctx. abort does what a second one does: it ends the process.
@@ -61,6 +63,7 @@ func run(args []string) int {
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: stderr, now: time.Now, stop: stop, abort: abort,
 		terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(stderr.Fd())),
+		drawn:    term.IsTerminal(int(stderr.Fd())),
 		logs:     &logSink{w: stderr}, log: slog.New(slog.DiscardHandler),
 	}
 	if err := a.configure(parsed); err != nil {

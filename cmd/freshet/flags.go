@@ -13,6 +13,7 @@ type cli struct {
 	Serve     ServeCmd     `cmd:"" help:"Follow the published versions and serve recommendations over HTTP."`
 	Produce   ProduceCmd   `cmd:"" help:"Send the clicks of a file to Kafka."`
 	Simulate  SimulateCmd  `cmd:"" help:"Send the clicks of a simulated shop to Kafka, or write them to a file."`
+	Replay    ReplayCmd    `cmd:"" help:"Train models on a file, compare them as published tables do, and print the table."`
 	Export    ExportCmd    `cmd:"" help:"Write sessions, clicks or the records aside as Parquet, Arrow or CSV."`
 	Aside     AsideCmd     `cmd:"" help:"See the records that were put aside, and send them again."`
 	Recommend RecommendCmd `cmd:"" help:"Ask a replica what to recommend to a user."`
@@ -177,6 +178,21 @@ type ExportCmd struct {
 	Force   bool     `help:"Replace a file that is there already."`
 	HeldMiB int64    `name:"held-mib" default:"256" placeholder:"N" help:"Memory for sessions until they are closed (${default}); what does not fit is read twice."`
 	JSON    bool     `name:"json" help:"Print the summary as one JSON object, the last line of standard output."`
+}
+
+// ReplayCmd compares models over a file.
+type ReplayCmd struct {
+	Settings
+	Source   string   `name:"file" arg:"" help:"The file, plain, gzip or Zstandard; - is standard input."`
+	Protocol string   `required:"" enum:"leave-one-out" placeholder:"leave-one-out" help:"How models are measured. leave-one-out: each user's last item is ranked among all items, those that the user had before left out; it is not trained on."`
+	Arm      []string `sep:"none" placeholder:"NAME:KEY=VALUE,…" help:"A model to train; may be given several times. Keys: length (50), batch (128), epochs (20), eval_every, seed, lr, preset, and all of the model (dim, blocks, heads, …), which --dry-run prints. Without one: the defaults."`
+	Format   string   `placeholder:"FORMAT" help:"csv, jsonl, or a data set as it is published (diginetica, globo, movielens, otto, retailrocket, taobao, yoochoose); without times, pairs (USER ITEM a line, in order) or lists (USER ITEM ITEM … a line); by default the file's ending or its first lines say."`
+	Fields   string   `key:"source.fields" placeholder:"user_id=NAME,…" help:"How columns or fields are called that have other names."`
+	Validate bool     `help:"Ask for the last item but one, and train on neither; what is chosen by that can be reported on the last."`
+	Repeats  bool     `help:"Leave the items that a user had before among the candidates: for files in which users come back to items."`
+	CSV      string   `name:"csv" placeholder:"FILE" help:"Write a row for each arm and evaluation to this file, as soon as it is known. It replaces an earlier one of its kind, and no other file."`
+	DryRun   bool     `help:"Read the file, check the arms, and print what would be trained."`
+	JSON     bool     `name:"json" help:"Print the result as one JSON object, the last line of standard output."`
 }
 
 // AsideCmd is about records put aside.

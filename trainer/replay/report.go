@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Protocol is the name of what this room measures.
@@ -61,10 +62,25 @@ func (r *Report) Table() string {
 		}
 	}
 	rows = append(rows, append(append([]string{"(popularity)"}, scores(r.Popularity)...), "-", "-", "-", "-"))
+	var b strings.Builder
+	b.WriteString(aligned(rows) + "\n" + r.Rule() + "\n")
+	b.WriteString("Tokens are items read in training, padding not counted, by the clock of training alone; so are seconds.")
+	if r.Peak > 0 {
+		fmt.Fprintf(&b, " Peak is %.1f GFLOP/s, in products of 1024x1024 matrices on %d threads.", r.Peak/1e9, r.Threads)
+	}
+	b.WriteByte('\n')
+	for _, n := range notes {
+		b.WriteString(n + "\n")
+	}
+	return b.String()
+}
+
+// aligned writes rows below one another: names to the left, figures to the right.
+func aligned(rows [][]string) string {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
-			widths[i] = max(widths[i], len(cell))
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
 	var b strings.Builder
@@ -75,16 +91,43 @@ func (r *Report) Table() string {
 		}
 		b.WriteByte('\n')
 	}
-	b.WriteString("\n" + r.Rule() + "\n")
-	b.WriteString("Tokens are items read in training, padding not counted, by the clock of training alone; so are seconds.")
-	if r.Peak > 0 {
-		fmt.Fprintf(&b, " Peak is %.1f GFLOP/s, in products of 1024x1024 matrices on %d threads.", r.Peak/1e9, r.Threads)
-	}
-	b.WriteByte('\n')
-	for _, n := range notes {
-		b.WriteString(n + "\n")
-	}
 	return b.String()
+}
+
+// Table writes the plan for a person.
+func (p Plan) Table() string {
+	rows := [][]string{{"arm", "parameters", "tokens/epoch", "steps/epoch", "epochs"}}
+	var settings strings.Builder
+	for _, a := range p.Arms {
+		rows = append(rows, []string{a.Arm.Name, strconv.Itoa(a.Parameters), strconv.Itoa(a.TokensPerEpoch), strconv.Itoa(a.StepsPerEpoch), strconv.Itoa(a.Arm.Training.Epochs)})
+		fmt.Fprintf(&settings, "%s:%s\n", a.Arm.Name, a.Arm.Settings())
+	}
+	return aligned(rows) + "\n" + settings.String()
+}
+
+// MarshalJSON writes the plan for a program.
+func (p Plan) MarshalJSON() ([]byte, error) {
+	type planned struct {
+		Name           string `json:"name"`
+		Parameters     int    `json:"parameters"`
+		TokensPerEpoch int    `json:"tokens_per_epoch"`
+		StepsPerEpoch  int    `json:"steps_per_epoch"`
+		Epochs         int    `json:"epochs"`
+		Settings       string `json:"settings"`
+	}
+	arms := []planned{}
+	for _, a := range p.Arms {
+		arms = append(arms, planned{a.Arm.Name, a.Parameters, a.TokensPerEpoch, a.StepsPerEpoch, a.Arm.Training.Epochs, a.Arm.Settings()})
+	}
+	return json.Marshal(struct {
+		Protocol string    `json:"protocol"`
+		DryRun   bool      `json:"dry_run"`
+		Users    int       `json:"users"`
+		LeftOut  int       `json:"left_out"`
+		Items    int       `json:"items"`
+		Events   int       `json:"events"`
+		Arms     []planned `json:"arms"`
+	}{Protocol, true, p.Users, p.LeftOut, p.Items, p.Events, arms})
 }
 
 func scores(m Metrics) (cells []string) {

@@ -54,6 +54,8 @@ type Result struct {
 
 // Plan is what an experiment would do.
 type Plan struct {
+	Users, LeftOut, Items, Events int
+
 	Arms  []PlannedArm
 	Total int64 // items read by all arms, in training and evaluation
 }
@@ -78,7 +80,7 @@ func (e *Experiment) split() split {
 
 // Plan says what Run would do, and finds what it would fail on at once.
 func (e *Experiment) Plan() (Plan, error) {
-	var p Plan
+	p := Plan{Users: e.Data.Users(), LeftOut: e.Data.LeftOut, Items: e.Data.Items(), Events: e.Data.Events()}
 	s := e.split()
 	for _, arm := range e.Arms {
 		n, err := newNetwork(arm.Model, e.Data.Names)

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/freshet-ml/freshet/cmd/freshet/view"
+	"github.com/freshet-ml/freshet/trainer/nn"
+	"github.com/freshet-ml/freshet/trainer/replay"
+)
+
+// Run trains the arms on the file and prints how they compare.
+func (c *ReplayCmd) Run(ctx context.Context, a *app) (err error) {
+	file := &sequenceFile{path: c.Source, format: c.Format, fields: a.cfg.Source.Fields, actions: a.cfg.Source.Actions}
+	arms, faults := replay.ParseArms(c.Arm)
+	if err := flat(faults, file.check(), c.mayWrite()); err != nil {
+		return err
+	}
+	data, err := file.read(ctx, a)
+	if err != nil {
+		return interrupted(ctx, err, "while the file was read")
+	}
+	e := &replay.Experiment{Data: data, Arms: arms, Validate: c.Validate, Repeats: c.Repeats}
+	plan, err := e.Plan()
+	if err != nil {
+		return err
+	}
+	if c.DryRun {
+		return c.tellPlan(a.stdout, plan, file)
+	}
+	a.log.Info("replay", "file", file.name(), "format", file.format, "users", plan.Users, "left_out", plan.LeftOut, "items", plan.Items,
+		"events", plan.Events, "exposures_left_out", file.exposures, "arms", len(arms), "blas", nn.Backend())
+	if c.CSV != "" {
+		table, failed := c.createCSV()
+		if failed != nil {
+			return failed
+		}
+		defer func() { err = errors.Join(err, table.Close()) }()
+		e.Evaluated = table.add
+	}
+	bar := a.trainingBar(plan.Total)
+	e.Watch = bar.show
+	report, err := e.Run(ctx)
+	bar.Close()
+	if told := c.tell(a.stdout, report, file); told != nil {
+		return told
+	}
+	return interrupted(ctx, err, "and what was finished until then is printed")
+}
+
+// flat joins faults, of which some are joined already, into one list.
+func flat(errs ...error) error {
+	var all []error
+	for _, err := range errs {
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			all = append(all, joined.Unwrap()...)
+		} else if err != nil {
+			all = append(all, err)
+		}
+	}
+	return errors.Join(all...)
+}
+
+// interrupted says so of an err that is the end of ctx; faults that came before it stay. There is nothing to go on with: the next run begins anew.
+func interrupted(ctx context.Context, err error, when string) error {
+	if ctx.Err() == nil || !errors.Is(err, context.Canceled) {
+		return err
+	}
+	var before []error
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		before = slices.DeleteFunc(slices.Clone(joined.Unwrap()), func(e error) bool { return errors.Is(e, context.Canceled) })
+	}
+	return errors.Join(append(before, fmt.Errorf("interrupted, %s: the same command begins anew", when))...)
+}
+
+// tell prints the report.
+func (c *ReplayCmd) tell(w io.Writer, r *replay.Report, file *sequenceFile) error {
+	if len(r.Results) > 0 {
+		if _, err := fmt.Fprint(w, r.Table(), file.leftOut()); err != nil {
+			return err
+		}
+	}
+	if c.JSON {
+		return json.NewEncoder(w).Encode(r)
+	}
+	return nil
+}
+
+func (c *ReplayCmd) tellPlan(w io.Writer, p replay.Plan, file *sequenceFile) error {
+	if c.JSON {
+		return json.NewEncoder(w).Encode(p)
+	}
+	_, err := fmt.Fprintf(w, "%s (%s): %d users, %d items, %d events; %d users with fewer than 3 items are left out\n%s\n%s\nNothing was trained: this was --dry-run.\n",
+		file.name(), file.format, p.Users, p.Items, p.Events, p.LeftOut, file.leftOut(), p.Table())
+	return err
+}
+
+// leftOut says which rows were, or nothing.
+func (f *sequenceFile) leftOut() string {
+	if f.exposures == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Rows left out, because to be shown an item is not to choose it: %d.\n", f.exposures)
+}
+
+// resultsFile is the CSV file of the evaluations.
+type resultsFile struct {
+	f *os.File
+	w *csv.Writer
+}
+
+// mayWrite says what is wrong with the place for the CSV file.
+func (c *ReplayCmd) mayWrite() error {
+	if c.CSV == "" {
+		return nil
+	}
+	if c.CSV == "-" {
+		return errors.New("--csv -: standard output has the table: name a file, or give --json")
+	}
+	if sameFile(c.CSV, c.Source) {
+		return fmt.Errorf("--csv %s is the file that is read: name another", c.CSV)
+	}
+	f, err := os.Open(c.CSV)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--csv: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return fmt.Errorf("--csv %s is a directory: name a file in it", c.CSV)
+	}
+	begins := strings.Join(replay.Columns()[:2], ",") + "," // what results have had in common, and will have
+	head := make([]byte, len(begins))
+	switch n, err := io.ReadFull(f, head); {
+	case err == io.EOF: // it is empty
+	case string(head[:n]) != begins:
+		return fmt.Errorf("--csv %s is there already, and holds no results of freshet replay: name another file, or remove it", c.CSV)
+	}
+	return nil
+}
+
+func (c *ReplayCmd) createCSV() (*resultsFile, error) {
+	f, err := os.Create(c.CSV)
+	if err != nil {
+		return nil, fmt.Errorf("--csv: %w: name a place that is writable", err)
+	}
+	t := &resultsFile{f: f, w: csv.NewWriter(f)}
+	if err := t.write(replay.Columns()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return t, nil
+}
+
+func (t *resultsFile) add(r replay.Result) error { return t.write(r.Record()) }
+
+// write writes a row at once: an experiment takes hours, and may be killed.
+func (t *resultsFile) write(row []string) error {
+	_ = t.w.Write(row) // Error has it
+	t.w.Flush()
+	if err := t.w.Error(); err != nil {
+		return fmt.Errorf("--csv: %w", err)
+	}
+	return nil
+}
+
+func (t *resultsFile) Close() error { return t.f.Close() }
+
+// trainingBar shows how far the training is: a bar on a terminal, log lines elsewhere.
+type trainingBar struct {
+	*view.Progress
+	shown int64
+	note  string
+}
+
+func (a *app) trainingBar(total int64) *trainingBar {
+	var terminal io.Writer
+	if a.drawn {
+		terminal = a.stderr
+	}
+	return &trainingBar{Progress: view.NewProgressOf("items", terminal, a.log, "replay", total, a.now)}
+}
+
+func (b *trainingBar) show(m replay.Moment) {
+	does := "loss"
+	if m.Evaluates {
+		does = "asked, loss"
+	}
+	if note := fmt.Sprintf("%s, epoch %d of %d, %s %.2f", m.Arm, m.Epoch, m.Epochs, does, m.Loss); note != b.note {
+		b.note = note
+		b.Note(note)
+	}
+	b.Add(m.Done - b.shown)
+	b.shown = m.Done
+}
