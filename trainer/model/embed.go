@@ -9,28 +9,28 @@ type embedCache[F nn.Float] struct {
 	inv []F // (N)
 }
 
-// parts calls f for each row of the tables that token i is the sum of: the vectors, and their gradients.
+// parts are the rows of the tables that token i is the sum of, as views of w: those of its gradients as views of dw.
 //
 //	item     v_i + action + scene (+ place)          context     context + scene + hour + gap (+ user) (+ place)
-func (p *pass[F]) parts(w, dw *weights[F], i int, f func(row, grad []F)) {
+func (p *pass[F]) parts(w *weights[F], i int) (rows [6][]F, n int) {
 	l, d := p.layout, p.cfg.Dim
-	one := func(table, grad []F, row int) {
-		f(table[row*d:][:d], grad[row*d:][:d])
-	}
-	one(w.scene, dw.scene, int(l.scene[i]))
+	rows[0] = w.scene[int(l.scene[i])*d:][:d]
 	if l.item[i] >= 0 {
-		one(w.action, dw.action, int(l.action[i]))
+		rows[1] = w.action[int(l.action[i])*d:][:d]
+		n = 2
 	} else {
-		one(w.context, dw.context, 0)
-		one(w.hour, dw.hour, int(l.hour[i]))
-		one(w.gap, dw.gap, int(l.gap[i]))
+		rows[1], rows[2], rows[3] = w.context, w.hour[int(l.hour[i])*d:][:d], w.gap[int(l.gap[i])*d:][:d]
+		n = 4
 		if l.user[i] >= 0 {
-			one(w.user, dw.user, int(l.user[i]))
+			rows[n] = w.user[int(l.user[i])*d:][:d]
+			n++
 		}
 	}
 	if p.cfg.Absolute {
-		one(w.place, dw.place, int(l.at[i]))
+		rows[n] = w.place[int(l.at[i])*d:][:d]
+		n++
 	}
+	return rows, n
 }
 
 // embed returns the tokens (N,D): the sums of their parts, which under Config.TokenNetworks go through a matrix of their kind and a norm.
@@ -45,7 +45,10 @@ func (p *pass[F]) embed(w *weights[F], ins *gather[F]) []F {
 		} else {
 			clear(t)
 		}
-		p.parts(w, w, i, func(row, _ []F) { nn.Add(t, row) })
+		rows, n := p.parts(w, i)
+		for _, row := range rows[:n] {
+			nn.Add(t, row)
+		}
 	}
 	if !p.cfg.TokenNetworks {
 		return x
@@ -85,7 +88,10 @@ func (p *pass[F]) embedBackward(w, dw *weights[F], dIns []F, dx []F) {
 		if item >= 0 {
 			nn.Add(dIns[int(item)*d:][:d], g)
 		}
-		p.parts(dw, dw, i, func(_, grad []F) { nn.Add(grad, g) })
+		rows, n := p.parts(dw, i)
+		for _, grad := range rows[:n] {
+			nn.Add(grad, g)
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ type AttentionInput[F Float] struct {
 }
 
 // AttentionScratch is the memory of a call; its zero value is ready.
-type AttentionScratch[F Float] struct{ bias, a, slope, da, ds []F }
+type AttentionScratch[F Float] struct{ bias, a, slope, da, ds, reversed, dReversed []F }
 
 func grown[F Float](x *[]F, n int) []F {
 	if cap(*x) < n {
@@ -45,6 +45,7 @@ const queryRows = 64
 // Forward sets o.   o (R, heads·W)
 func (at Attention[F]) Forward(o Block[F], in *AttentionInput[F], s *AttentionScratch[F]) {
 	w := in.Q.Cols / at.Heads
+	in.reverse(s)
 	for from := 0; from < in.Q.Rows; from += queryRows {
 		to := min(from+queryRows, in.Q.Rows)
 		n := int(in.At[to-1]) + 1
@@ -71,10 +72,19 @@ func (in *AttentionInput[F]) fillBias(s *AttentionScratch[F], from, to, n int) {
 			clear(row)
 		}
 		if in.Distance != nil {
-			for j := range row {
-				row[j] += in.Distance[at-j]
-			}
+			Add(row, s.reversed[t-1-at:t])
 		}
+	}
+}
+
+// reverse turns the distances around, so that those of a row lie in its order.
+func (in *AttentionInput[F]) reverse(s *AttentionScratch[F]) {
+	if in.Distance == nil {
+		return
+	}
+	s.reversed = grown(&s.reversed, in.K.Rows)
+	for j := range s.reversed {
+		s.reversed[j] = in.Distance[len(s.reversed)-1-j]
 	}
 }
 
@@ -124,6 +134,9 @@ func (at Attention[F]) Backward(dq, dk, dv Block[F], dTime, dDistance []F, do Bl
 		scale = F(1 / math.Sqrt(float64(w)))
 	}
 	t := in.K.Rows
+	in.reverse(s)
+	s.dReversed = grown(&s.dReversed, t)
+	clear(s.dReversed)
 	for from := 0; from < in.Q.Rows; from += queryRows {
 		to := min(from+queryRows, in.Q.Rows)
 		n, r := int(in.At[to-1])+1, to-from
@@ -159,10 +172,13 @@ func (at Attention[F]) Backward(dq, dk, dv Block[F], dTime, dDistance []F, do Bl
 				ScatterAdd(dTime, in.Bucket[self*t:][:self+1], row)
 			}
 			if dDistance != nil {
-				for j, g := range row {
-					dDistance[self-j] += g
-				}
+				Add(s.dReversed[t-1-self:t], row)
 			}
+		}
+	}
+	if dDistance != nil {
+		for j, g := range s.dReversed {
+			dDistance[t-1-j] += g
 		}
 	}
 }
