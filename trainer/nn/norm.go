@@ -1,6 +1,10 @@
 package nn
 
-import "math"
+import (
+	"math"
+
+	"github.com/freshet-ml/freshet/trainer/nn/simd"
+)
 
 // normEps keeps the norm of a constant row finite. HSTU's value.
 const normEps = 1e-6
@@ -11,6 +15,10 @@ const normEps = 1e-6
 func LayerNorm[F Float](y, inv, x []F, d int) {
 	want("layer norm", "y", len(y), len(x))
 	want("layer norm", "inv", len(inv)*d, len(x))
+	if single[F]() {
+		simd.LayerNorm(f32(y), f32(inv), f32(x), d, normEps)
+		return
+	}
 	for i := range inv {
 		row, out := x[i*d:][:d], y[i*d:][:d]
 		mean := sum(row) / F(d)
@@ -29,6 +37,10 @@ func LayerNorm[F Float](y, inv, x []F, d int) {
 //
 //	dx = (dy - mean(dy) - y·mean(dy ⊙ y)) · inv
 func LayerNormBackward[F Float](dx, dy, y, inv []F, d int) {
+	if single[F]() {
+		simd.LayerNormBackward(f32(dx), f32(dy), f32(y), f32(inv), d)
+		return
+	}
 	for i, scale := range inv {
 		grad, out, to := dy[i*d:][:d], y[i*d:][:d], dx[i*d:][:d]
 		mean := sum(grad) / F(d)

@@ -229,6 +229,21 @@ func TestFloat32AgainstFloat64(t *testing.T) {
 		f("add", func(x, y, _ []float64) { Add(x, y) }, func(x, y, _ []float32) { Add(x, y) })
 		f("add scaled", func(x, y, _ []float64) { AddScaled(x, 0.1, y) }, func(x, y, _ []float32) { AddScaled(x, 0.1, y) })
 		f("mul", func(x, y, z []float64) { Mul(x, y, z); MulAdd(y, z, x) }, func(x, y, z []float32) { Mul(x, y, z); MulAdd(y, z, x) })
+		f("square", func(x, _, _ []float64) { x[0] = SumSquares(x) / float64(n) }, func(x, _, _ []float32) { x[0] = float32(SumSquares(x)) / float32(n) })
+		f("bias", func(x, y, _ []float64) { AddBias(x, y); AddBiasBackward(y, x) }, func(x, y, _ []float32) { AddBias(x, y); AddBiasBackward(y, x) })
+		f("gate", func(x, y, z []float64) { Gate(x, y, Whole(z, n)); GateBackward(y, Whole(x, n), z, z, Whole(z, n)) }, func(x, y, z []float32) { Gate(x, y, Whole(z, n)); GateBackward(y, Whole(x, n), z, z, Whole(z, n)) })
+		index := make([]uint8, n)
+		for i := range index {
+			index[i] = uint8(rng.IntN(min(n, 200)))
+		}
+		f("table", func(x, y, z []float64) { GatherTable(x, y, index); ScatterAdd(z, index, y) }, func(x, y, z []float32) { GatherTable(x, y, index); ScatterAdd(z, index, y) })
+		if n%2 == 0 {
+			wide, single := NewRotation[float64](9, 2), NewRotation[float32](9, 2)
+			f("rotation", func(x, _, _ []float64) { wide.Apply(Whole(x, n), []int32{7}) }, func(x, _, _ []float32) { single.Apply(Whole(x, n), []int32{7}) })
+		}
+		if n > 2 {
+			f("norm", func(x, y, z []float64) { LayerNorm(y, x[:1], z, n); LayerNormBackward(x, z, y, []float64{0.5}, n) }, func(x, y, z []float32) { LayerNorm(y, x[:1], z, n); LayerNormBackward(x, z, y, []float32{0.5}, n) })
+		}
 		f("sums", func(x, y, _ []float64) { x[0] = (Dot(x, y) + Sum(y)) / float64(n) }, func(x, y, _ []float32) { x[0] = (Dot(x, y) + Sum(y)) / float32(n) })
 	}
 }

@@ -1,6 +1,10 @@
 package nn
 
-import "math"
+import (
+	"math"
+
+	"github.com/freshet-ml/freshet/trainer/nn/simd"
+)
 
 // Rotation holds the angles of rotary position embedding (RoPE): position p turns the pair (z, z+W/2) of a head of width W by
 // p · 10000^(-2z/W), so that the product of two rotated vectors depends on the difference of their positions alone.
@@ -31,6 +35,10 @@ func (r Rotation[F]) turn(x Block[F], positions []int32, sign F) {
 	want("rotation", "positions", len(positions), x.Rows)
 	for i, p := range positions {
 		cos, sin := r.cos[int(p)*r.half:][:r.half], r.sin[int(p)*r.half:][:r.half]
+		if single[F]() {
+			simd.Rotate(f32(x.Data[i*x.Stride:][:x.Cols]), f32(cos), f32(sin), float32(sign))
+			continue
+		}
 		for row := x.Data[i*x.Stride:][:x.Cols]; len(row) > 0; row = row[2*r.half:] {
 			a, b := row[:r.half], row[r.half:][:r.half]
 			for z, u := range a {

@@ -35,6 +35,10 @@ func AddScaled[F Float](dst []F, a F, x []F) {
 
 // AddBias adds b to each row of y.   y (N,D)  b (D)
 func AddBias[F Float](y, b []F) {
+	if single[F]() {
+		simd.AddBias(f32(y), f32(b))
+		return
+	}
 	for ; len(y) > 0; y = y[len(b):] {
 		Add(y[:len(b)], b)
 	}
@@ -42,6 +46,10 @@ func AddBias[F Float](y, b []F) {
 
 // AddBiasBackward adds to db.   dy (N,D)  db (D)
 func AddBiasBackward[F Float](db, dy []F) {
+	if single[F]() {
+		simd.AddBiasBackward(f32(db), f32(dy))
+		return
+	}
 	for ; len(dy) > 0; dy = dy[len(db):] {
 		Add(db, dy[:len(db)])
 	}
@@ -118,6 +126,10 @@ func Max[F Float](x []F) F {
 // Gate sets y = x ⊙ u, where u is a block of a wider matrix.   x, y (N,D)  u (N,D)
 func Gate[F Float](y, x []F, u Block[F]) {
 	d := u.Cols
+	if single[F]() {
+		simd.Gate(f32(y), f32(x), f32(u.Data), u.Rows, d, u.Stride)
+		return
+	}
 	for i := range u.Rows {
 		Mul(y[i*d:][:d], x[i*d:][:d], u.Data[i*u.Stride:][:d])
 	}
@@ -126,6 +138,10 @@ func Gate[F Float](y, x []F, u Block[F]) {
 // GateBackward adds to dx and du.   dy, dx (N,D)  du (N,D) with the shape of u
 func GateBackward[F Float](dx []F, du Block[F], dy, x []F, u Block[F]) {
 	d := u.Cols
+	if single[F]() {
+		simd.GateBackward(f32(dx), f32(du.Data), f32(dy), f32(x), f32(u.Data), u.Rows, d, du.Stride, u.Stride)
+		return
+	}
 	for i := range u.Rows {
 		g, xr, dxr := dy[i*d:][:d], x[i*d:][:d], dx[i*d:][:d]
 		ur, dur := u.Data[i*u.Stride:][:d], du.Data[i*du.Stride:][:d]
@@ -134,8 +150,11 @@ func GateBackward[F Float](dx []F, du Block[F], dy, x []F, u Block[F]) {
 	}
 }
 
-// SumSquares returns the sum of x².
+// SumSquares returns the sum of x², added up in float64.
 func SumSquares[F Float](x []F) float64 {
+	if single[F]() {
+		return simd.SumSquares(f32(x))
+	}
 	var s0, s1, s2, s3 float64 // four chains, because one waits for itself
 	i := 0
 	for ; i+4 <= len(x); i += 4 {
@@ -146,4 +165,28 @@ func SumSquares[F Float](x []F) float64 {
 		s0 += float64(x[i]) * float64(x[i])
 	}
 	return s0 + s1 + s2 + s3
+}
+
+// GatherTable sets dst[i] = table[index[i]].   dst, index (n)
+func GatherTable[F Float](dst, table []F, index []uint8) {
+	want("gather table", "index", len(index), len(dst))
+	if single[F]() {
+		simd.GatherTable(f32(dst), f32(table), index)
+		return
+	}
+	for i, at := range index {
+		dst[i] = table[at]
+	}
+}
+
+// ScatterAdd adds x[i] to table[index[i]], in an order that follows from the length alone.   index, x (n)
+func ScatterAdd[F Float](table []F, index []uint8, x []F) {
+	want("scatter add", "index", len(index), len(x))
+	if single[F]() {
+		simd.ScatterAdd(f32(table), index, f32(x))
+		return
+	}
+	for i, at := range index {
+		table[at] += x[i]
+	}
 }

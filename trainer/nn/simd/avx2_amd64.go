@@ -43,3 +43,36 @@ func sumAVX2(x []float32) float32
 
 //go:noescape
 func dotAVX2(x []float32, y []float32) float32
+
+//go:noescape
+func sumSquaresAVX2(x []float32) float64
+
+//go:noescape
+func addBiasAVX2(y []float32, b []float32)
+
+//go:noescape
+func addBiasBackwardAVX2(db []float32, dy []float32)
+
+//go:noescape
+func gateAVX2(y []float32, x []float32, u []float32, rows int, d int, stride int)
+
+//go:noescape
+func gateBackwardAVX2(dx []float32, du []float32, dy []float32, x []float32, u []float32, rows int, d int, strideDU int, strideU int)
+
+//go:noescape
+func layerNormAVX2(y []float32, inv []float32, x []float32, d int, eps float64)
+
+//go:noescape
+func layerNormBackwardAVX2(dx []float32, dy []float32, y []float32, inv []float32, d int)
+
+//go:noescape
+func rotateAVX2(row []float32, cos []float32, sin []float32, sign float32)
+
+//go:noescape
+func gatherTableAVX2(dst []float32, table []float32, index []uint8)
+
+//go:noescape
+func largestAVX2(index []uint8) uint8
+
+//go:noescape
+func adamWAVX2(w []float32, g []float32, m []float32, v []float32, scale float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, rate float32, correct float32, eps float32, keep float32)

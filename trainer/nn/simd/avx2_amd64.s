@@ -1529,3 +1529,983 @@ done57:
 	VZEROUPPER
 	MOVSS        X0, ret+48(FP)
 	RET
+
+// func sumSquaresAVX2(x []float32) float64
+// Requires: AVX, FMA3, SSE2
+TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
+	MOVQ   x_base+0(FP), AX
+	MOVQ   x_len+8(FP), CX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	XORQ   DX, DX
+
+many58:
+	CMPQ         CX, $+16
+	JLT          one59
+	VMOVUPS      (AX)(DX*4), Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VCVTPS2PD    X4, Y4
+	VCVTPS2PD    X5, Y5
+	VFMADD231PD  Y4, Y4, Y0
+	VFMADD231PD  Y5, Y5, Y1
+	VMOVUPS      32(AX)(DX*4), Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VCVTPS2PD    X4, Y4
+	VCVTPS2PD    X5, Y5
+	VFMADD231PD  Y4, Y4, Y2
+	VFMADD231PD  Y5, Y5, Y3
+	ADDQ         $+16, DX
+	SUBQ         $+16, CX
+	JMP          many58
+
+one59:
+	CMPQ         CX, $+8
+	JLT          rest60
+	VMOVUPS      (AX)(DX*4), Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VCVTPS2PD    X4, Y4
+	VCVTPS2PD    X5, Y5
+	VFMADD231PD  Y4, Y4, Y0
+	VFMADD231PD  Y5, Y5, Y1
+	ADDQ         $+8, DX
+	SUBQ         $+8, CX
+	JMP          one59
+
+rest60:
+	TESTQ        CX, CX
+	JEQ          done61
+	LEAQ         firstLanesAVX2<>+32(SB), BX
+	SHLQ         $0x02, CX
+	SUBQ         CX, BX
+	VMOVUPS      (BX), Y4
+	VMASKMOVPS   (AX)(DX*4), Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VCVTPS2PD    X4, Y4
+	VCVTPS2PD    X5, Y5
+	VFMADD231PD  Y4, Y4, Y0
+	VFMADD231PD  Y5, Y5, Y1
+
+done61:
+	VADDPD       Y2, Y0, Y0
+	VADDPD       Y3, Y1, Y1
+	VADDPD       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPD       X1, X0, X1
+	VPSHUFD      $0x4e, X1, X0
+	VADDPD       X0, X1, X1
+	VZEROUPPER
+	MOVSD        X1, ret+24(FP)
+	RET
+
+// func addBiasAVX2(y []float32, b []float32)
+// Requires: AVX
+TEXT ·addBiasAVX2(SB), NOSPLIT, $0-48
+	MOVQ  y_base+0(FP), AX
+	MOVQ  b_base+24(FP), CX
+	MOVQ  b_len+32(FP), DX
+	MOVQ  y_len+8(FP), BX
+	MOVQ  DX, SI
+	SHLQ  $0x02, SI
+	TESTQ DX, DX
+	JEQ   none62
+
+row63:
+	CMPQ BX, DX
+	JLT  none62
+	MOVQ DX, DI
+	XORQ R8, R8
+
+many64:
+	CMPQ    DI, $+32
+	JLT     one65
+	VMOVUPS (CX)(R8*4), Y0
+	VMOVUPS (AX)(R8*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(R8*4)
+	VMOVUPS 32(CX)(R8*4), Y0
+	VMOVUPS 32(AX)(R8*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(R8*4)
+	VMOVUPS 64(CX)(R8*4), Y0
+	VMOVUPS 64(AX)(R8*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(R8*4)
+	VMOVUPS 96(CX)(R8*4), Y0
+	VMOVUPS 96(AX)(R8*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(R8*4)
+	ADDQ    $+32, R8
+	SUBQ    $+32, DI
+	JMP     many64
+
+one65:
+	CMPQ    DI, $+8
+	JLT     rest66
+	VMOVUPS (CX)(R8*4), Y0
+	VMOVUPS (AX)(R8*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(R8*4)
+	ADDQ    $+8, R8
+	SUBQ    $+8, DI
+	JMP     one65
+
+rest66:
+	TESTQ      DI, DI
+	JEQ        done67
+	LEAQ       firstLanesAVX2<>+32(SB), R9
+	SHLQ       $0x02, DI
+	SUBQ       DI, R9
+	VMOVUPS    (R9), Y0
+	VMASKMOVPS (CX)(R8*4), Y0, Y1
+	VMASKMOVPS (AX)(R8*4), Y0, Y2
+	VADDPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(R8*4)
+
+done67:
+	ADDQ SI, AX
+	SUBQ DX, BX
+	JMP  row63
+
+none62:
+	VZEROUPPER
+	RET
+
+// func addBiasBackwardAVX2(db []float32, dy []float32)
+// Requires: AVX
+TEXT ·addBiasBackwardAVX2(SB), NOSPLIT, $0-48
+	MOVQ  db_base+0(FP), AX
+	MOVQ  dy_base+24(FP), CX
+	MOVQ  dy_len+32(FP), DX
+	MOVQ  db_len+8(FP), BX
+	MOVQ  BX, SI
+	SHLQ  $0x02, SI
+	TESTQ BX, BX
+	JEQ   none68
+
+row69:
+	CMPQ DX, BX
+	JLT  none68
+	MOVQ BX, DI
+	XORQ R8, R8
+
+many70:
+	CMPQ    DI, $+32
+	JLT     one71
+	VMOVUPS (CX)(R8*4), Y0
+	VMOVUPS (AX)(R8*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(R8*4)
+	VMOVUPS 32(CX)(R8*4), Y0
+	VMOVUPS 32(AX)(R8*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(R8*4)
+	VMOVUPS 64(CX)(R8*4), Y0
+	VMOVUPS 64(AX)(R8*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(R8*4)
+	VMOVUPS 96(CX)(R8*4), Y0
+	VMOVUPS 96(AX)(R8*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(R8*4)
+	ADDQ    $+32, R8
+	SUBQ    $+32, DI
+	JMP     many70
+
+one71:
+	CMPQ    DI, $+8
+	JLT     rest72
+	VMOVUPS (CX)(R8*4), Y0
+	VMOVUPS (AX)(R8*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(R8*4)
+	ADDQ    $+8, R8
+	SUBQ    $+8, DI
+	JMP     one71
+
+rest72:
+	TESTQ      DI, DI
+	JEQ        done73
+	LEAQ       firstLanesAVX2<>+32(SB), R9
+	SHLQ       $0x02, DI
+	SUBQ       DI, R9
+	VMOVUPS    (R9), Y0
+	VMASKMOVPS (CX)(R8*4), Y0, Y1
+	VMASKMOVPS (AX)(R8*4), Y0, Y2
+	VADDPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(R8*4)
+
+done73:
+	ADDQ SI, CX
+	SUBQ BX, DX
+	JMP  row69
+
+none68:
+	VZEROUPPER
+	RET
+
+// func gateAVX2(y []float32, x []float32, u []float32, rows int, d int, stride int)
+// Requires: AVX
+TEXT ·gateAVX2(SB), NOSPLIT, $0-96
+	MOVQ y_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ u_base+48(FP), DX
+	MOVQ rows+72(FP), BX
+	MOVQ d+80(FP), SI
+	MOVQ SI, DI
+	SHLQ $0x02, DI
+	MOVQ stride+88(FP), R8
+	SHLQ $0x02, R8
+
+row74:
+	TESTQ BX, BX
+	JEQ   rows75
+	MOVQ  SI, R9
+	XORQ  R10, R10
+
+many76:
+	CMPQ    R9, $+32
+	JLT     one77
+	VMOVUPS (CX)(R10*4), Y0
+	VMOVUPS (DX)(R10*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(R10*4)
+	VMOVUPS 32(CX)(R10*4), Y0
+	VMOVUPS 32(DX)(R10*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(R10*4)
+	VMOVUPS 64(CX)(R10*4), Y0
+	VMOVUPS 64(DX)(R10*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(R10*4)
+	VMOVUPS 96(CX)(R10*4), Y0
+	VMOVUPS 96(DX)(R10*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(R10*4)
+	ADDQ    $+32, R10
+	SUBQ    $+32, R9
+	JMP     many76
+
+one77:
+	CMPQ    R9, $+8
+	JLT     rest78
+	VMOVUPS (CX)(R10*4), Y0
+	VMOVUPS (DX)(R10*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(R10*4)
+	ADDQ    $+8, R10
+	SUBQ    $+8, R9
+	JMP     one77
+
+rest78:
+	TESTQ      R9, R9
+	JEQ        done79
+	LEAQ       firstLanesAVX2<>+32(SB), R11
+	SHLQ       $0x02, R9
+	SUBQ       R9, R11
+	VMOVUPS    (R11), Y0
+	VMASKMOVPS (CX)(R10*4), Y0, Y1
+	VMASKMOVPS (DX)(R10*4), Y0, Y2
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(R10*4)
+
+done79:
+	ADDQ DI, CX
+	ADDQ DI, AX
+	ADDQ R8, DX
+	DECQ BX
+	JMP  row74
+
+rows75:
+	VZEROUPPER
+	RET
+
+// func gateBackwardAVX2(dx []float32, du []float32, dy []float32, x []float32, u []float32, rows int, d int, strideDU int, strideU int)
+// Requires: AVX, FMA3
+TEXT ·gateBackwardAVX2(SB), NOSPLIT, $0-152
+	MOVQ dx_base+0(FP), AX
+	MOVQ du_base+24(FP), CX
+	MOVQ dy_base+48(FP), DX
+	MOVQ x_base+72(FP), BX
+	MOVQ u_base+96(FP), SI
+	MOVQ rows+120(FP), DI
+	MOVQ d+128(FP), R8
+	MOVQ R8, R9
+	SHLQ $0x02, R9
+	MOVQ strideDU+136(FP), R10
+	SHLQ $0x02, R10
+	MOVQ strideU+144(FP), R11
+	SHLQ $0x02, R11
+
+row80:
+	TESTQ DI, DI
+	JEQ   rows81
+	MOVQ  R8, R12
+	XORQ  R13, R13
+
+many82:
+	CMPQ        R12, $+16
+	JLT         one83
+	VMOVUPS     (DX)(R13*4), Y0
+	VMOVUPS     (AX)(R13*4), Y1
+	VMOVUPS     (CX)(R13*4), Y2
+	VMOVUPS     (SI)(R13*4), Y3
+	VFMADD231PS Y3, Y0, Y1
+	VMOVUPS     (BX)(R13*4), Y3
+	VFMADD231PS Y3, Y0, Y2
+	VMOVUPS     Y1, (AX)(R13*4)
+	VMOVUPS     Y2, (CX)(R13*4)
+	VMOVUPS     32(DX)(R13*4), Y0
+	VMOVUPS     32(AX)(R13*4), Y1
+	VMOVUPS     32(CX)(R13*4), Y2
+	VMOVUPS     32(SI)(R13*4), Y3
+	VFMADD231PS Y3, Y0, Y1
+	VMOVUPS     32(BX)(R13*4), Y3
+	VFMADD231PS Y3, Y0, Y2
+	VMOVUPS     Y1, 32(AX)(R13*4)
+	VMOVUPS     Y2, 32(CX)(R13*4)
+	ADDQ        $+16, R13
+	SUBQ        $+16, R12
+	JMP         many82
+
+one83:
+	CMPQ        R12, $+8
+	JLT         rest84
+	VMOVUPS     (DX)(R13*4), Y0
+	VMOVUPS     (AX)(R13*4), Y1
+	VMOVUPS     (CX)(R13*4), Y2
+	VMOVUPS     (SI)(R13*4), Y3
+	VFMADD231PS Y3, Y0, Y1
+	VMOVUPS     (BX)(R13*4), Y3
+	VFMADD231PS Y3, Y0, Y2
+	VMOVUPS     Y1, (AX)(R13*4)
+	VMOVUPS     Y2, (CX)(R13*4)
+	ADDQ        $+8, R13
+	SUBQ        $+8, R12
+	JMP         one83
+
+rest84:
+	TESTQ       R12, R12
+	JEQ         done85
+	LEAQ        firstLanesAVX2<>+32(SB), R14
+	SHLQ        $0x02, R12
+	SUBQ        R12, R14
+	VMOVUPS     (R14), Y0
+	VMASKMOVPS  (DX)(R13*4), Y0, Y1
+	VMASKMOVPS  (AX)(R13*4), Y0, Y2
+	VMASKMOVPS  (CX)(R13*4), Y0, Y3
+	VMASKMOVPS  (SI)(R13*4), Y0, Y4
+	VFMADD231PS Y4, Y1, Y2
+	VMASKMOVPS  (BX)(R13*4), Y0, Y4
+	VFMADD231PS Y4, Y1, Y3
+	VMASKMOVPS  Y2, Y0, (AX)(R13*4)
+	VMASKMOVPS  Y3, Y0, (CX)(R13*4)
+
+done85:
+	ADDQ R9, AX
+	ADDQ R9, DX
+	ADDQ R9, BX
+	ADDQ R10, CX
+	ADDQ R11, SI
+	DECQ DI
+	JMP  row80
+
+rows81:
+	VZEROUPPER
+	RET
+
+// func layerNormAVX2(y []float32, inv []float32, x []float32, d int, eps float64)
+// Requires: AVX, AVX2, FMA3, SSE2
+TEXT ·layerNormAVX2(SB), NOSPLIT, $0-88
+	MOVQ       y_base+0(FP), AX
+	MOVQ       inv_base+24(FP), CX
+	MOVQ       x_base+48(FP), DX
+	MOVQ       inv_len+32(FP), BX
+	MOVQ       d+72(FP), SI
+	MOVQ       SI, DI
+	SHLQ       $0x02, DI
+	VXORPS     X0, X0, X0
+	VXORPS     X1, X1, X1
+	VCVTSI2SSQ SI, X0, X0
+	VCVTSI2SDQ SI, X1, X1
+	MOVSD      eps+80(FP), X2
+	VMOVSD     one64AVX2<>+0(SB), X3
+
+row86:
+	TESTQ  BX, BX
+	JEQ    rows87
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   SI, R8
+	XORQ   R9, R9
+
+many88:
+	CMPQ    R8, $+32
+	JLT     one89
+	VMOVUPS (DX)(R9*4), Y8
+	VADDPS  Y8, Y4, Y4
+	VMOVUPS 32(DX)(R9*4), Y8
+	VADDPS  Y8, Y5, Y5
+	VMOVUPS 64(DX)(R9*4), Y8
+	VADDPS  Y8, Y6, Y6
+	VMOVUPS 96(DX)(R9*4), Y8
+	VADDPS  Y8, Y7, Y7
+	ADDQ    $+32, R9
+	SUBQ    $+32, R8
+	JMP     many88
+
+one89:
+	CMPQ    R8, $+8
+	JLT     rest90
+	VMOVUPS (DX)(R9*4), Y8
+	VADDPS  Y8, Y4, Y4
+	ADDQ    $+8, R9
+	SUBQ    $+8, R8
+	JMP     one89
+
+rest90:
+	TESTQ      R8, R8
+	JEQ        done91
+	LEAQ       firstLanesAVX2<>+32(SB), R10
+	SHLQ       $0x02, R8
+	SUBQ       R8, R10
+	VMOVUPS    (R10), Y8
+	VMASKMOVPS (DX)(R9*4), Y8, Y8
+	VADDPS     Y8, Y4, Y4
+
+done91:
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X5, X4, X4
+	VPSHUFD      $0x4e, X4, X5
+	VADDPS       X5, X4, X4
+	VPSHUFD      $0xb1, X4, X5
+	VADDPS       X5, X4, X4
+	VDIVSS       X0, X4, X4
+	VBROADCASTSS X4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y6, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VXORPS       Y8, Y8, Y8
+	MOVQ         SI, R8
+	XORQ         R9, R9
+
+many92:
+	CMPQ        R8, $+32
+	JLT         one93
+	VMOVUPS     (DX)(R9*4), Y9
+	VSUBPS      Y4, Y9, Y9
+	VMOVUPS     Y9, (AX)(R9*4)
+	VFMADD231PS Y9, Y9, Y5
+	VMOVUPS     32(DX)(R9*4), Y9
+	VSUBPS      Y4, Y9, Y9
+	VMOVUPS     Y9, 32(AX)(R9*4)
+	VFMADD231PS Y9, Y9, Y6
+	VMOVUPS     64(DX)(R9*4), Y9
+	VSUBPS      Y4, Y9, Y9
+	VMOVUPS     Y9, 64(AX)(R9*4)
+	VFMADD231PS Y9, Y9, Y7
+	VMOVUPS     96(DX)(R9*4), Y9
+	VSUBPS      Y4, Y9, Y9
+	VMOVUPS     Y9, 96(AX)(R9*4)
+	VFMADD231PS Y9, Y9, Y8
+	ADDQ        $+32, R9
+	SUBQ        $+32, R8
+	JMP         many92
+
+one93:
+	CMPQ        R8, $+8
+	JLT         rest94
+	VMOVUPS     (DX)(R9*4), Y9
+	VSUBPS      Y4, Y9, Y9
+	VMOVUPS     Y9, (AX)(R9*4)
+	VFMADD231PS Y9, Y9, Y5
+	ADDQ        $+8, R9
+	SUBQ        $+8, R8
+	JMP         one93
+
+rest94:
+	TESTQ       R8, R8
+	JEQ         done95
+	LEAQ        firstLanesAVX2<>+32(SB), R10
+	SHLQ        $0x02, R8
+	SUBQ        R8, R10
+	VMOVUPS     (R10), Y9
+	VMASKMOVPS  (DX)(R9*4), Y9, Y10
+	VSUBPS      Y4, Y10, Y10
+	VMASKMOVPS  Y10, Y9, (AX)(R9*4)
+	VANDPS      Y9, Y10, Y10
+	VFMADD231PS Y10, Y10, Y5
+
+done95:
+	VADDPS       Y7, Y5, Y5
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X4
+	VADDPS       X4, X5, X5
+	VPSHUFD      $0x4e, X5, X4
+	VADDPS       X4, X5, X5
+	VPSHUFD      $0xb1, X5, X4
+	VADDPS       X4, X5, X5
+	VCVTSS2SD    X5, X5, X5
+	VDIVSD       X1, X5, X5
+	VADDSD       X2, X5, X5
+	VSQRTSD      X5, X5, X5
+	VDIVSD       X5, X3, X5
+	VCVTSD2SS    X5, X5, X5
+	VMOVSS       X5, (CX)
+	VBROADCASTSS X5, Y4
+	MOVQ         SI, R8
+	XORQ         R9, R9
+
+many96:
+	CMPQ    R8, $+32
+	JLT     one97
+	VMOVUPS (AX)(R9*4), Y5
+	VMULPS  Y4, Y5, Y5
+	VMOVUPS Y5, (AX)(R9*4)
+	VMOVUPS 32(AX)(R9*4), Y5
+	VMULPS  Y4, Y5, Y5
+	VMOVUPS Y5, 32(AX)(R9*4)
+	VMOVUPS 64(AX)(R9*4), Y5
+	VMULPS  Y4, Y5, Y5
+	VMOVUPS Y5, 64(AX)(R9*4)
+	VMOVUPS 96(AX)(R9*4), Y5
+	VMULPS  Y4, Y5, Y5
+	VMOVUPS Y5, 96(AX)(R9*4)
+	ADDQ    $+32, R9
+	SUBQ    $+32, R8
+	JMP     many96
+
+one97:
+	CMPQ    R8, $+8
+	JLT     rest98
+	VMOVUPS (AX)(R9*4), Y5
+	VMULPS  Y4, Y5, Y5
+	VMOVUPS Y5, (AX)(R9*4)
+	ADDQ    $+8, R9
+	SUBQ    $+8, R8
+	JMP     one97
+
+rest98:
+	TESTQ      R8, R8
+	JEQ        done99
+	LEAQ       firstLanesAVX2<>+32(SB), R10
+	SHLQ       $0x02, R8
+	SUBQ       R8, R10
+	VMOVUPS    (R10), Y5
+	VMASKMOVPS (AX)(R9*4), Y5, Y6
+	VMULPS     Y4, Y6, Y6
+	VMASKMOVPS Y6, Y5, (AX)(R9*4)
+
+done99:
+	ADDQ DI, DX
+	ADDQ DI, AX
+	ADDQ $0x04, CX
+	DECQ BX
+	JMP  row86
+
+rows87:
+	VZEROUPPER
+	RET
+
+DATA one64AVX2<>+0(SB)/4, $0x00000000
+DATA one64AVX2<>+4(SB)/4, $0x3ff00000
+GLOBL one64AVX2<>(SB), RODATA|NOPTR, $8
+
+// func layerNormBackwardAVX2(dx []float32, dy []float32, y []float32, inv []float32, d int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·layerNormBackwardAVX2(SB), NOSPLIT, $0-104
+	MOVQ       dx_base+0(FP), AX
+	MOVQ       dy_base+24(FP), CX
+	MOVQ       y_base+48(FP), DX
+	MOVQ       inv_base+72(FP), BX
+	MOVQ       inv_len+80(FP), SI
+	MOVQ       d+96(FP), DI
+	MOVQ       DI, R8
+	SHLQ       $0x02, R8
+	VXORPS     X0, X0, X0
+	VCVTSI2SSQ DI, X0, X0
+
+row100:
+	TESTQ  SI, SI
+	JEQ    rows101
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   DI, R9
+	XORQ   R10, R10
+
+many102:
+	CMPQ        R9, $+16
+	JLT         one103
+	VMOVUPS     (CX)(R10*4), Y5
+	VADDPS      Y5, Y1, Y1
+	VMOVUPS     (DX)(R10*4), Y6
+	VFMADD231PS Y6, Y5, Y3
+	VMOVUPS     32(CX)(R10*4), Y5
+	VADDPS      Y5, Y2, Y2
+	VMOVUPS     32(DX)(R10*4), Y6
+	VFMADD231PS Y6, Y5, Y4
+	ADDQ        $+16, R10
+	SUBQ        $+16, R9
+	JMP         many102
+
+one103:
+	CMPQ        R9, $+8
+	JLT         rest104
+	VMOVUPS     (CX)(R10*4), Y5
+	VADDPS      Y5, Y1, Y1
+	VMOVUPS     (DX)(R10*4), Y6
+	VFMADD231PS Y6, Y5, Y3
+	ADDQ        $+8, R10
+	SUBQ        $+8, R9
+	JMP         one103
+
+rest104:
+	TESTQ       R9, R9
+	JEQ         done105
+	LEAQ        firstLanesAVX2<>+32(SB), R11
+	SHLQ        $0x02, R9
+	SUBQ        R9, R11
+	VMOVUPS     (R11), Y5
+	VMASKMOVPS  (CX)(R10*4), Y5, Y6
+	VADDPS      Y6, Y1, Y1
+	VMASKMOVPS  (DX)(R10*4), Y5, Y5
+	VFMADD231PS Y5, Y6, Y3
+
+done105:
+	VADDPS       Y2, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X2
+	VADDPS       X2, X1, X1
+	VPSHUFD      $0x4e, X1, X2
+	VADDPS       X2, X1, X1
+	VPSHUFD      $0xb1, X1, X2
+	VADDPS       X2, X1, X1
+	VDIVSS       X0, X1, X1
+	VBROADCASTSS X1, Y1
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X2
+	VADDPS       X2, X3, X3
+	VPSHUFD      $0x4e, X3, X2
+	VADDPS       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VADDPS       X2, X3, X3
+	VDIVSS       X0, X3, X3
+	VBROADCASTSS X3, Y2
+	VBROADCASTSS (BX), Y3
+	MOVQ         DI, R9
+	XORQ         R10, R10
+
+many106:
+	CMPQ         R9, $+32
+	JLT          one107
+	VMOVUPS      (CX)(R10*4), Y4
+	VMOVUPS      (AX)(R10*4), Y5
+	VSUBPS       Y1, Y4, Y4
+	VMOVUPS      (DX)(R10*4), Y6
+	VFNMADD231PS Y6, Y2, Y4
+	VFMADD231PS  Y4, Y3, Y5
+	VMOVUPS      Y5, (AX)(R10*4)
+	VMOVUPS      32(CX)(R10*4), Y4
+	VMOVUPS      32(AX)(R10*4), Y5
+	VSUBPS       Y1, Y4, Y4
+	VMOVUPS      32(DX)(R10*4), Y6
+	VFNMADD231PS Y6, Y2, Y4
+	VFMADD231PS  Y4, Y3, Y5
+	VMOVUPS      Y5, 32(AX)(R10*4)
+	VMOVUPS      64(CX)(R10*4), Y4
+	VMOVUPS      64(AX)(R10*4), Y5
+	VSUBPS       Y1, Y4, Y4
+	VMOVUPS      64(DX)(R10*4), Y6
+	VFNMADD231PS Y6, Y2, Y4
+	VFMADD231PS  Y4, Y3, Y5
+	VMOVUPS      Y5, 64(AX)(R10*4)
+	VMOVUPS      96(CX)(R10*4), Y4
+	VMOVUPS      96(AX)(R10*4), Y5
+	VSUBPS       Y1, Y4, Y4
+	VMOVUPS      96(DX)(R10*4), Y6
+	VFNMADD231PS Y6, Y2, Y4
+	VFMADD231PS  Y4, Y3, Y5
+	VMOVUPS      Y5, 96(AX)(R10*4)
+	ADDQ         $+32, R10
+	SUBQ         $+32, R9
+	JMP          many106
+
+one107:
+	CMPQ         R9, $+8
+	JLT          rest108
+	VMOVUPS      (CX)(R10*4), Y4
+	VMOVUPS      (AX)(R10*4), Y5
+	VSUBPS       Y1, Y4, Y4
+	VMOVUPS      (DX)(R10*4), Y6
+	VFNMADD231PS Y6, Y2, Y4
+	VFMADD231PS  Y4, Y3, Y5
+	VMOVUPS      Y5, (AX)(R10*4)
+	ADDQ         $+8, R10
+	SUBQ         $+8, R9
+	JMP          one107
+
+rest108:
+	TESTQ        R9, R9
+	JEQ          done109
+	LEAQ         firstLanesAVX2<>+32(SB), R11
+	SHLQ         $0x02, R9
+	SUBQ         R9, R11
+	VMOVUPS      (R11), Y4
+	VMASKMOVPS   (CX)(R10*4), Y4, Y5
+	VMASKMOVPS   (AX)(R10*4), Y4, Y6
+	VSUBPS       Y1, Y5, Y5
+	VMASKMOVPS   (DX)(R10*4), Y4, Y1
+	VFNMADD231PS Y1, Y2, Y5
+	VFMADD231PS  Y5, Y3, Y6
+	VMASKMOVPS   Y6, Y4, (AX)(R10*4)
+
+done109:
+	ADDQ R8, AX
+	ADDQ R8, CX
+	ADDQ R8, DX
+	ADDQ $0x04, BX
+	DECQ SI
+	JMP  row100
+
+rows101:
+	VZEROUPPER
+	RET
+
+// func rotateAVX2(row []float32, cos []float32, sin []float32, sign float32)
+// Requires: AVX, FMA3
+TEXT ·rotateAVX2(SB), NOSPLIT, $0-76
+	MOVQ         row_base+0(FP), AX
+	MOVQ         cos_base+24(FP), CX
+	MOVQ         sin_base+48(FP), DX
+	MOVQ         row_len+8(FP), BX
+	MOVQ         cos_len+32(FP), SI
+	VBROADCASTSS sign+72(FP), Y0
+	MOVQ         SI, R8
+	SHLQ         $0x02, R8
+	LEAQ         (AX)(SI*4), DI
+	ADDQ         R8, R8
+	LEAQ         (SI)(SI*1), R9
+	TESTQ        SI, SI
+	JEQ          heads111
+
+head110:
+	CMPQ BX, R9
+	JLT  heads111
+	MOVQ SI, R10
+	XORQ R11, R11
+
+one113:
+	CMPQ         R10, $+8
+	JLT          rest114
+	VMOVUPS      (CX)(R11*4), Y1
+	VMOVUPS      (DX)(R11*4), Y2
+	VMOVUPS      (AX)(R11*4), Y3
+	VMOVUPS      (DI)(R11*4), Y4
+	VMULPS       Y0, Y2, Y2
+	VMULPS       Y3, Y2, Y5
+	VMULPS       Y3, Y1, Y3
+	VFNMADD231PS Y4, Y2, Y3
+	VFMADD231PS  Y4, Y1, Y5
+	VMOVUPS      Y3, (AX)(R11*4)
+	VMOVUPS      Y5, (DI)(R11*4)
+	ADDQ         $+8, R11
+	SUBQ         $+8, R10
+	JMP          one113
+
+rest114:
+	TESTQ        R10, R10
+	JEQ          done115
+	LEAQ         firstLanesAVX2<>+32(SB), R12
+	SHLQ         $0x02, R10
+	SUBQ         R10, R12
+	VMOVUPS      (R12), Y1
+	VMASKMOVPS   (CX)(R11*4), Y1, Y2
+	VMASKMOVPS   (DX)(R11*4), Y1, Y3
+	VMASKMOVPS   (AX)(R11*4), Y1, Y4
+	VMASKMOVPS   (DI)(R11*4), Y1, Y5
+	VMULPS       Y0, Y3, Y3
+	VMULPS       Y4, Y3, Y6
+	VMULPS       Y4, Y2, Y4
+	VFNMADD231PS Y5, Y3, Y4
+	VFMADD231PS  Y5, Y2, Y6
+	VMASKMOVPS   Y4, Y1, (AX)(R11*4)
+	VMASKMOVPS   Y6, Y1, (DI)(R11*4)
+
+done115:
+	ADDQ R8, AX
+	ADDQ R8, DI
+	SUBQ R9, BX
+	JMP  head110
+
+heads111:
+	VZEROUPPER
+	RET
+
+// func gatherTableAVX2(dst []float32, table []float32, index []uint8)
+// Requires: AVX, AVX2
+TEXT ·gatherTableAVX2(SB), NOSPLIT, $0-72
+	MOVQ dst_base+0(FP), AX
+	MOVQ table_base+24(FP), CX
+	MOVQ index_base+48(FP), DX
+	MOVQ dst_len+8(FP), BX
+	MOVQ BX, SI
+	ANDQ $-8, SI
+	SUBQ SI, BX
+	XORQ DI, DI
+
+vectors116:
+	CMPQ       DI, SI
+	JGE        rest117
+	VPMOVZXBD  (DX)(DI*1), Y0
+	VPCMPEQD   Y2, Y2, Y2
+	VXORPS     Y1, Y1, Y1
+	VGATHERDPS Y2, (CX)(Y0*4), Y1
+	VMOVUPS    Y1, (AX)(DI*4)
+	ADDQ       $0x08, DI
+	JMP        vectors116
+
+rest117:
+one118:
+	TESTQ   BX, BX
+	JEQ     done119
+	MOVBQZX (DX)(DI*1), SI
+	MOVL    (CX)(SI*4), SI
+	MOVL    SI, (AX)(DI*4)
+	INCQ    DI
+	DECQ    BX
+	JMP     one118
+
+done119:
+	VZEROUPPER
+	RET
+
+// func largestAVX2(index []uint8) uint8
+// Requires: AVX, AVX2
+TEXT ·largestAVX2(SB), NOSPLIT, $0-25
+	MOVQ  index_base+0(FP), AX
+	MOVQ  index_len+8(FP), CX
+	VPXOR Y0, Y0, Y0
+
+vectors120:
+	CMPQ    CX, $0x20
+	JLT     rest121
+	VPMAXUB (AX), Y0, Y0
+	ADDQ    $0x20, AX
+	SUBQ    $0x20, CX
+	JMP     vectors120
+
+rest121:
+	VEXTRACTI128 $0x01, Y0, X1
+	VPMAXUB      X1, X0, X0
+	VPSRLDQ      $0x08, X0, X1
+	VPMAXUB      X1, X0, X0
+	VPSRLDQ      $0x04, X0, X1
+	VPMAXUB      X1, X0, X0
+	VPSRLDQ      $0x02, X0, X1
+	VPMAXUB      X1, X0, X0
+	VPSRLDQ      $0x01, X0, X1
+	VPMAXUB      X1, X0, X0
+	VMOVD        X0, DX
+	ANDL         $0x000000ff, DX
+
+one122:
+	TESTQ   CX, CX
+	JEQ     done124
+	MOVBLZX (AX), BX
+	CMPL    BX, DX
+	JLS     next123
+	MOVL    BX, DX
+
+next123:
+	INCQ AX
+	DECQ CX
+	JMP  one122
+
+done124:
+	VZEROUPPER
+	MOVB DL, ret+24(FP)
+	RET
+
+// func adamWAVX2(w []float32, g []float32, m []float32, v []float32, scale float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, rate float32, correct float32, eps float32, keep float32)
+// Requires: AVX, FMA3
+TEXT ·adamWAVX2(SB), NOSPLIT, $0-132
+	MOVQ         w_base+0(FP), AX
+	MOVQ         g_base+24(FP), CX
+	MOVQ         m_base+48(FP), DX
+	MOVQ         v_base+72(FP), BX
+	MOVQ         w_len+8(FP), SI
+	VBROADCASTSS scale+96(FP), Y0
+	VBROADCASTSS beta1+100(FP), Y1
+	VBROADCASTSS rest1+104(FP), Y2
+	VBROADCASTSS beta2+108(FP), Y3
+	VBROADCASTSS rest2+112(FP), Y4
+	VBROADCASTSS rate+116(FP), Y5
+	VBROADCASTSS correct+120(FP), Y6
+	VBROADCASTSS eps+124(FP), Y7
+	VBROADCASTSS keep+128(FP), Y8
+	XORQ         DI, DI
+
+one126:
+	CMPQ        SI, $+8
+	JLT         rest127
+	VMOVUPS     (CX)(DI*4), Y9
+	VMOVUPS     (DX)(DI*4), Y10
+	VMULPS      Y0, Y9, Y9
+	VMULPS      Y1, Y10, Y10
+	VFMADD231PS Y2, Y9, Y10
+	VMOVUPS     Y10, (DX)(DI*4)
+	VMULPS      Y9, Y9, Y9
+	VMOVUPS     (BX)(DI*4), Y11
+	VMULPS      Y3, Y11, Y11
+	VFMADD231PS Y4, Y9, Y11
+	VMOVUPS     Y11, (BX)(DI*4)
+	VMULPS      Y6, Y11, Y11
+	VSQRTPS     Y11, Y11
+	VADDPS      Y7, Y11, Y11
+	VMULPS      Y5, Y10, Y10
+	VDIVPS      Y11, Y10, Y10
+	VMOVUPS     (AX)(DI*4), Y9
+	VFMSUB132PS Y8, Y10, Y9
+	VMOVUPS     Y9, (AX)(DI*4)
+	ADDQ        $+8, DI
+	SUBQ        $+8, SI
+	JMP         one126
+
+rest127:
+	TESTQ       SI, SI
+	JEQ         done128
+	LEAQ        firstLanesAVX2<>+32(SB), R8
+	SHLQ        $0x02, SI
+	SUBQ        SI, R8
+	VMOVUPS     (R8), Y9
+	VMASKMOVPS  (CX)(DI*4), Y9, Y10
+	VMASKMOVPS  (DX)(DI*4), Y9, Y11
+	VMULPS      Y0, Y10, Y10
+	VMULPS      Y1, Y11, Y11
+	VFMADD231PS Y2, Y10, Y11
+	VMASKMOVPS  Y11, Y9, (DX)(DI*4)
+	VMULPS      Y10, Y10, Y10
+	VMASKMOVPS  (BX)(DI*4), Y9, Y0
+	VMULPS      Y3, Y0, Y0
+	VFMADD231PS Y4, Y10, Y0
+	VMASKMOVPS  Y0, Y9, (BX)(DI*4)
+	VMULPS      Y6, Y0, Y0
+	VSQRTPS     Y0, Y0
+	VADDPS      Y7, Y0, Y0
+	VMULPS      Y5, Y11, Y11
+	VDIVPS      Y0, Y11, Y11
+	VMASKMOVPS  (AX)(DI*4), Y9, Y0
+	VFMSUB132PS Y8, Y11, Y0
+	VMASKMOVPS  Y0, Y9, (AX)(DI*4)
+
+done128:
+	VZEROUPPER
+	RET

@@ -43,3 +43,36 @@ func sumAVX512(x []float32) float32
 
 //go:noescape
 func dotAVX512(x []float32, y []float32) float32
+
+//go:noescape
+func sumSquaresAVX512(x []float32) float64
+
+//go:noescape
+func addBiasAVX512(y []float32, b []float32)
+
+//go:noescape
+func addBiasBackwardAVX512(db []float32, dy []float32)
+
+//go:noescape
+func gateAVX512(y []float32, x []float32, u []float32, rows int, d int, stride int)
+
+//go:noescape
+func gateBackwardAVX512(dx []float32, du []float32, dy []float32, x []float32, u []float32, rows int, d int, strideDU int, strideU int)
+
+//go:noescape
+func layerNormAVX512(y []float32, inv []float32, x []float32, d int, eps float64)
+
+//go:noescape
+func layerNormBackwardAVX512(dx []float32, dy []float32, y []float32, inv []float32, d int)
+
+//go:noescape
+func rotateAVX512(row []float32, cos []float32, sin []float32, sign float32)
+
+//go:noescape
+func gatherTableAVX512(dst []float32, table []float32, index []uint8)
+
+//go:noescape
+func largestAVX512(index []uint8) uint8
+
+//go:noescape
+func adamWAVX512(w []float32, g []float32, m []float32, v []float32, scale float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, rate float32, correct float32, eps float32, keep float32)

@@ -1388,3 +1388,1007 @@ done57:
 	VZEROUPPER
 	MOVSS         X0, ret+48(FP)
 	RET
+
+// func sumSquaresAVX512(x []float32) float64
+// Requires: AVX, AVX512F, BMI2, SSE2
+TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
+	MOVQ   x_base+0(FP), AX
+	MOVQ   x_len+8(FP), CX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	XORQ   DX, DX
+
+many58:
+	CMPQ          CX, $+32
+	JLT           one59
+	VMOVUPS       (AX)(DX*4), Z4
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VCVTPS2PD     Y4, Z4
+	VCVTPS2PD     Y5, Z5
+	VFMADD231PD   Z4, Z4, Z0
+	VFMADD231PD   Z5, Z5, Z1
+	VMOVUPS       64(AX)(DX*4), Z4
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VCVTPS2PD     Y4, Z4
+	VCVTPS2PD     Y5, Z5
+	VFMADD231PD   Z4, Z4, Z2
+	VFMADD231PD   Z5, Z5, Z3
+	ADDQ          $+32, DX
+	SUBQ          $+32, CX
+	JMP           many58
+
+one59:
+	CMPQ          CX, $+16
+	JLT           rest60
+	VMOVUPS       (AX)(DX*4), Z4
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VCVTPS2PD     Y4, Z4
+	VCVTPS2PD     Y5, Z5
+	VFMADD231PD   Z4, Z4, Z0
+	VFMADD231PD   Z5, Z5, Z1
+	ADDQ          $+16, DX
+	SUBQ          $+16, CX
+	JMP           one59
+
+rest60:
+	TESTQ         CX, CX
+	JEQ           done61
+	MOVL          $-1, BX
+	BZHIL         CX, BX, BX
+	KMOVW         BX, K1
+	VMOVUPS.Z     (AX)(DX*4), K1, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VCVTPS2PD     Y4, Z4
+	VCVTPS2PD     Y5, Z5
+	VFMADD231PD   Z4, Z4, Z0
+	VFMADD231PD   Z5, Z5, Z1
+
+done61:
+	VADDPD        Z2, Z0, Z0
+	VADDPD        Z3, Z1, Z1
+	VADDPD        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPD        Y1, Y0, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPD        X0, X1, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPD        X1, X0, X0
+	VZEROUPPER
+	MOVSD         X0, ret+24(FP)
+	RET
+
+// func addBiasAVX512(y []float32, b []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·addBiasAVX512(SB), NOSPLIT, $0-48
+	MOVQ  y_base+0(FP), AX
+	MOVQ  b_base+24(FP), CX
+	MOVQ  b_len+32(FP), DX
+	MOVQ  y_len+8(FP), BX
+	MOVQ  DX, SI
+	SHLQ  $0x02, SI
+	TESTQ DX, DX
+	JEQ   none62
+
+row63:
+	CMPQ BX, DX
+	JLT  none62
+	MOVQ DX, DI
+	XORQ R8, R8
+
+many64:
+	CMPQ    DI, $+64
+	JLT     one65
+	VMOVUPS (CX)(R8*4), Z0
+	VMOVUPS (AX)(R8*4), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)(R8*4)
+	VMOVUPS 64(CX)(R8*4), Z0
+	VMOVUPS 64(AX)(R8*4), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, 64(AX)(R8*4)
+	VMOVUPS 128(CX)(R8*4), Z0
+	VMOVUPS 128(AX)(R8*4), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, 128(AX)(R8*4)
+	VMOVUPS 192(CX)(R8*4), Z0
+	VMOVUPS 192(AX)(R8*4), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, 192(AX)(R8*4)
+	ADDQ    $+64, R8
+	SUBQ    $+64, DI
+	JMP     many64
+
+one65:
+	CMPQ    DI, $+16
+	JLT     rest66
+	VMOVUPS (CX)(R8*4), Z0
+	VMOVUPS (AX)(R8*4), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)(R8*4)
+	ADDQ    $+16, R8
+	SUBQ    $+16, DI
+	JMP     one65
+
+rest66:
+	TESTQ     DI, DI
+	JEQ       done67
+	MOVL      $-1, R9
+	BZHIL     DI, R9, R9
+	KMOVW     R9, K1
+	VMOVUPS.Z (CX)(R8*4), K1, Z0
+	VMOVUPS.Z (AX)(R8*4), K1, Z1
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (AX)(R8*4)
+
+done67:
+	ADDQ SI, AX
+	SUBQ DX, BX
+	JMP  row63
+
+none62:
+	VZEROUPPER
+	RET
+
+// func addBiasBackwardAVX512(db []float32, dy []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·addBiasBackwardAVX512(SB), NOSPLIT, $0-48
+	MOVQ  db_base+0(FP), AX
+	MOVQ  dy_base+24(FP), CX
+	MOVQ  dy_len+32(FP), DX
+	MOVQ  db_len+8(FP), BX
+	MOVQ  BX, SI
+	SHLQ  $0x02, SI
+	TESTQ BX, BX
+	JEQ   none68
+
+row69:
+	CMPQ DX, BX
+	JLT  none68
+	MOVQ BX, DI
+	XORQ R8, R8
+
+many70:
+	CMPQ    DI, $+64
+	JLT     one71
+	VMOVUPS (CX)(R8*4), Z0
+	VMOVUPS (AX)(R8*4), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)(R8*4)
+	VMOVUPS 64(CX)(R8*4), Z0
+	VMOVUPS 64(AX)(R8*4), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, 64(AX)(R8*4)
+	VMOVUPS 128(CX)(R8*4), Z0
+	VMOVUPS 128(AX)(R8*4), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, 128(AX)(R8*4)
+	VMOVUPS 192(CX)(R8*4), Z0
+	VMOVUPS 192(AX)(R8*4), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, 192(AX)(R8*4)
+	ADDQ    $+64, R8
+	SUBQ    $+64, DI
+	JMP     many70
+
+one71:
+	CMPQ    DI, $+16
+	JLT     rest72
+	VMOVUPS (CX)(R8*4), Z0
+	VMOVUPS (AX)(R8*4), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)(R8*4)
+	ADDQ    $+16, R8
+	SUBQ    $+16, DI
+	JMP     one71
+
+rest72:
+	TESTQ     DI, DI
+	JEQ       done73
+	MOVL      $-1, R9
+	BZHIL     DI, R9, R9
+	KMOVW     R9, K1
+	VMOVUPS.Z (CX)(R8*4), K1, Z0
+	VMOVUPS.Z (AX)(R8*4), K1, Z1
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (AX)(R8*4)
+
+done73:
+	ADDQ SI, CX
+	SUBQ BX, DX
+	JMP  row69
+
+none68:
+	VZEROUPPER
+	RET
+
+// func gateAVX512(y []float32, x []float32, u []float32, rows int, d int, stride int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·gateAVX512(SB), NOSPLIT, $0-96
+	MOVQ y_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ u_base+48(FP), DX
+	MOVQ rows+72(FP), BX
+	MOVQ d+80(FP), SI
+	MOVQ SI, DI
+	SHLQ $0x02, DI
+	MOVQ stride+88(FP), R8
+	SHLQ $0x02, R8
+
+row74:
+	TESTQ BX, BX
+	JEQ   rows75
+	MOVQ  SI, R9
+	XORQ  R10, R10
+
+many76:
+	CMPQ    R9, $+64
+	JLT     one77
+	VMOVUPS (CX)(R10*4), Z0
+	VMOVUPS (DX)(R10*4), Z1
+	VMULPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)(R10*4)
+	VMOVUPS 64(CX)(R10*4), Z0
+	VMOVUPS 64(DX)(R10*4), Z1
+	VMULPS  Z1, Z0, Z0
+	VMOVUPS Z0, 64(AX)(R10*4)
+	VMOVUPS 128(CX)(R10*4), Z0
+	VMOVUPS 128(DX)(R10*4), Z1
+	VMULPS  Z1, Z0, Z0
+	VMOVUPS Z0, 128(AX)(R10*4)
+	VMOVUPS 192(CX)(R10*4), Z0
+	VMOVUPS 192(DX)(R10*4), Z1
+	VMULPS  Z1, Z0, Z0
+	VMOVUPS Z0, 192(AX)(R10*4)
+	ADDQ    $+64, R10
+	SUBQ    $+64, R9
+	JMP     many76
+
+one77:
+	CMPQ    R9, $+16
+	JLT     rest78
+	VMOVUPS (CX)(R10*4), Z0
+	VMOVUPS (DX)(R10*4), Z1
+	VMULPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)(R10*4)
+	ADDQ    $+16, R10
+	SUBQ    $+16, R9
+	JMP     one77
+
+rest78:
+	TESTQ     R9, R9
+	JEQ       done79
+	MOVL      $-1, R11
+	BZHIL     R9, R11, R11
+	KMOVW     R11, K1
+	VMOVUPS.Z (CX)(R10*4), K1, Z0
+	VMOVUPS.Z (DX)(R10*4), K1, Z1
+	VMULPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (AX)(R10*4)
+
+done79:
+	ADDQ DI, CX
+	ADDQ DI, AX
+	ADDQ R8, DX
+	DECQ BX
+	JMP  row74
+
+rows75:
+	VZEROUPPER
+	RET
+
+// func gateBackwardAVX512(dx []float32, du []float32, dy []float32, x []float32, u []float32, rows int, d int, strideDU int, strideU int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·gateBackwardAVX512(SB), NOSPLIT, $0-152
+	MOVQ dx_base+0(FP), AX
+	MOVQ du_base+24(FP), CX
+	MOVQ dy_base+48(FP), DX
+	MOVQ x_base+72(FP), BX
+	MOVQ u_base+96(FP), SI
+	MOVQ rows+120(FP), DI
+	MOVQ d+128(FP), R8
+	MOVQ R8, R9
+	SHLQ $0x02, R9
+	MOVQ strideDU+136(FP), R10
+	SHLQ $0x02, R10
+	MOVQ strideU+144(FP), R11
+	SHLQ $0x02, R11
+
+row80:
+	TESTQ DI, DI
+	JEQ   rows81
+	MOVQ  R8, R12
+	XORQ  R13, R13
+
+many82:
+	CMPQ        R12, $+32
+	JLT         one83
+	VMOVUPS     (DX)(R13*4), Z0
+	VMOVUPS     (AX)(R13*4), Z1
+	VMOVUPS     (CX)(R13*4), Z2
+	VMOVUPS     (SI)(R13*4), Z3
+	VFMADD231PS Z3, Z0, Z1
+	VMOVUPS     (BX)(R13*4), Z3
+	VFMADD231PS Z3, Z0, Z2
+	VMOVUPS     Z1, (AX)(R13*4)
+	VMOVUPS     Z2, (CX)(R13*4)
+	VMOVUPS     64(DX)(R13*4), Z0
+	VMOVUPS     64(AX)(R13*4), Z1
+	VMOVUPS     64(CX)(R13*4), Z2
+	VMOVUPS     64(SI)(R13*4), Z3
+	VFMADD231PS Z3, Z0, Z1
+	VMOVUPS     64(BX)(R13*4), Z3
+	VFMADD231PS Z3, Z0, Z2
+	VMOVUPS     Z1, 64(AX)(R13*4)
+	VMOVUPS     Z2, 64(CX)(R13*4)
+	ADDQ        $+32, R13
+	SUBQ        $+32, R12
+	JMP         many82
+
+one83:
+	CMPQ        R12, $+16
+	JLT         rest84
+	VMOVUPS     (DX)(R13*4), Z0
+	VMOVUPS     (AX)(R13*4), Z1
+	VMOVUPS     (CX)(R13*4), Z2
+	VMOVUPS     (SI)(R13*4), Z3
+	VFMADD231PS Z3, Z0, Z1
+	VMOVUPS     (BX)(R13*4), Z3
+	VFMADD231PS Z3, Z0, Z2
+	VMOVUPS     Z1, (AX)(R13*4)
+	VMOVUPS     Z2, (CX)(R13*4)
+	ADDQ        $+16, R13
+	SUBQ        $+16, R12
+	JMP         one83
+
+rest84:
+	TESTQ       R12, R12
+	JEQ         done85
+	MOVL        $-1, R14
+	BZHIL       R12, R14, R14
+	KMOVW       R14, K1
+	VMOVUPS.Z   (DX)(R13*4), K1, Z0
+	VMOVUPS.Z   (AX)(R13*4), K1, Z1
+	VMOVUPS.Z   (CX)(R13*4), K1, Z2
+	VMOVUPS.Z   (SI)(R13*4), K1, Z3
+	VFMADD231PS Z3, Z0, Z1
+	VMOVUPS.Z   (BX)(R13*4), K1, Z3
+	VFMADD231PS Z3, Z0, Z2
+	VMOVUPS     Z1, K1, (AX)(R13*4)
+	VMOVUPS     Z2, K1, (CX)(R13*4)
+
+done85:
+	ADDQ R9, AX
+	ADDQ R9, DX
+	ADDQ R9, BX
+	ADDQ R10, CX
+	ADDQ R11, SI
+	DECQ DI
+	JMP  row80
+
+rows81:
+	VZEROUPPER
+	RET
+
+// func layerNormAVX512(y []float32, inv []float32, x []float32, d int, eps float64)
+// Requires: AVX, AVX512F, BMI2, SSE2
+TEXT ·layerNormAVX512(SB), NOSPLIT, $0-88
+	MOVQ       y_base+0(FP), AX
+	MOVQ       inv_base+24(FP), CX
+	MOVQ       x_base+48(FP), DX
+	MOVQ       inv_len+32(FP), BX
+	MOVQ       d+72(FP), SI
+	MOVQ       SI, DI
+	SHLQ       $0x02, DI
+	VXORPS     X0, X0, X0
+	VXORPS     X1, X1, X1
+	VCVTSI2SSQ SI, X0, X0
+	VCVTSI2SDQ SI, X1, X1
+	MOVSD      eps+80(FP), X2
+	VMOVSD     one64AVX512<>+0(SB), X3
+
+row86:
+	TESTQ  BX, BX
+	JEQ    rows87
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVQ   SI, R8
+	XORQ   R9, R9
+
+many88:
+	CMPQ    R8, $+64
+	JLT     one89
+	VMOVUPS (DX)(R9*4), Z8
+	VADDPS  Z8, Z4, Z4
+	VMOVUPS 64(DX)(R9*4), Z8
+	VADDPS  Z8, Z5, Z5
+	VMOVUPS 128(DX)(R9*4), Z8
+	VADDPS  Z8, Z6, Z6
+	VMOVUPS 192(DX)(R9*4), Z8
+	VADDPS  Z8, Z7, Z7
+	ADDQ    $+64, R9
+	SUBQ    $+64, R8
+	JMP     many88
+
+one89:
+	CMPQ    R8, $+16
+	JLT     rest90
+	VMOVUPS (DX)(R9*4), Z8
+	VADDPS  Z8, Z4, Z4
+	ADDQ    $+16, R9
+	SUBQ    $+16, R8
+	JMP     one89
+
+rest90:
+	TESTQ     R8, R8
+	JEQ       done91
+	MOVL      $-1, R10
+	BZHIL     R8, R10, R10
+	KMOVW     R10, K1
+	VMOVUPS.Z (DX)(R9*4), K1, Z8
+	VADDPS    Z8, Z4, Z4
+
+done91:
+	VADDPS        Z6, Z4, Z4
+	VADDPS        Z7, Z5, Z5
+	VADDPS        Z5, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y8
+	VEXTRACTF128  $0x01, Y8, X13
+	VADDPS        X13, X8, X8
+	VPSHUFD       $0x4e, X8, X13
+	VADDPS        X13, X8, X8
+	VPSHUFD       $0xb1, X8, X13
+	VADDPS        X13, X8, X8
+	VDIVSS        X0, X8, X8
+	VBROADCASTSS  X8, Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	VPXORD        Z11, Z11, Z11
+	VPXORD        Z12, Z12, Z12
+	MOVQ          SI, R8
+	XORQ          R9, R9
+
+many92:
+	CMPQ        R8, $+64
+	JLT         one93
+	VMOVUPS     (DX)(R9*4), Z13
+	VSUBPS      Z8, Z13, Z13
+	VMOVUPS     Z13, (AX)(R9*4)
+	VFMADD231PS Z13, Z13, Z9
+	VMOVUPS     64(DX)(R9*4), Z13
+	VSUBPS      Z8, Z13, Z13
+	VMOVUPS     Z13, 64(AX)(R9*4)
+	VFMADD231PS Z13, Z13, Z10
+	VMOVUPS     128(DX)(R9*4), Z13
+	VSUBPS      Z8, Z13, Z13
+	VMOVUPS     Z13, 128(AX)(R9*4)
+	VFMADD231PS Z13, Z13, Z11
+	VMOVUPS     192(DX)(R9*4), Z13
+	VSUBPS      Z8, Z13, Z13
+	VMOVUPS     Z13, 192(AX)(R9*4)
+	VFMADD231PS Z13, Z13, Z12
+	ADDQ        $+64, R9
+	SUBQ        $+64, R8
+	JMP         many92
+
+one93:
+	CMPQ        R8, $+16
+	JLT         rest94
+	VMOVUPS     (DX)(R9*4), Z13
+	VSUBPS      Z8, Z13, Z13
+	VMOVUPS     Z13, (AX)(R9*4)
+	VFMADD231PS Z13, Z13, Z9
+	ADDQ        $+16, R9
+	SUBQ        $+16, R8
+	JMP         one93
+
+rest94:
+	TESTQ       R8, R8
+	JEQ         done95
+	MOVL        $-1, R10
+	BZHIL       R8, R10, R10
+	KMOVW       R10, K1
+	VMOVUPS.Z   (DX)(R9*4), K1, Z13
+	VSUBPS      Z8, Z13, Z13
+	VMOVUPS     Z13, K1, (AX)(R9*4)
+	VMOVAPS.Z   Z13, K1, Z13
+	VFMADD231PS Z13, Z13, Z9
+
+done95:
+	VADDPS        Z11, Z9, Z9
+	VADDPS        Z12, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VEXTRACTF64X4 $0x01, Z9, Y8
+	VADDPS        Y8, Y9, Y8
+	VEXTRACTF128  $0x01, Y8, X13
+	VADDPS        X13, X8, X8
+	VPSHUFD       $0x4e, X8, X13
+	VADDPS        X13, X8, X8
+	VPSHUFD       $0xb1, X8, X13
+	VADDPS        X13, X8, X8
+	VCVTSS2SD     X8, X8, X8
+	VDIVSD        X1, X8, X8
+	VADDSD        X2, X8, X8
+	VSQRTSD       X8, X8, X8
+	VDIVSD        X8, X3, X8
+	VCVTSD2SS     X8, X8, X8
+	VMOVSS        X8, (CX)
+	VBROADCASTSS  X8, Z8
+	MOVQ          SI, R8
+	XORQ          R9, R9
+
+many96:
+	CMPQ    R8, $+64
+	JLT     one97
+	VMOVUPS (AX)(R9*4), Z13
+	VMULPS  Z8, Z13, Z13
+	VMOVUPS Z13, (AX)(R9*4)
+	VMOVUPS 64(AX)(R9*4), Z13
+	VMULPS  Z8, Z13, Z13
+	VMOVUPS Z13, 64(AX)(R9*4)
+	VMOVUPS 128(AX)(R9*4), Z13
+	VMULPS  Z8, Z13, Z13
+	VMOVUPS Z13, 128(AX)(R9*4)
+	VMOVUPS 192(AX)(R9*4), Z13
+	VMULPS  Z8, Z13, Z13
+	VMOVUPS Z13, 192(AX)(R9*4)
+	ADDQ    $+64, R9
+	SUBQ    $+64, R8
+	JMP     many96
+
+one97:
+	CMPQ    R8, $+16
+	JLT     rest98
+	VMOVUPS (AX)(R9*4), Z13
+	VMULPS  Z8, Z13, Z13
+	VMOVUPS Z13, (AX)(R9*4)
+	ADDQ    $+16, R9
+	SUBQ    $+16, R8
+	JMP     one97
+
+rest98:
+	TESTQ     R8, R8
+	JEQ       done99
+	MOVL      $-1, R10
+	BZHIL     R8, R10, R10
+	KMOVW     R10, K1
+	VMOVUPS.Z (AX)(R9*4), K1, Z13
+	VMULPS    Z8, Z13, Z13
+	VMOVUPS   Z13, K1, (AX)(R9*4)
+
+done99:
+	ADDQ DI, DX
+	ADDQ DI, AX
+	ADDQ $0x04, CX
+	DECQ BX
+	JMP  row86
+
+rows87:
+	VZEROUPPER
+	RET
+
+DATA one64AVX512<>+0(SB)/4, $0x00000000
+DATA one64AVX512<>+4(SB)/4, $0x3ff00000
+GLOBL one64AVX512<>(SB), RODATA|NOPTR, $8
+
+// func layerNormBackwardAVX512(dx []float32, dy []float32, y []float32, inv []float32, d int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·layerNormBackwardAVX512(SB), NOSPLIT, $0-104
+	MOVQ       dx_base+0(FP), AX
+	MOVQ       dy_base+24(FP), CX
+	MOVQ       y_base+48(FP), DX
+	MOVQ       inv_base+72(FP), BX
+	MOVQ       inv_len+80(FP), SI
+	MOVQ       d+96(FP), DI
+	MOVQ       DI, R8
+	SHLQ       $0x02, R8
+	VXORPS     X0, X0, X0
+	VCVTSI2SSQ DI, X0, X0
+
+row100:
+	TESTQ  SI, SI
+	JEQ    rows101
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	MOVQ   DI, R9
+	XORQ   R10, R10
+
+many102:
+	CMPQ        R9, $+32
+	JLT         one103
+	VMOVUPS     (CX)(R10*4), Z5
+	VADDPS      Z5, Z1, Z1
+	VMOVUPS     (DX)(R10*4), Z6
+	VFMADD231PS Z6, Z5, Z3
+	VMOVUPS     64(CX)(R10*4), Z5
+	VADDPS      Z5, Z2, Z2
+	VMOVUPS     64(DX)(R10*4), Z6
+	VFMADD231PS Z6, Z5, Z4
+	ADDQ        $+32, R10
+	SUBQ        $+32, R9
+	JMP         many102
+
+one103:
+	CMPQ        R9, $+16
+	JLT         rest104
+	VMOVUPS     (CX)(R10*4), Z5
+	VADDPS      Z5, Z1, Z1
+	VMOVUPS     (DX)(R10*4), Z6
+	VFMADD231PS Z6, Z5, Z3
+	ADDQ        $+16, R10
+	SUBQ        $+16, R9
+	JMP         one103
+
+rest104:
+	TESTQ       R9, R9
+	JEQ         done105
+	MOVL        $-1, R11
+	BZHIL       R9, R11, R11
+	KMOVW       R11, K1
+	VMOVUPS.Z   (CX)(R10*4), K1, Z5
+	VADDPS      Z5, Z1, Z1
+	VMOVUPS.Z   (DX)(R10*4), K1, Z6
+	VFMADD231PS Z6, Z5, Z3
+
+done105:
+	VADDPS        Z2, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y5
+	VADDPS        Y5, Y1, Y5
+	VEXTRACTF128  $0x01, Y5, X6
+	VADDPS        X6, X5, X5
+	VPSHUFD       $0x4e, X5, X6
+	VADDPS        X6, X5, X5
+	VPSHUFD       $0xb1, X5, X6
+	VADDPS        X6, X5, X5
+	VDIVSS        X0, X5, X5
+	VBROADCASTSS  X5, Z5
+	VADDPS        Z4, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y6
+	VADDPS        Y6, Y3, Y6
+	VEXTRACTF128  $0x01, Y6, X7
+	VADDPS        X7, X6, X6
+	VPSHUFD       $0x4e, X6, X7
+	VADDPS        X7, X6, X6
+	VPSHUFD       $0xb1, X6, X7
+	VADDPS        X7, X6, X6
+	VDIVSS        X0, X6, X6
+	VBROADCASTSS  X6, Z6
+	VBROADCASTSS  (BX), Z7
+	MOVQ          DI, R9
+	XORQ          R10, R10
+
+many106:
+	CMPQ         R9, $+64
+	JLT          one107
+	VMOVUPS      (CX)(R10*4), Z8
+	VMOVUPS      (AX)(R10*4), Z9
+	VSUBPS       Z5, Z8, Z8
+	VMOVUPS      (DX)(R10*4), Z10
+	VFNMADD231PS Z10, Z6, Z8
+	VFMADD231PS  Z8, Z7, Z9
+	VMOVUPS      Z9, (AX)(R10*4)
+	VMOVUPS      64(CX)(R10*4), Z8
+	VMOVUPS      64(AX)(R10*4), Z9
+	VSUBPS       Z5, Z8, Z8
+	VMOVUPS      64(DX)(R10*4), Z10
+	VFNMADD231PS Z10, Z6, Z8
+	VFMADD231PS  Z8, Z7, Z9
+	VMOVUPS      Z9, 64(AX)(R10*4)
+	VMOVUPS      128(CX)(R10*4), Z8
+	VMOVUPS      128(AX)(R10*4), Z9
+	VSUBPS       Z5, Z8, Z8
+	VMOVUPS      128(DX)(R10*4), Z10
+	VFNMADD231PS Z10, Z6, Z8
+	VFMADD231PS  Z8, Z7, Z9
+	VMOVUPS      Z9, 128(AX)(R10*4)
+	VMOVUPS      192(CX)(R10*4), Z8
+	VMOVUPS      192(AX)(R10*4), Z9
+	VSUBPS       Z5, Z8, Z8
+	VMOVUPS      192(DX)(R10*4), Z10
+	VFNMADD231PS Z10, Z6, Z8
+	VFMADD231PS  Z8, Z7, Z9
+	VMOVUPS      Z9, 192(AX)(R10*4)
+	ADDQ         $+64, R10
+	SUBQ         $+64, R9
+	JMP          many106
+
+one107:
+	CMPQ         R9, $+16
+	JLT          rest108
+	VMOVUPS      (CX)(R10*4), Z8
+	VMOVUPS      (AX)(R10*4), Z9
+	VSUBPS       Z5, Z8, Z8
+	VMOVUPS      (DX)(R10*4), Z10
+	VFNMADD231PS Z10, Z6, Z8
+	VFMADD231PS  Z8, Z7, Z9
+	VMOVUPS      Z9, (AX)(R10*4)
+	ADDQ         $+16, R10
+	SUBQ         $+16, R9
+	JMP          one107
+
+rest108:
+	TESTQ        R9, R9
+	JEQ          done109
+	MOVL         $-1, R11
+	BZHIL        R9, R11, R11
+	KMOVW        R11, K1
+	VMOVUPS.Z    (CX)(R10*4), K1, Z8
+	VMOVUPS.Z    (AX)(R10*4), K1, Z9
+	VSUBPS       Z5, Z8, Z8
+	VMOVUPS.Z    (DX)(R10*4), K1, Z5
+	VFNMADD231PS Z5, Z6, Z8
+	VFMADD231PS  Z8, Z7, Z9
+	VMOVUPS      Z9, K1, (AX)(R10*4)
+
+done109:
+	ADDQ R8, AX
+	ADDQ R8, CX
+	ADDQ R8, DX
+	ADDQ $0x04, BX
+	DECQ SI
+	JMP  row100
+
+rows101:
+	VZEROUPPER
+	RET
+
+// func rotateAVX512(row []float32, cos []float32, sin []float32, sign float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·rotateAVX512(SB), NOSPLIT, $0-76
+	MOVQ         row_base+0(FP), AX
+	MOVQ         cos_base+24(FP), CX
+	MOVQ         sin_base+48(FP), DX
+	MOVQ         row_len+8(FP), BX
+	MOVQ         cos_len+32(FP), SI
+	VBROADCASTSS sign+72(FP), Z0
+	MOVQ         SI, R8
+	SHLQ         $0x02, R8
+	LEAQ         (AX)(SI*4), DI
+	ADDQ         R8, R8
+	LEAQ         (SI)(SI*1), R9
+	TESTQ        SI, SI
+	JEQ          heads111
+
+head110:
+	CMPQ BX, R9
+	JLT  heads111
+	MOVQ SI, R10
+	XORQ R11, R11
+
+one113:
+	CMPQ         R10, $+16
+	JLT          rest114
+	VMOVUPS      (CX)(R11*4), Z1
+	VMOVUPS      (DX)(R11*4), Z2
+	VMOVUPS      (AX)(R11*4), Z3
+	VMOVUPS      (DI)(R11*4), Z4
+	VMULPS       Z0, Z2, Z2
+	VMULPS       Z3, Z2, Z5
+	VMULPS       Z3, Z1, Z3
+	VFNMADD231PS Z4, Z2, Z3
+	VFMADD231PS  Z4, Z1, Z5
+	VMOVUPS      Z3, (AX)(R11*4)
+	VMOVUPS      Z5, (DI)(R11*4)
+	ADDQ         $+16, R11
+	SUBQ         $+16, R10
+	JMP          one113
+
+rest114:
+	TESTQ        R10, R10
+	JEQ          done115
+	MOVL         $-1, R12
+	BZHIL        R10, R12, R12
+	KMOVW        R12, K1
+	VMOVUPS.Z    (CX)(R11*4), K1, Z1
+	VMOVUPS.Z    (DX)(R11*4), K1, Z2
+	VMOVUPS.Z    (AX)(R11*4), K1, Z3
+	VMOVUPS.Z    (DI)(R11*4), K1, Z4
+	VMULPS       Z0, Z2, Z2
+	VMULPS       Z3, Z2, Z5
+	VMULPS       Z3, Z1, Z3
+	VFNMADD231PS Z4, Z2, Z3
+	VFMADD231PS  Z4, Z1, Z5
+	VMOVUPS      Z3, K1, (AX)(R11*4)
+	VMOVUPS      Z5, K1, (DI)(R11*4)
+
+done115:
+	ADDQ R8, AX
+	ADDQ R8, DI
+	SUBQ R9, BX
+	JMP  head110
+
+heads111:
+	VZEROUPPER
+	RET
+
+// func gatherTableAVX512(dst []float32, table []float32, index []uint8)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·gatherTableAVX512(SB), NOSPLIT, $0-72
+	MOVQ dst_base+0(FP), AX
+	MOVQ table_base+24(FP), CX
+	MOVQ index_base+48(FP), DX
+	MOVQ dst_len+8(FP), BX
+	XORQ SI, SI
+
+many116:
+	CMPQ       BX, $+64
+	JLT        one117
+	VPXORD     Z1, Z1, Z1
+	VPMOVZXBD  (DX)(SI*1), Z0
+	KXNORW     K1, K1, K1
+	VGATHERDPS (CX)(Z0*4), K1, Z1
+	VMOVUPS    Z1, (AX)(SI*4)
+	VPXORD     Z2, Z2, Z2
+	VPMOVZXBD  16(DX)(SI*1), Z0
+	KXNORW     K2, K2, K2
+	VGATHERDPS (CX)(Z0*4), K2, Z2
+	VMOVUPS    Z2, 64(AX)(SI*4)
+	VPXORD     Z3, Z3, Z3
+	VPMOVZXBD  32(DX)(SI*1), Z0
+	KXNORW     K3, K3, K3
+	VGATHERDPS (CX)(Z0*4), K3, Z3
+	VMOVUPS    Z3, 128(AX)(SI*4)
+	VPXORD     Z4, Z4, Z4
+	VPMOVZXBD  48(DX)(SI*1), Z0
+	KXNORW     K4, K4, K4
+	VGATHERDPS (CX)(Z0*4), K4, Z4
+	VMOVUPS    Z4, 192(AX)(SI*4)
+	ADDQ       $+64, SI
+	SUBQ       $+64, BX
+	JMP        many116
+
+one117:
+	CMPQ       BX, $+16
+	JLT        rest118
+	VPXORD     Z5, Z5, Z5
+	VPMOVZXBD  (DX)(SI*1), Z0
+	KXNORW     K5, K5, K5
+	VGATHERDPS (CX)(Z0*4), K5, Z5
+	VMOVUPS    Z5, (AX)(SI*4)
+	ADDQ       $+16, SI
+	SUBQ       $+16, BX
+	JMP        one117
+
+rest118:
+	TESTQ       BX, BX
+	JEQ         done119
+	MOVL        $-1, DI
+	BZHIL       BX, DI, DI
+	KMOVW       DI, K1
+	VPXORD      Z6, Z6, Z6
+	VPMOVZXBD.Z (DX)(SI*1), K1, Z0
+	KMOVW       K1, K2
+	VGATHERDPS  (CX)(Z0*4), K2, Z6
+	VMOVUPS     Z6, K1, (AX)(SI*4)
+
+done119:
+	VZEROUPPER
+	RET
+
+// func largestAVX512(index []uint8) uint8
+// Requires: AVX, AVX2
+TEXT ·largestAVX512(SB), NOSPLIT, $0-25
+	MOVQ  index_base+0(FP), AX
+	MOVQ  index_len+8(FP), CX
+	VPXOR Y0, Y0, Y0
+
+vectors120:
+	CMPQ    CX, $0x20
+	JLT     rest121
+	VPMAXUB (AX), Y0, Y0
+	ADDQ    $0x20, AX
+	SUBQ    $0x20, CX
+	JMP     vectors120
+
+rest121:
+	VEXTRACTI128 $0x01, Y0, X1
+	VPMAXUB      X1, X0, X0
+	VPSRLDQ      $0x08, X0, X1
+	VPMAXUB      X1, X0, X0
+	VPSRLDQ      $0x04, X0, X1
+	VPMAXUB      X1, X0, X0
+	VPSRLDQ      $0x02, X0, X1
+	VPMAXUB      X1, X0, X0
+	VPSRLDQ      $0x01, X0, X1
+	VPMAXUB      X1, X0, X0
+	VMOVD        X0, DX
+	ANDL         $0x000000ff, DX
+
+one122:
+	TESTQ   CX, CX
+	JEQ     done124
+	MOVBLZX (AX), BX
+	CMPL    BX, DX
+	JLS     next123
+	MOVL    BX, DX
+
+next123:
+	INCQ AX
+	DECQ CX
+	JMP  one122
+
+done124:
+	VZEROUPPER
+	MOVB DL, ret+24(FP)
+	RET
+
+// func adamWAVX512(w []float32, g []float32, m []float32, v []float32, scale float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, rate float32, correct float32, eps float32, keep float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·adamWAVX512(SB), NOSPLIT, $0-132
+	MOVQ         w_base+0(FP), AX
+	MOVQ         g_base+24(FP), CX
+	MOVQ         m_base+48(FP), DX
+	MOVQ         v_base+72(FP), BX
+	MOVQ         w_len+8(FP), SI
+	VBROADCASTSS scale+96(FP), Z0
+	VBROADCASTSS beta1+100(FP), Z1
+	VBROADCASTSS rest1+104(FP), Z2
+	VBROADCASTSS beta2+108(FP), Z3
+	VBROADCASTSS rest2+112(FP), Z4
+	VBROADCASTSS rate+116(FP), Z5
+	VBROADCASTSS correct+120(FP), Z6
+	VBROADCASTSS eps+124(FP), Z7
+	VBROADCASTSS keep+128(FP), Z8
+	XORQ         DI, DI
+
+one126:
+	CMPQ        SI, $+16
+	JLT         rest127
+	VMOVUPS     (CX)(DI*4), Z9
+	VMOVUPS     (DX)(DI*4), Z10
+	VMULPS      Z0, Z9, Z9
+	VMULPS      Z1, Z10, Z10
+	VFMADD231PS Z2, Z9, Z10
+	VMOVUPS     Z10, (DX)(DI*4)
+	VMULPS      Z9, Z9, Z9
+	VMOVUPS     (BX)(DI*4), Z11
+	VMULPS      Z3, Z11, Z11
+	VFMADD231PS Z4, Z9, Z11
+	VMOVUPS     Z11, (BX)(DI*4)
+	VMULPS      Z6, Z11, Z11
+	VSQRTPS     Z11, Z11
+	VADDPS      Z7, Z11, Z11
+	VMULPS      Z5, Z10, Z10
+	VDIVPS      Z11, Z10, Z10
+	VMOVUPS     (AX)(DI*4), Z9
+	VFMSUB132PS Z8, Z10, Z9
+	VMOVUPS     Z9, (AX)(DI*4)
+	ADDQ        $+16, DI
+	SUBQ        $+16, SI
+	JMP         one126
+
+rest127:
+	TESTQ       SI, SI
+	JEQ         done128
+	MOVL        $-1, R8
+	BZHIL       SI, R8, R8
+	KMOVW       R8, K1
+	VMOVUPS.Z   (CX)(DI*4), K1, Z9
+	VMOVUPS.Z   (DX)(DI*4), K1, Z10
+	VMULPS      Z0, Z9, Z9
+	VMULPS      Z1, Z10, Z10
+	VFMADD231PS Z2, Z9, Z10
+	VMOVUPS     Z10, K1, (DX)(DI*4)
+	VMULPS      Z9, Z9, Z9
+	VMOVUPS.Z   (BX)(DI*4), K1, Z0
+	VMULPS      Z3, Z0, Z0
+	VFMADD231PS Z4, Z9, Z0
+	VMOVUPS     Z0, K1, (BX)(DI*4)
+	VMULPS      Z6, Z0, Z0
+	VSQRTPS     Z0, Z0
+	VADDPS      Z7, Z0, Z0
+	VMULPS      Z5, Z10, Z10
+	VDIVPS      Z0, Z10, Z10
+	VMOVUPS.Z   (AX)(DI*4), K1, Z0
+	VFMSUB132PS Z8, Z10, Z0
+	VMOVUPS     Z0, K1, (AX)(DI*4)
+
+done128:
+	VZEROUPPER
+	RET

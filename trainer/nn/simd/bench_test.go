@@ -25,6 +25,33 @@ func BenchmarkKernel(b *testing.B) {
 		{"mulAdd", func(x, y, z []float32) { MulAdd(y, x, z) }},
 		{"scale", func(x, y, _ []float32) { Scale(y, 1) }},
 	}
+	index := make([]uint8, 65536)
+	for i := range index {
+		index[i] = uint8(30 + i/7%40)
+	}
+	table, inv := make([]float32, 129), make([]float32, 1024)
+	m, v := make([]float32, 65536), make([]float32, 65536)
+	adam := AdamW{Scale: 1, Beta1: 0.9, Rest1: 0.1, Beta2: 0.99, Rest2: 0.01, Rate: 0.001, Correct: 1, Eps: 1e-8, Keep: 1}
+	kernels = append(kernels, []struct {
+		name string
+		run  func(x, y, z []float32)
+	}{
+		{"sumSquares", func(x, _, _ []float32) { SumSquares(x) }},
+		{"addBias", func(x, y, _ []float32) { AddBias(y, x[:64]) }},
+		{"addBiasBackward", func(x, y, _ []float32) { AddBiasBackward(x[:64], y) }},
+		{"gate", func(x, y, z []float32) { Gate(y, x, z, len(x)/64, 64, 64) }},
+		{"gateBackward", func(x, y, z []float32) { GateBackward(y, z, x, x, x, len(x)/64, 64, 64, 64) }},
+		{"layerNorm", func(x, y, _ []float32) { LayerNorm(y, inv[:len(x)/64], x, 64, 1e-6) }},
+		{"layerNormBackward", func(x, y, z []float32) { LayerNormBackward(z, x, y, inv[:len(x)/64], 64) }},
+		{"rotate", func(x, _, z []float32) {
+			for i := 0; i < len(x); i += 64 {
+				Rotate(x[i:][:64], z[:16], z[16:32], 1)
+			}
+		}},
+		{"gatherTable", func(_, y, _ []float32) { GatherTable(y, table, index[:len(y)]) }},
+		{"scatterAdd", func(x, _, _ []float32) { ScatterAdd(table, index[:len(x)], x) }},
+		{"adamW", func(x, y, z []float32) { adam.Step(y, x, m[:len(x)], v[:len(x)]) }},
+	}...)
 	for _, k := range kernels {
 		for _, n := range []int{64, 2048, 65536} {
 			for _, l := range Levels() {

@@ -161,3 +161,131 @@ func dot(x, y []float32) float32 {
 	}
 	return dotGo(x, y)
 }
+
+func sumSquares(x []float32) float64 {
+	switch level {
+	case AVX512:
+		return sumSquaresAVX512(x)
+	case AVX2:
+		return sumSquaresAVX2(x)
+	}
+	return sumSquaresGo(x)
+}
+
+func addBias(y, b []float32) {
+	switch level {
+	case AVX512:
+		addBiasAVX512(y, b)
+		return
+	case AVX2:
+		addBiasAVX2(y, b)
+		return
+	}
+	addBiasGo(y, b)
+}
+
+func addBiasBackward(db, dy []float32) {
+	switch level {
+	case AVX512:
+		addBiasBackwardAVX512(db, dy)
+		return
+	case AVX2:
+		addBiasBackwardAVX2(db, dy)
+		return
+	}
+	addBiasBackwardGo(db, dy)
+}
+
+func gate(y, x, u []float32, rows, d, stride int) {
+	switch level {
+	case AVX512:
+		gateAVX512(y, x, u, rows, d, stride)
+		return
+	case AVX2:
+		gateAVX2(y, x, u, rows, d, stride)
+		return
+	}
+	gateGo(y, x, u, rows, d, stride)
+}
+
+func gateBackward(dx, du, dy, x, u []float32, rows, d, strideDU, strideU int) {
+	switch level {
+	case AVX512:
+		gateBackwardAVX512(dx, du, dy, x, u, rows, d, strideDU, strideU)
+		return
+	case AVX2:
+		gateBackwardAVX2(dx, du, dy, x, u, rows, d, strideDU, strideU)
+		return
+	}
+	gateBackwardGo(dx, du, dy, x, u, rows, d, strideDU, strideU)
+}
+
+func layerNorm(y, inv, x []float32, d int, eps float64) {
+	switch level {
+	case AVX512:
+		layerNormAVX512(y, inv, x, d, eps)
+		return
+	case AVX2:
+		layerNormAVX2(y, inv, x, d, eps)
+		return
+	}
+	layerNormGo(y, inv, x, d, eps)
+}
+
+func layerNormBackward(dx, dy, y, inv []float32, d int) {
+	switch level {
+	case AVX512:
+		layerNormBackwardAVX512(dx, dy, y, inv, d)
+		return
+	case AVX2:
+		layerNormBackwardAVX2(dx, dy, y, inv, d)
+		return
+	}
+	layerNormBackwardGo(dx, dy, y, inv, d)
+}
+
+func rotate(row, cos, sin []float32, sign float32) {
+	switch level {
+	case AVX512:
+		rotateAVX512(row, cos, sin, sign)
+		return
+	case AVX2:
+		rotateAVX2(row, cos, sin, sign)
+		return
+	}
+	rotateGo(row, cos, sin, sign)
+}
+
+func gatherTable(dst, table []float32, index []uint8) {
+	switch level {
+	case AVX512:
+		gatherTableAVX512(dst, table, index)
+		return
+	case AVX2:
+		gatherTableAVX2(dst, table, index)
+		return
+	}
+	gatherTableGo(dst, table, index)
+}
+
+func largest(index []uint8) uint8 {
+	switch level {
+	case AVX512:
+		return largestAVX512(index)
+	case AVX2:
+		return largestAVX2(index)
+	}
+	return largestGo(index)
+}
+
+func adamW(w, g, m, v []float32, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep float32) {
+	switch level {
+	case AVX512:
+		adamWAVX512(w, g, m, v, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep)
+		return
+	case AVX2:
+		adamWAVX2(w, g, m, v, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep)
+		return
+	}
+	adamWGo(w, g, m, v, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep)
+}

@@ -31,3 +31,29 @@ func scale(dst []float32, a float32) { scaleGo(dst, a) }
 func sum(x []float32) float32 { return sumGo(x) }
 
 func dot(x, y []float32) float32 { return dotGo(x, y) }
+
+func sumSquares(x []float32) float64 { return sumSquaresGo(x) }
+
+func addBias(y, b []float32) { addBiasGo(y, b) }
+
+func addBiasBackward(db, dy []float32) { addBiasBackwardGo(db, dy) }
+
+func gate(y, x, u []float32, rows, d, stride int) { gateGo(y, x, u, rows, d, stride) }
+
+func gateBackward(dx, du, dy, x, u []float32, rows, d, strideDU, strideU int) {
+	gateBackwardGo(dx, du, dy, x, u, rows, d, strideDU, strideU)
+}
+
+func layerNorm(y, inv, x []float32, d int, eps float64) { layerNormGo(y, inv, x, d, eps) }
+
+func layerNormBackward(dx, dy, y, inv []float32, d int) { layerNormBackwardGo(dx, dy, y, inv, d) }
+
+func rotate(row, cos, sin []float32, sign float32) { rotateGo(row, cos, sin, sign) }
+
+func gatherTable(dst, table []float32, index []uint8) { gatherTableGo(dst, table, index) }
+
+func largest(index []uint8) uint8 { return largestGo(index) }
+
+func adamW(w, g, m, v []float32, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep float32) {
+	adamWGo(w, g, m, v, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep)
+}

@@ -34,6 +34,17 @@ var kernels = []kernel{
 	{"scale", "dst []float32, a float32", "dst, a", "", (*isa).scale},
 	{"sum", "x []float32", "x", "float32", (*isa).sum},
 	{"dot", "x, y []float32", "x, y", "float32", (*isa).dot},
+	{"sumSquares", "x []float32", "x", "float64", (*isa).sumSquares},
+	{"addBias", "y, b []float32", "y, b", "", func(s *isa) { s.addBias(false) }},
+	{"addBiasBackward", "db, dy []float32", "db, dy", "", func(s *isa) { s.addBias(true) }},
+	{"gate", "y, x, u []float32, rows, d, stride int", "y, x, u, rows, d, stride", "", (*isa).gate},
+	{"gateBackward", "dx, du, dy, x, u []float32, rows, d, strideDU, strideU int", "dx, du, dy, x, u, rows, d, strideDU, strideU", "", (*isa).gateBackward},
+	{"layerNorm", "y, inv, x []float32, d int, eps float64", "y, inv, x, d, eps", "", (*isa).layerNorm},
+	{"layerNormBackward", "dx, dy, y, inv []float32, d int", "dx, dy, y, inv, d", "", (*isa).layerNormBackward},
+	{"rotate", "row, cos, sin []float32, sign float32", "row, cos, sin, sign", "", (*isa).rotate},
+	{"gatherTable", "dst, table []float32, index []uint8", "dst, table, index", "", (*isa).gatherTable},
+	{"largest", "index []uint8", "index", "uint8", (*isa).largest},
+	{"adamW", "w, g, m, v []float32, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep float32", "w, g, m, v, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep", "", (*isa).adamW},
 }
 
 func main() {
