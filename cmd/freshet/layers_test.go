@@ -43,7 +43,6 @@ var doors = []struct {
 	{"github.com/cockroachdb/pebble", []string{"ingest/buffer"}},
 	{"gorgonia.org/", []string{"trainer/nn"}},
 	{"go4.org/unsafe/assume-no-moving-gc", []string{"trainer/nn"}},
-	{"github.com/viterin/vek", []string{"trainer/nn"}},
 	{"github.com/mmcloughlin/avo", []string{"trainer/nn/simd/gen"}},
 	{"golang.org/x/sys", []string{"trainer/nn/simd"}},
 	{"github.com/ebitengine/purego", []string{"trainer/nn"}},

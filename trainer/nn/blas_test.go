@@ -249,16 +249,52 @@ func TestWrongShapesPanic(t *testing.T) {
 	f("matmul", func() { MatMul(NewMatrix(x, 4), NewMatrix(x, 3), NewMatrix(x, 4)) })
 }
 
+// BenchmarkGemm multiplies the shapes of the model: projections of tokens, gradients of weights, attention of one head of sequences of 64
+// and of 200 tokens (a block of wider rows), scores of a batch, and one large product.
 func BenchmarkGemm(b *testing.B) {
-	for _, s := range [][3]int{{2560, 128, 64}, {64, 1024, 64}, {40, 40, 32}} {
-		m, n, k := s[0], s[1], s[2]
+	const plain, trans = blas.NoTrans, blas.Trans
+	for _, s := range []struct {
+		m, k, n       int
+		tA, tB        blas.Transpose
+		lda, ldb, ldc int // 0: dense
+	}{
+		{m: 512, k: 64, n: 256, tA: plain, tB: plain},
+		{m: 512, k: 64, n: 64, tA: plain, tB: plain},
+		{m: 512, k: 256, n: 64, tA: plain, tB: trans},
+		{m: 64, k: 512, n: 256, tA: trans, tB: plain},
+		{m: 64, k: 512, n: 64, tA: trans, tB: plain},
+		{m: 64, k: 32, n: 64, tA: plain, tB: trans, lda: 128, ldb: 128},
+		{m: 64, k: 64, n: 32, tA: plain, tB: plain, ldb: 128, ldc: 64},
+		{m: 64, k: 64, n: 32, tA: trans, tB: plain, ldb: 128, ldc: 128},
+		{m: 64, k: 32, n: 200, tA: plain, tB: trans, lda: 128, ldb: 128},
+		{m: 64, k: 200, n: 32, tA: plain, tB: plain, ldb: 128, ldc: 64},
+		{m: 200, k: 64, n: 32, tA: trans, tB: plain, ldb: 128, ldc: 128},
+		{m: 1, k: 32, n: 64, tA: plain, tB: trans, ldb: 128},
+		{m: 1, k: 64, n: 32, tA: plain, tB: plain, ldb: 128},
+		{m: 1, k: 64, n: 128, tA: plain, tB: plain},
+		{m: 16, k: 16, n: 16, tA: plain, tB: plain},
+		{m: 16, k: 64, n: 128, tA: plain, tB: plain},
+		{m: 64, k: 64, n: 1024, tA: plain, tB: trans},
+		{m: 2560, k: 64, n: 128, tA: plain, tB: plain},
+		{m: 1024, k: 1024, n: 1024, tA: plain, tB: plain},
+		{m: 1024, k: 1024, n: 1024, tA: trans, tB: plain},
+		{m: 1024, k: 1024, n: 1024, tA: plain, tB: trans},
+	} {
+		rowsA, colsA, rowsB, colsB := s.m, s.k, s.k, s.n
+		if s.tA == trans {
+			rowsA, colsA = colsA, rowsA
+		}
+		if s.tB == trans {
+			rowsB, colsB = colsB, rowsB
+		}
+		lda, ldb, ldc := max(s.lda, colsA), max(s.ldb, colsB), max(s.ldc, s.n)
+		x, y, z := make([]float32, rowsA*lda), make([]float32, rowsB*ldb), make([]float32, s.m*ldc)
 		for name, e := range engines() {
-			b.Run(fmt.Sprintf("%dx%dx%d/%s", m, n, k, name), func(b *testing.B) {
-				x, y, z := make([]float32, m*k), make([]float32, k*n), make([]float32, m*n)
+			b.Run(fmt.Sprintf("%dx%dx%d%c%c/%s", s.m, s.k, s.n, s.tA, s.tB, name), func(b *testing.B) {
 				for b.Loop() {
-					e.Sgemm(blas.NoTrans, blas.Trans, m, n, k, 1, x, k, y, k, 0, z, n)
+					e.Sgemm(s.tA, s.tB, s.m, s.n, s.k, 1, x, lda, y, ldb, 0, z, ldc)
 				}
-				b.ReportMetric(2*float64(m*n*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+				b.ReportMetric(2*float64(s.m*s.n*s.k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 			})
 		}
 	}

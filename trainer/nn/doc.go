@@ -16,7 +16,7 @@
 // Products that fill a whole matrix go through gorgonia's tensor (MatMul); products that add to a matrix, transpose, or
 // read a block of columns, which tensor has no operation for or gets wrong, call the same engine directly (Gemm). The engine is
 // OpenBLAS, loaded when the program runs, on one thread, so that sums have one order; where it is missing, or with FRESHET_BLAS=go in
-// the environment, or in a build with the tag static, it is plain Go with AVX2 kernels. Backend says which one runs.
+// the environment, or in a build with the tag static, package simd multiplies. Backend says which one runs.
 // Results are a pure function of the inputs on one machine and engine (I4); two engines differ in the last bits.
 //
 // # Promise

@@ -76,3 +76,15 @@ func largestAVX2(index []uint8) uint8
 
 //go:noescape
 func adamWAVX2(w []float32, g []float32, m []float32, v []float32, scale float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, rate float32, correct float32, eps float32, keep float32)
+
+//go:noescape
+func gemmPanel1AVX2(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)
+
+//go:noescape
+func gemmPanel2AVX2(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)
+
+//go:noescape
+func transposeAVX2(dst *float32, width int, src *float32, stride int, quads int)
+
+//go:noescape
+func packRowsAVX2(dst *float32, width int, src *float32, stride int, n int, k int)

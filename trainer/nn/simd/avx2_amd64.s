@@ -2509,3 +2509,1141 @@ rest127:
 done128:
 	VZEROUPPER
 	RET
+
+// func gemmPanel1AVX2(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)
+// Requires: AVX, FMA3
+TEXT ·gemmPanel1AVX2(SB), NOSPLIT, $0-88
+	MOVQ    a+0(FP), AX
+	MOVQ    c+40(FP), CX
+	MOVQ    rs+8(FP), DX
+	MOVQ    cs+16(FP), BX
+	MOVQ    bs+32(FP), SI
+	MOVQ    ldc+48(FP), DI
+	MOVQ    m+56(FP), R8
+	LEAQ    (DX)(DX*2), R9
+	MOVQ    n+64(FP), R10
+	LEAQ    firstLanesAVX2<>+32(SB), R11
+	SHLQ    $0x02, R10
+	SUBQ    R10, R11
+	VMOVUPS (R11), Y0
+
+full129:
+	CMPQ   R8, $0x06
+	JLT    rest130
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	MOVQ   AX, R10
+	LEAQ   (AX)(DX*4), R11
+	MOVQ   b+24(FP), R12
+	MOVQ   k+72(FP), R13
+	TESTQ  R13, R13
+	JEQ    sum133
+
+next132:
+	VMASKMOVPS   (R12), Y0, Y7
+	VBROADCASTSS (R10), Y8
+	VFMADD231PS  Y7, Y8, Y1
+	VBROADCASTSS (R10)(DX*1), Y8
+	VFMADD231PS  Y7, Y8, Y2
+	VBROADCASTSS (R10)(DX*2), Y8
+	VFMADD231PS  Y7, Y8, Y3
+	VBROADCASTSS (R10)(R9*1), Y8
+	VFMADD231PS  Y7, Y8, Y4
+	VBROADCASTSS (R11), Y8
+	VFMADD231PS  Y7, Y8, Y5
+	VBROADCASTSS (R11)(DX*1), Y8
+	VFMADD231PS  Y7, Y8, Y6
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         SI, R12
+	DECQ         R13
+	JNE          next132
+
+sum133:
+	VBROADCASTSS alpha+80(FP), Y7
+	MOVL         beta+84(FP), R10
+	ADDL         R10, R10
+	JNE          add134
+	VMULPS       Y7, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y7, Y2, Y2
+	VMASKMOVPS   Y2, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y7, Y3, Y3
+	VMASKMOVPS   Y3, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y7, Y4, Y4
+	VMASKMOVPS   Y4, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y7, Y5, Y5
+	VMASKMOVPS   Y5, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y7, Y6, Y6
+	VMASKMOVPS   Y6, Y0, (CX)
+	ADDQ         DI, CX
+	JMP          stored135
+
+add134:
+	VBROADCASTSS beta+84(FP), Y8
+	VMASKMOVPS   (CX), Y0, Y9
+	VMULPS       Y8, Y9, Y9
+	VFMADD231PS  Y1, Y7, Y9
+	VMASKMOVPS   Y9, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y8, Y1, Y1
+	VFMADD231PS  Y2, Y7, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y8, Y1, Y1
+	VFMADD231PS  Y3, Y7, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y8, Y1, Y1
+	VFMADD231PS  Y4, Y7, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y8, Y1, Y1
+	VFMADD231PS  Y5, Y7, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y8, Y1, Y1
+	VFMADD231PS  Y6, Y7, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+
+stored135:
+	LEAQ (AX)(R9*2), AX
+	SUBQ $0x06, R8
+	JMP  full129
+
+rest130:
+	CMPQ   R8, $0x05
+	JNE    fewer136
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVQ   AX, R8
+	LEAQ   (AX)(DX*4), AX
+	MOVQ   b+24(FP), R10
+	MOVQ   k+72(FP), R11
+	TESTQ  R11, R11
+	JEQ    sum138
+
+next137:
+	VMASKMOVPS   (R10), Y0, Y6
+	VBROADCASTSS (R8), Y7
+	VFMADD231PS  Y6, Y7, Y1
+	VBROADCASTSS (R8)(DX*1), Y7
+	VFMADD231PS  Y6, Y7, Y2
+	VBROADCASTSS (R8)(DX*2), Y7
+	VFMADD231PS  Y6, Y7, Y3
+	VBROADCASTSS (R8)(R9*1), Y7
+	VFMADD231PS  Y6, Y7, Y4
+	VBROADCASTSS (AX), Y7
+	VFMADD231PS  Y6, Y7, Y5
+	ADDQ         BX, R8
+	ADDQ         BX, AX
+	ADDQ         SI, R10
+	DECQ         R11
+	JNE          next137
+
+sum138:
+	VBROADCASTSS alpha+80(FP), Y6
+	MOVL         beta+84(FP), AX
+	ADDL         AX, AX
+	JNE          add139
+	VMULPS       Y6, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y6, Y2, Y2
+	VMASKMOVPS   Y2, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y6, Y3, Y3
+	VMASKMOVPS   Y3, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y6, Y4, Y4
+	VMASKMOVPS   Y4, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y6, Y5, Y5
+	VMASKMOVPS   Y5, Y0, (CX)
+	ADDQ         DI, CX
+	JMP          stored140
+
+add139:
+	VBROADCASTSS beta+84(FP), Y7
+	VMASKMOVPS   (CX), Y0, Y8
+	VMULPS       Y7, Y8, Y8
+	VFMADD231PS  Y1, Y6, Y8
+	VMASKMOVPS   Y8, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y7, Y1, Y1
+	VFMADD231PS  Y2, Y6, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y7, Y1, Y1
+	VFMADD231PS  Y3, Y6, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y7, Y1, Y1
+	VFMADD231PS  Y4, Y6, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y7, Y1, Y1
+	VFMADD231PS  Y5, Y6, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+
+stored140:
+	JMP end131
+
+fewer136:
+	CMPQ   R8, $0x04
+	JNE    fewer141
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   b+24(FP), R8
+	MOVQ   k+72(FP), R10
+	TESTQ  R10, R10
+	JEQ    sum143
+
+next142:
+	VMASKMOVPS   (R8), Y0, Y5
+	VBROADCASTSS (AX), Y6
+	VFMADD231PS  Y5, Y6, Y1
+	VBROADCASTSS (AX)(DX*1), Y6
+	VFMADD231PS  Y5, Y6, Y2
+	VBROADCASTSS (AX)(DX*2), Y6
+	VFMADD231PS  Y5, Y6, Y3
+	VBROADCASTSS (AX)(R9*1), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	ADDQ         BX, AX
+	ADDQ         SI, R8
+	DECQ         R10
+	JNE          next142
+
+sum143:
+	VBROADCASTSS alpha+80(FP), Y5
+	MOVL         beta+84(FP), AX
+	ADDL         AX, AX
+	JNE          add144
+	VMULPS       Y5, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y5, Y2, Y2
+	VMASKMOVPS   Y2, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y5, Y3, Y3
+	VMASKMOVPS   Y3, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y5, Y4, Y4
+	VMASKMOVPS   Y4, Y0, (CX)
+	ADDQ         DI, CX
+	JMP          stored145
+
+add144:
+	VBROADCASTSS beta+84(FP), Y6
+	VMASKMOVPS   (CX), Y0, Y7
+	VMULPS       Y6, Y7, Y7
+	VFMADD231PS  Y1, Y5, Y7
+	VMASKMOVPS   Y7, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y6, Y1, Y1
+	VFMADD231PS  Y2, Y5, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y6, Y1, Y1
+	VFMADD231PS  Y3, Y5, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y6, Y1, Y1
+	VFMADD231PS  Y4, Y5, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+
+stored145:
+	JMP end131
+
+fewer141:
+	CMPQ   R8, $0x03
+	JNE    fewer146
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   b+24(FP), R8
+	MOVQ   k+72(FP), R9
+	TESTQ  R9, R9
+	JEQ    sum148
+
+next147:
+	VMASKMOVPS   (R8), Y0, Y4
+	VBROADCASTSS (AX), Y5
+	VFMADD231PS  Y4, Y5, Y1
+	VBROADCASTSS (AX)(DX*1), Y5
+	VFMADD231PS  Y4, Y5, Y2
+	VBROADCASTSS (AX)(DX*2), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	ADDQ         BX, AX
+	ADDQ         SI, R8
+	DECQ         R9
+	JNE          next147
+
+sum148:
+	VBROADCASTSS alpha+80(FP), Y4
+	MOVL         beta+84(FP), AX
+	ADDL         AX, AX
+	JNE          add149
+	VMULPS       Y4, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y4, Y2, Y2
+	VMASKMOVPS   Y2, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y4, Y3, Y3
+	VMASKMOVPS   Y3, Y0, (CX)
+	ADDQ         DI, CX
+	JMP          stored150
+
+add149:
+	VBROADCASTSS beta+84(FP), Y5
+	VMASKMOVPS   (CX), Y0, Y6
+	VMULPS       Y5, Y6, Y6
+	VFMADD231PS  Y1, Y4, Y6
+	VMASKMOVPS   Y6, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y5, Y1, Y1
+	VFMADD231PS  Y2, Y4, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y5, Y1, Y1
+	VFMADD231PS  Y3, Y4, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+
+stored150:
+	JMP end131
+
+fewer146:
+	CMPQ   R8, $0x02
+	JNE    fewer151
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	MOVQ   b+24(FP), R8
+	MOVQ   k+72(FP), R9
+	TESTQ  R9, R9
+	JEQ    sum153
+
+next152:
+	VMASKMOVPS   (R8), Y0, Y3
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  Y3, Y4, Y1
+	VBROADCASTSS (AX)(DX*1), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	ADDQ         BX, AX
+	ADDQ         SI, R8
+	DECQ         R9
+	JNE          next152
+
+sum153:
+	VBROADCASTSS alpha+80(FP), Y3
+	MOVL         beta+84(FP), AX
+	ADDL         AX, AX
+	JNE          add154
+	VMULPS       Y3, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	VMULPS       Y3, Y2, Y2
+	VMASKMOVPS   Y2, Y0, (CX)
+	ADDQ         DI, CX
+	JMP          stored155
+
+add154:
+	VBROADCASTSS beta+84(FP), Y4
+	VMASKMOVPS   (CX), Y0, Y5
+	VMULPS       Y4, Y5, Y5
+	VFMADD231PS  Y1, Y3, Y5
+	VMASKMOVPS   Y5, Y0, (CX)
+	ADDQ         DI, CX
+	VMASKMOVPS   (CX), Y0, Y1
+	VMULPS       Y4, Y1, Y1
+	VFMADD231PS  Y2, Y3, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+
+stored155:
+	JMP end131
+
+fewer151:
+	CMPQ   R8, $0x01
+	JNE    fewer156
+	VXORPS Y1, Y1, Y1
+	MOVQ   b+24(FP), DX
+	MOVQ   k+72(FP), R8
+	TESTQ  R8, R8
+	JEQ    sum158
+
+next157:
+	VMASKMOVPS   (DX), Y0, Y2
+	VBROADCASTSS (AX), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	ADDQ         BX, AX
+	ADDQ         SI, DX
+	DECQ         R8
+	JNE          next157
+
+sum158:
+	VBROADCASTSS alpha+80(FP), Y2
+	MOVL         beta+84(FP), AX
+	ADDL         AX, AX
+	JNE          add159
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (CX)
+	ADDQ         DI, CX
+	JMP          stored160
+
+add159:
+	VBROADCASTSS beta+84(FP), Y3
+	VMASKMOVPS   (CX), Y0, Y4
+	VMULPS       Y3, Y4, Y4
+	VFMADD231PS  Y1, Y2, Y4
+	VMASKMOVPS   Y4, Y0, (CX)
+	ADDQ         DI, CX
+
+stored160:
+	JMP end131
+
+fewer156:
+end131:
+	VZEROUPPER
+	RET
+
+// func gemmPanel2AVX2(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)
+// Requires: AVX, FMA3
+TEXT ·gemmPanel2AVX2(SB), NOSPLIT, $0-88
+	MOVQ    a+0(FP), AX
+	MOVQ    c+40(FP), CX
+	MOVQ    rs+8(FP), DX
+	MOVQ    cs+16(FP), BX
+	MOVQ    bs+32(FP), SI
+	MOVQ    ldc+48(FP), DI
+	MOVQ    m+56(FP), R8
+	LEAQ    (DX)(DX*2), R9
+	MOVQ    n+64(FP), R10
+	SUBQ    $+8, R10
+	LEAQ    firstLanesAVX2<>+32(SB), R11
+	SHLQ    $0x02, R10
+	SUBQ    R10, R11
+	VMOVUPS (R11), Y0
+
+full161:
+	CMPQ   R8, $0x06
+	JLT    rest162
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+	MOVQ   AX, R10
+	LEAQ   (AX)(DX*4), R11
+	MOVQ   b+24(FP), R12
+	MOVQ   k+72(FP), R13
+	TESTQ  R13, R13
+	JEQ    sum165
+
+next164:
+	VMOVUPS      (R12), Y13
+	VMASKMOVPS   32(R12), Y0, Y14
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y13, Y15, Y1
+	VFMADD231PS  Y14, Y15, Y2
+	VBROADCASTSS (R10)(DX*1), Y15
+	VFMADD231PS  Y13, Y15, Y3
+	VFMADD231PS  Y14, Y15, Y4
+	VBROADCASTSS (R10)(DX*2), Y15
+	VFMADD231PS  Y13, Y15, Y5
+	VFMADD231PS  Y14, Y15, Y6
+	VBROADCASTSS (R10)(R9*1), Y15
+	VFMADD231PS  Y13, Y15, Y7
+	VFMADD231PS  Y14, Y15, Y8
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y13, Y15, Y9
+	VFMADD231PS  Y14, Y15, Y10
+	VBROADCASTSS (R11)(DX*1), Y15
+	VFMADD231PS  Y13, Y15, Y11
+	VFMADD231PS  Y14, Y15, Y12
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         SI, R12
+	DECQ         R13
+	JNE          next164
+
+sum165:
+	VBROADCASTSS alpha+80(FP), Y13
+	MOVL         beta+84(FP), R10
+	ADDL         R10, R10
+	JNE          add166
+	VMULPS       Y13, Y1, Y1
+	VMOVUPS      Y1, (CX)
+	VMULPS       Y13, Y2, Y2
+	VMASKMOVPS   Y2, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y13, Y3, Y3
+	VMOVUPS      Y3, (CX)
+	VMULPS       Y13, Y4, Y4
+	VMASKMOVPS   Y4, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y13, Y5, Y5
+	VMOVUPS      Y5, (CX)
+	VMULPS       Y13, Y6, Y6
+	VMASKMOVPS   Y6, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y13, Y7, Y7
+	VMOVUPS      Y7, (CX)
+	VMULPS       Y13, Y8, Y8
+	VMASKMOVPS   Y8, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y13, Y9, Y9
+	VMOVUPS      Y9, (CX)
+	VMULPS       Y13, Y10, Y10
+	VMASKMOVPS   Y10, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y13, Y11, Y11
+	VMOVUPS      Y11, (CX)
+	VMULPS       Y13, Y12, Y12
+	VMASKMOVPS   Y12, Y0, 32(CX)
+	ADDQ         DI, CX
+	JMP          stored167
+
+add166:
+	VBROADCASTSS beta+84(FP), Y14
+	VMOVUPS      (CX), Y15
+	VMULPS       Y14, Y15, Y15
+	VFMADD231PS  Y1, Y13, Y15
+	VMOVUPS      Y15, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y14, Y1, Y1
+	VFMADD231PS  Y2, Y13, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y14, Y1, Y1
+	VFMADD231PS  Y3, Y13, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y14, Y1, Y1
+	VFMADD231PS  Y4, Y13, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y14, Y1, Y1
+	VFMADD231PS  Y5, Y13, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y14, Y1, Y1
+	VFMADD231PS  Y6, Y13, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y14, Y1, Y1
+	VFMADD231PS  Y7, Y13, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y14, Y1, Y1
+	VFMADD231PS  Y8, Y13, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y14, Y1, Y1
+	VFMADD231PS  Y9, Y13, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y14, Y1, Y1
+	VFMADD231PS  Y10, Y13, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y14, Y1, Y1
+	VFMADD231PS  Y11, Y13, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y14, Y1, Y1
+	VFMADD231PS  Y12, Y13, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+
+stored167:
+	LEAQ (AX)(R9*2), AX
+	SUBQ $0x06, R8
+	JMP  full161
+
+rest162:
+	CMPQ   R8, $0x05
+	JNE    fewer168
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	MOVQ   AX, R8
+	LEAQ   (AX)(DX*4), AX
+	MOVQ   b+24(FP), R10
+	MOVQ   k+72(FP), R11
+	TESTQ  R11, R11
+	JEQ    sum170
+
+next169:
+	VMOVUPS      (R10), Y11
+	VMASKMOVPS   32(R10), Y0, Y12
+	VBROADCASTSS (R8), Y13
+	VFMADD231PS  Y11, Y13, Y1
+	VFMADD231PS  Y12, Y13, Y2
+	VBROADCASTSS (R8)(DX*1), Y13
+	VFMADD231PS  Y11, Y13, Y3
+	VFMADD231PS  Y12, Y13, Y4
+	VBROADCASTSS (R8)(DX*2), Y13
+	VFMADD231PS  Y11, Y13, Y5
+	VFMADD231PS  Y12, Y13, Y6
+	VBROADCASTSS (R8)(R9*1), Y13
+	VFMADD231PS  Y11, Y13, Y7
+	VFMADD231PS  Y12, Y13, Y8
+	VBROADCASTSS (AX), Y13
+	VFMADD231PS  Y11, Y13, Y9
+	VFMADD231PS  Y12, Y13, Y10
+	ADDQ         BX, R8
+	ADDQ         BX, AX
+	ADDQ         SI, R10
+	DECQ         R11
+	JNE          next169
+
+sum170:
+	VBROADCASTSS alpha+80(FP), Y11
+	MOVL         beta+84(FP), AX
+	ADDL         AX, AX
+	JNE          add171
+	VMULPS       Y11, Y1, Y1
+	VMOVUPS      Y1, (CX)
+	VMULPS       Y11, Y2, Y2
+	VMASKMOVPS   Y2, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y11, Y3, Y3
+	VMOVUPS      Y3, (CX)
+	VMULPS       Y11, Y4, Y4
+	VMASKMOVPS   Y4, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y11, Y5, Y5
+	VMOVUPS      Y5, (CX)
+	VMULPS       Y11, Y6, Y6
+	VMASKMOVPS   Y6, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y11, Y7, Y7
+	VMOVUPS      Y7, (CX)
+	VMULPS       Y11, Y8, Y8
+	VMASKMOVPS   Y8, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y11, Y9, Y9
+	VMOVUPS      Y9, (CX)
+	VMULPS       Y11, Y10, Y10
+	VMASKMOVPS   Y10, Y0, 32(CX)
+	ADDQ         DI, CX
+	JMP          stored172
+
+add171:
+	VBROADCASTSS beta+84(FP), Y12
+	VMOVUPS      (CX), Y13
+	VMULPS       Y12, Y13, Y13
+	VFMADD231PS  Y1, Y11, Y13
+	VMOVUPS      Y13, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y12, Y1, Y1
+	VFMADD231PS  Y2, Y11, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y12, Y1, Y1
+	VFMADD231PS  Y3, Y11, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y12, Y1, Y1
+	VFMADD231PS  Y4, Y11, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y12, Y1, Y1
+	VFMADD231PS  Y5, Y11, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y12, Y1, Y1
+	VFMADD231PS  Y6, Y11, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y12, Y1, Y1
+	VFMADD231PS  Y7, Y11, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y12, Y1, Y1
+	VFMADD231PS  Y8, Y11, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y12, Y1, Y1
+	VFMADD231PS  Y9, Y11, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y12, Y1, Y1
+	VFMADD231PS  Y10, Y11, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+
+stored172:
+	JMP end163
+
+fewer168:
+	CMPQ   R8, $0x04
+	JNE    fewer173
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	MOVQ   b+24(FP), R8
+	MOVQ   k+72(FP), R10
+	TESTQ  R10, R10
+	JEQ    sum175
+
+next174:
+	VMOVUPS      (R8), Y9
+	VMASKMOVPS   32(R8), Y0, Y10
+	VBROADCASTSS (AX), Y11
+	VFMADD231PS  Y9, Y11, Y1
+	VFMADD231PS  Y10, Y11, Y2
+	VBROADCASTSS (AX)(DX*1), Y11
+	VFMADD231PS  Y9, Y11, Y3
+	VFMADD231PS  Y10, Y11, Y4
+	VBROADCASTSS (AX)(DX*2), Y11
+	VFMADD231PS  Y9, Y11, Y5
+	VFMADD231PS  Y10, Y11, Y6
+	VBROADCASTSS (AX)(R9*1), Y11
+	VFMADD231PS  Y9, Y11, Y7
+	VFMADD231PS  Y10, Y11, Y8
+	ADDQ         BX, AX
+	ADDQ         SI, R8
+	DECQ         R10
+	JNE          next174
+
+sum175:
+	VBROADCASTSS alpha+80(FP), Y9
+	MOVL         beta+84(FP), AX
+	ADDL         AX, AX
+	JNE          add176
+	VMULPS       Y9, Y1, Y1
+	VMOVUPS      Y1, (CX)
+	VMULPS       Y9, Y2, Y2
+	VMASKMOVPS   Y2, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y9, Y3, Y3
+	VMOVUPS      Y3, (CX)
+	VMULPS       Y9, Y4, Y4
+	VMASKMOVPS   Y4, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y9, Y5, Y5
+	VMOVUPS      Y5, (CX)
+	VMULPS       Y9, Y6, Y6
+	VMASKMOVPS   Y6, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y9, Y7, Y7
+	VMOVUPS      Y7, (CX)
+	VMULPS       Y9, Y8, Y8
+	VMASKMOVPS   Y8, Y0, 32(CX)
+	ADDQ         DI, CX
+	JMP          stored177
+
+add176:
+	VBROADCASTSS beta+84(FP), Y10
+	VMOVUPS      (CX), Y11
+	VMULPS       Y10, Y11, Y11
+	VFMADD231PS  Y1, Y9, Y11
+	VMOVUPS      Y11, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y10, Y1, Y1
+	VFMADD231PS  Y2, Y9, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y10, Y1, Y1
+	VFMADD231PS  Y3, Y9, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y10, Y1, Y1
+	VFMADD231PS  Y4, Y9, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y10, Y1, Y1
+	VFMADD231PS  Y5, Y9, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y10, Y1, Y1
+	VFMADD231PS  Y6, Y9, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y10, Y1, Y1
+	VFMADD231PS  Y7, Y9, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y10, Y1, Y1
+	VFMADD231PS  Y8, Y9, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+
+stored177:
+	JMP end163
+
+fewer173:
+	CMPQ   R8, $0x03
+	JNE    fewer178
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	MOVQ   b+24(FP), R8
+	MOVQ   k+72(FP), R9
+	TESTQ  R9, R9
+	JEQ    sum180
+
+next179:
+	VMOVUPS      (R8), Y7
+	VMASKMOVPS   32(R8), Y0, Y8
+	VBROADCASTSS (AX), Y9
+	VFMADD231PS  Y7, Y9, Y1
+	VFMADD231PS  Y8, Y9, Y2
+	VBROADCASTSS (AX)(DX*1), Y9
+	VFMADD231PS  Y7, Y9, Y3
+	VFMADD231PS  Y8, Y9, Y4
+	VBROADCASTSS (AX)(DX*2), Y9
+	VFMADD231PS  Y7, Y9, Y5
+	VFMADD231PS  Y8, Y9, Y6
+	ADDQ         BX, AX
+	ADDQ         SI, R8
+	DECQ         R9
+	JNE          next179
+
+sum180:
+	VBROADCASTSS alpha+80(FP), Y7
+	MOVL         beta+84(FP), AX
+	ADDL         AX, AX
+	JNE          add181
+	VMULPS       Y7, Y1, Y1
+	VMOVUPS      Y1, (CX)
+	VMULPS       Y7, Y2, Y2
+	VMASKMOVPS   Y2, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y7, Y3, Y3
+	VMOVUPS      Y3, (CX)
+	VMULPS       Y7, Y4, Y4
+	VMASKMOVPS   Y4, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y7, Y5, Y5
+	VMOVUPS      Y5, (CX)
+	VMULPS       Y7, Y6, Y6
+	VMASKMOVPS   Y6, Y0, 32(CX)
+	ADDQ         DI, CX
+	JMP          stored182
+
+add181:
+	VBROADCASTSS beta+84(FP), Y8
+	VMOVUPS      (CX), Y9
+	VMULPS       Y8, Y9, Y9
+	VFMADD231PS  Y1, Y7, Y9
+	VMOVUPS      Y9, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y8, Y1, Y1
+	VFMADD231PS  Y2, Y7, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y8, Y1, Y1
+	VFMADD231PS  Y3, Y7, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y8, Y1, Y1
+	VFMADD231PS  Y4, Y7, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y8, Y1, Y1
+	VFMADD231PS  Y5, Y7, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y8, Y1, Y1
+	VFMADD231PS  Y6, Y7, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+
+stored182:
+	JMP end163
+
+fewer178:
+	CMPQ   R8, $0x02
+	JNE    fewer183
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   b+24(FP), R8
+	MOVQ   k+72(FP), R9
+	TESTQ  R9, R9
+	JEQ    sum185
+
+next184:
+	VMOVUPS      (R8), Y5
+	VMASKMOVPS   32(R8), Y0, Y6
+	VBROADCASTSS (AX), Y7
+	VFMADD231PS  Y5, Y7, Y1
+	VFMADD231PS  Y6, Y7, Y2
+	VBROADCASTSS (AX)(DX*1), Y7
+	VFMADD231PS  Y5, Y7, Y3
+	VFMADD231PS  Y6, Y7, Y4
+	ADDQ         BX, AX
+	ADDQ         SI, R8
+	DECQ         R9
+	JNE          next184
+
+sum185:
+	VBROADCASTSS alpha+80(FP), Y5
+	MOVL         beta+84(FP), AX
+	ADDL         AX, AX
+	JNE          add186
+	VMULPS       Y5, Y1, Y1
+	VMOVUPS      Y1, (CX)
+	VMULPS       Y5, Y2, Y2
+	VMASKMOVPS   Y2, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMULPS       Y5, Y3, Y3
+	VMOVUPS      Y3, (CX)
+	VMULPS       Y5, Y4, Y4
+	VMASKMOVPS   Y4, Y0, 32(CX)
+	ADDQ         DI, CX
+	JMP          stored187
+
+add186:
+	VBROADCASTSS beta+84(FP), Y6
+	VMOVUPS      (CX), Y7
+	VMULPS       Y6, Y7, Y7
+	VFMADD231PS  Y1, Y5, Y7
+	VMOVUPS      Y7, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y6, Y1, Y1
+	VFMADD231PS  Y2, Y5, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+	VMOVUPS      (CX), Y1
+	VMULPS       Y6, Y1, Y1
+	VFMADD231PS  Y3, Y5, Y1
+	VMOVUPS      Y1, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y6, Y1, Y1
+	VFMADD231PS  Y4, Y5, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+
+stored187:
+	JMP end163
+
+fewer183:
+	CMPQ   R8, $0x01
+	JNE    fewer188
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	MOVQ   b+24(FP), DX
+	MOVQ   k+72(FP), R8
+	TESTQ  R8, R8
+	JEQ    sum190
+
+next189:
+	VMOVUPS      (DX), Y3
+	VMASKMOVPS   32(DX), Y0, Y4
+	VBROADCASTSS (AX), Y5
+	VFMADD231PS  Y3, Y5, Y1
+	VFMADD231PS  Y4, Y5, Y2
+	ADDQ         BX, AX
+	ADDQ         SI, DX
+	DECQ         R8
+	JNE          next189
+
+sum190:
+	VBROADCASTSS alpha+80(FP), Y3
+	MOVL         beta+84(FP), AX
+	ADDL         AX, AX
+	JNE          add191
+	VMULPS       Y3, Y1, Y1
+	VMOVUPS      Y1, (CX)
+	VMULPS       Y3, Y2, Y2
+	VMASKMOVPS   Y2, Y0, 32(CX)
+	ADDQ         DI, CX
+	JMP          stored192
+
+add191:
+	VBROADCASTSS beta+84(FP), Y4
+	VMOVUPS      (CX), Y5
+	VMULPS       Y4, Y5, Y5
+	VFMADD231PS  Y1, Y3, Y5
+	VMOVUPS      Y5, (CX)
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMULPS       Y4, Y1, Y1
+	VFMADD231PS  Y2, Y3, Y1
+	VMASKMOVPS   Y1, Y0, 32(CX)
+	ADDQ         DI, CX
+
+stored192:
+	JMP end163
+
+fewer188:
+end163:
+	VZEROUPPER
+	RET
+
+// func transposeAVX2(dst *float32, width int, src *float32, stride int, quads int)
+// Requires: AVX
+TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+16(FP), CX
+	MOVQ width+8(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ quads+32(FP), SI
+	LEAQ (BX)(BX*1), DI
+	ADDQ DI, DI
+	LEAQ (CX)(BX*1), R8
+	LEAQ (R8)(BX*1), R9
+	LEAQ (R9)(BX*1), BX
+
+row193:
+	TESTQ       SI, SI
+	JEQ         rows194
+	VMOVUPS     (CX), X0
+	VINSERTF128 $0x01, (CX)(DI*1), Y0, Y0
+	ADDQ        $0x10, CX
+	VMOVUPS     (R8), X3
+	VINSERTF128 $0x01, (R8)(DI*1), Y3, Y3
+	ADDQ        $0x10, R8
+	VMOVUPS     (R9), X5
+	VINSERTF128 $0x01, (R9)(DI*1), Y5, Y5
+	ADDQ        $0x10, R9
+	VMOVUPS     (BX), X7
+	VINSERTF128 $0x01, (BX)(DI*1), Y7, Y7
+	ADDQ        $0x10, BX
+	VUNPCKLPS   Y3, Y0, Y1
+	VUNPCKHPS   Y3, Y0, Y4
+	VUNPCKLPS   Y7, Y5, Y6
+	VUNPCKHPS   Y7, Y5, Y8
+	VUNPCKLPD   Y6, Y1, Y2
+	VUNPCKHPD   Y6, Y1, Y1
+	VUNPCKLPD   Y8, Y4, Y6
+	VUNPCKHPD   Y8, Y4, Y4
+	VMOVUPS     Y2, (AX)
+	ADDQ        DX, AX
+	VMOVUPS     Y1, (AX)
+	ADDQ        DX, AX
+	VMOVUPS     Y6, (AX)
+	ADDQ        DX, AX
+	VMOVUPS     Y4, (AX)
+	ADDQ        DX, AX
+	DECQ        SI
+	JMP         row193
+
+rows194:
+	VZEROUPPER
+	RET
+
+// func packRowsAVX2(dst *float32, width int, src *float32, stride int, n int, k int)
+// Requires: AVX
+TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+16(FP), CX
+	MOVQ    width+8(FP), DX
+	MOVQ    stride+24(FP), BX
+	MOVQ    n+32(FP), SI
+	MOVQ    k+40(FP), DI
+	CMPQ    SI, $+8
+	JLE     narrow195
+	SUBQ    $+8, SI
+	LEAQ    firstLanesAVX2<>+32(SB), R8
+	SHLQ    $0x02, SI
+	SUBQ    SI, R8
+	VMOVUPS (R8), Y0
+
+row197:
+	TESTQ      DI, DI
+	JEQ        rows198
+	VMOVUPS    (CX), Y1
+	VMASKMOVPS 32(CX), Y0, Y2
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    Y2, 32(AX)
+	ADDQ       BX, CX
+	ADDQ       DX, AX
+	DECQ       DI
+	JMP        row197
+
+rows198:
+	JMP packed196
+
+narrow195:
+	LEAQ    firstLanesAVX2<>+32(SB), R8
+	SHLQ    $0x02, SI
+	SUBQ    SI, R8
+	VMOVUPS (R8), Y0
+
+row199:
+	TESTQ      DI, DI
+	JEQ        rows200
+	VMASKMOVPS (CX), Y0, Y1
+	VMOVUPS    Y1, (AX)
+	ADDQ       BX, CX
+	ADDQ       DX, AX
+	DECQ       DI
+	JMP        row199
+
+rows200:
+packed196:
+	VZEROUPPER
+	RET

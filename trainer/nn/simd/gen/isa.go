@@ -5,6 +5,7 @@ import (
 	"math"
 
 	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -27,11 +28,12 @@ func (s *isa) vec() reg.VecVirtual {
 
 func (s *isa) zero() reg.VecVirtual {
 	v := s.vec()
-	if s.wide() {
-		VPXORD(v, v, v)
-	} else {
+	if !s.wide() {
 		VXORPS(v, v, v)
+		return v
 	}
+	// avo does not know that this reads nothing, and would keep a register for what v was
+	Instruction(&ir.Instruction{Opcode: "VPXORD", Operands: []Op{v, v, v}, Outputs: []Op{v}, ISA: []string{"AVX512F"}})
 	return v
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // kernel is one function of the room: its parameters as they are declared and as they are passed on, its result, and what
-// writes it.
+// writes it. One without parameters here has no plain Go beside it, and its caller chooses.
 type kernel struct {
 	name, params, args, result string
 	write                      func(*isa)
@@ -45,6 +45,10 @@ var kernels = []kernel{
 	{"gatherTable", "dst, table []float32, index []uint8", "dst, table, index", "", (*isa).gatherTable},
 	{"largest", "index []uint8", "index", "uint8", (*isa).largest},
 	{"adamW", "w, g, m, v []float32, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep float32", "w, g, m, v, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep", "", (*isa).adamW},
+	{name: "gemmPanel1", write: func(s *isa) { s.gemmPanel(1) }},
+	{name: "gemmPanel2", write: func(s *isa) { s.gemmPanel(2) }},
+	{name: "transpose", write: (*isa).transpose},
+	{name: "packRows", write: (*isa).packRows},
 }
 
 func main() {
@@ -76,6 +80,9 @@ func writeDispatch() {
 	amd64 := head + "package simd\n"
 	other := head + "//go:build !amd64\n\npackage simd\n"
 	for _, k := range kernels {
+		if k.args == "" {
+			continue
+		}
 		give := ""
 		if k.result != "" {
 			give = "return "

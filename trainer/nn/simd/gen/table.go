@@ -13,8 +13,7 @@ func (s *isa) gatherTable() {
 	if s.wide() {
 		s.each(n, 4, func(b block) {
 			from := Mem{Base: index, Index: b.at, Scale: 1, Disp: b.disp / 4}
-			at, v, lanes := ZMM(), ZMM(), K()
-			VPXORD(v, v, v)
+			at, v, lanes := ZMM(), s.zero(), K()
 			if b.m.all() {
 				VPMOVZXBD(from, at)
 				KXNORW(lanes, lanes, lanes)
