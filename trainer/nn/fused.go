@@ -2,20 +2,6 @@ package nn
 
 import "math"
 
-// GatherTable sets dst[i] = table[index[i]].
-func GatherTable[F Float](dst, table []F, index []uint8) {
-	for i, b := range index {
-		dst[i] = table[b]
-	}
-}
-
-// ScatterAdd adds x[i] to table[index[i]], in order.
-func ScatterAdd[F Float](table []F, index []uint8, x []F) {
-	for i, b := range index {
-		table[b] += x[i]
-	}
-}
-
 // ReLU sets y = max(0, x), and keeps the slope. y may be x.
 func ReLU[F Float](y, slope, x []F) {
 	for i, v := range x {
