@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -38,16 +40,16 @@ func (c *ReplayCmd) Run(ctx context.Context, a *app) (err error) {
 	}
 	a.log.Info("replay", "file", file.name(), "format", file.format, "users", plan.Users, "left_out", plan.LeftOut, "items", plan.Items,
 		"events", plan.Events, "exposures_left_out", file.exposures, "arms", len(arms), "blas", nn.Backend())
+	bar := a.trainingBar(plan.Total)
+	e.Watch, e.Evaluated = bar.show, bar.evaluated
 	if c.CSV != "" {
 		table, failed := c.createCSV()
 		if failed != nil {
 			return failed
 		}
 		defer func() { err = errors.Join(err, table.Close()) }()
-		e.Evaluated = table.add
+		e.Evaluated = func(r replay.Result) error { return errors.Join(bar.evaluated(r), table.add(r)) }
 	}
-	bar := a.trainingBar(plan.Total)
-	e.Watch = bar.show
 	report, err := e.Run(ctx)
 	bar.Close()
 	if told := c.tell(a.stdout, report, file); told != nil {
@@ -55,6 +57,9 @@ func (c *ReplayCmd) Run(ctx context.Context, a *app) (err error) {
 	}
 	return interrupted(ctx, err, "and what was finished until then is printed")
 }
+
+// figure cuts a number to what is read in a log.
+func figure(x float64) float64 { return math.Round(x*1e4) / 1e4 }
 
 // flat joins faults, of which some are joined already, into one list.
 func flat(errs ...error) error {
@@ -175,30 +180,42 @@ func (t *resultsFile) write(row []string) error {
 
 func (t *resultsFile) Close() error { return t.f.Close() }
 
-// trainingBar shows how far the training is: a bar on a terminal, log lines elsewhere.
+// trainingBar shows how far the training is, and what the last evaluation found: a bar on a terminal, log lines elsewhere.
 type trainingBar struct {
 	*view.Progress
 	shown int64
 	note  string
+	hr    string       // of the last evaluation
+	log   *slog.Logger // nil where there is a bar, which a line would tear
 }
 
 func (a *app) trainingBar(total int64) *trainingBar {
-	var terminal io.Writer
 	if a.drawn {
-		terminal = a.stderr
+		return &trainingBar{Progress: view.NewProgressOf("items", a.stderr, a.log, "replay", total, a.now)}
 	}
-	return &trainingBar{Progress: view.NewProgressOf("items", terminal, a.log, "replay", total, a.now)}
+	return &trainingBar{Progress: view.NewProgressOf("items", nil, a.log, "replay", total, a.now), log: a.log}
 }
 
 func (b *trainingBar) show(m replay.Moment) {
-	does := "loss"
+	note := fmt.Sprintf("%s %d/%d, loss %.2f%s", m.Arm, m.Epoch, m.Epochs, m.Loss, b.hr)
 	if m.Evaluates {
-		does = "asked, loss"
+		note = fmt.Sprintf("%s %d/%d, evaluation%s", m.Arm, m.Epoch, m.Epochs, b.hr)
 	}
-	if note := fmt.Sprintf("%s, epoch %d of %d, %s %.2f", m.Arm, m.Epoch, m.Epochs, does, m.Loss); note != b.note {
+	if note != b.note {
 		b.note = note
 		b.Note(note)
 	}
 	b.Add(m.Done - b.shown)
 	b.shown = m.Done
+}
+
+func (b *trainingBar) evaluated(r replay.Result) error {
+	b.hr = fmt.Sprintf(", HR@10 %.4f", r.Metrics.HRAt10)
+	if r.Epoch == r.Epochs {
+		b.hr = "" // what follows is another arm's
+	}
+	if b.log != nil {
+		b.log.Info("evaluated", "arm", r.Arm, "epoch", r.Epoch, "of", r.Epochs, "hr_at_10", figure(r.Metrics.HRAt10), "ndcg_at_10", figure(r.Metrics.NDCGAt10), "loss", figure(r.Loss))
+	}
+	return nil
 }

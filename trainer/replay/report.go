@@ -63,14 +63,14 @@ func (r *Report) Table() string {
 	}
 	rows = append(rows, append(append([]string{"(popularity)"}, scores(r.Popularity)...), "-", "-", "-", "-"))
 	var b strings.Builder
-	b.WriteString(aligned(rows) + "\n" + r.Rule() + "\n")
-	b.WriteString("Tokens are items read in training, padding not counted, by the clock of training alone; so are seconds.")
+	b.WriteString(aligned(rows) + "\n" + wrapped(r.Rule()))
+	note := "Tokens are items read in training, padding not counted, by the clock of training alone; so are seconds."
 	if r.Peak > 0 {
-		fmt.Fprintf(&b, " Peak is %.1f GFLOP/s, in products of 1024x1024 matrices on %d threads.", r.Peak/1e9, r.Threads)
+		note += fmt.Sprintf(" Peak is the share of %.1f GFLOP/s, which products of 1024x1024 matrices reach on %d threads.", r.Peak/1e9, r.Threads)
 	}
-	b.WriteByte('\n')
+	b.WriteString(wrapped(note))
 	for _, n := range notes {
-		b.WriteString(n + "\n")
+		b.WriteString(wrapped(n))
 	}
 	return b.String()
 }
@@ -92,6 +92,27 @@ func aligned(rows [][]string) string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// wrapped breaks text at spaces into lines as long as the table is wide.
+func wrapped(text string) string {
+	const width = 100
+	var b strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case column == 0:
+		case column+1+len(word) > width:
+			b.WriteByte('\n')
+			column = 0
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String() + "\n"
 }
 
 // Table writes the plan for a person.
