@@ -152,7 +152,7 @@ func TestReplayDryRun(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
-	for _, want := range []string{"(pairs): 50 users, 40 items", "1 users with fewer than 3 items are left out", "tokens/epoch", "a:batch=16,", "Nothing was trained"} {
+	for _, want := range []string{"(pairs): 50 users, 40 items", "1 users with fewer than 3 items are left out", "tokens/epoch", "\na:", ",batch=16,", "Nothing was trained"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it does not print %q:\n%s", want, out)
 		}

@@ -80,7 +80,7 @@ func parseArm(spec string) (arm Arm, faults []error) {
 	if arm.Name == "" || strings.ContainsAny(arm.Name, "=,\n\r\t\"") {
 		return arm, []error{errors.New("it has no name: write NAME:KEY=VALUE,KEY=VALUE, such as wide:dim=128,epochs=10")}
 	}
-	given, faults := settingsOf(rest)
+	given, faults := settingsOf(rest, true)
 	keys := arm.fields()
 	all := given
 	for _, s := range given {
@@ -92,7 +92,7 @@ func parseArm(spec string) (arm Arm, faults []error) {
 			faults = append(faults, unknown("preset", s.value, presetNames()))
 			continue
 		}
-		preset, wrong := settingsOf(values)
+		preset, wrong := settingsOf(values, false)
 		if len(wrong) > 0 {
 			panic(fmt.Sprintf("replay: preset %s: %v", s.value, wrong))
 		}
@@ -121,8 +121,9 @@ func parseArm(spec string) (arm Arm, faults []error) {
 // setting is one KEY=VALUE.
 type setting struct{ key, value string }
 
-// settingsOf reads a list of them. Aliases have become what they stand for.
-func settingsOf(text string) (list []setting, faults []error) {
+// settingsOf reads a list of them. Aliases have become what they stand for. What is given twice is a fault if once is asked for; else the later one holds, so
+// that a preset can be written as another and what it has differently.
+func settingsOf(text string, once bool) (list []setting, faults []error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
 	}
@@ -139,6 +140,7 @@ func settingsOf(text string) (list []setting, faults []error) {
 			key = of
 		}
 		switch before, twice := givenAs[key]; {
+		case !once:
 		case twice && before == as:
 			faults = append(faults, fmt.Errorf("%s is given twice: keep one", as))
 			continue
