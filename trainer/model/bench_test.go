@@ -2,9 +2,7 @@ package model
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/freshet-ml/freshet/schema"
@@ -71,84 +69,6 @@ func BenchmarkStep(b *testing.B) {
 		n++
 	}
 	b.ReportMetric(float64(64*n)/b.Elapsed().Seconds(), "examples/s")
-}
-
-// histories are sequences in the shape of MovieLens-1M: lengths lognormal with median 96, at least 20 and cut at length, next to others of like length in
-// a batch; items by Zipf's law.
-func histories(rng *rand.Rand, users, items, length, batch int) [][]Example {
-	zipf := rand.NewZipf(rng, 1.05, 10, uint64(items-1))
-	lengths := make([]int, users)
-	for u := range lengths {
-		lengths[u] = min(length, int(min(2314, max(20, math.Exp(math.Log(96)+1.04*rng.NormFloat64())))))
-	}
-	slices.Sort(lengths)
-	var batches [][]Example
-	for u := 0; u < users; u += batch {
-		var b []Example
-		for _, n := range lengths[u:min(u+batch, users)] {
-			at := schema.EventTime(960_000_000_000 + rng.Int64N(3e10))
-			e := Example{Learn: n}
-			for range n {
-				e.Past = append(e.Past, Session{At: at, Events: []Event{{Row(zipf.Uint64()), schema.ActionClick}}})
-				at += schema.EventTime(1000 * math.Exp(3+1.5*rng.NormFloat64()))
-			}
-			e.At, e.Targets = at, []Row{Row(zipf.Uint64())}
-			b = append(b, e)
-		}
-		batches = append(batches, b)
-	}
-	rng.Shuffle(len(batches), func(i, j int) { batches[i], batches[j] = batches[j], batches[i] })
-	return batches
-}
-
-// HSTUConfig and SASRecConfig are the two as in HSTU's public experiments.
-func sequential(c Config, length int) Config {
-	c.Tokens, c.Rotary, c.Absolute, c.Init = item, none, true, plain
-	c.MaxTokens, c.MaxSessions, c.SideRows, c.Scenes = length, length, 1, 1
-	c.NegativesUniform, c.NegativesRecent, c.NegativesInBatch, c.LogQ, c.ItemBias = 128, 0, false, false, false
-	c.Dropout, c.DenseRate, c.Beta2, c.Clip, c.RowOptimizer, c.RowRate = 0.2, 1e-3, 0.98, 0, adam, 1e-3
-	return c
-}
-
-func hstuConfig(length int) Config {
-	c := sequential(DefaultConfig(), length)
-	c.Distance = true
-	return c
-}
-
-func sasrecConfig(length int) Config {
-	c := sequential(DefaultConfig(), length)
-	c.Attention, c.TimeBias, c.FFN = softmax, false, c.Dim
-	return c
-}
-
-func BenchmarkLearn(b *testing.B) {
-	const items = 3706
-	run := func(name string, cfg Config) {
-		b.Run(name, func(b *testing.B) {
-			m := filled(b, cfg, items)
-			batches := histories(rand.New(rand.NewPCG(1, 1)), 1280, items, cfg.MaxTokens, 128)
-			for _, batch := range batches[:3] {
-				m.Learn(batch)
-			}
-			b.ReportAllocs()
-			tokens, flops, n := 0, 0., 0
-			for b.Loop() {
-				s := m.Learn(batches[n%len(batches)])
-				tokens, flops, n = tokens+s.Tokens, flops+s.Flops, n+1
-			}
-			b.ReportMetric(float64(tokens)/b.Elapsed().Seconds(), "tokens/s")
-			b.ReportMetric(flops/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-		})
-	}
-	run("HSTU/sampled", hstuConfig(200))
-	run("SASRec/sampled", sasrecConfig(200))
-	c := hstuConfig(200)
-	c.Loss = full
-	run("HSTU/full", c)
-	c = hstuConfig(256)
-	c.Dim, c.Blocks, c.Heads = 256, 4, 4
-	run("HSTU/d=256", c)
 }
 
 func BenchmarkRecommend(b *testing.B) {
