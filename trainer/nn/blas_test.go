@@ -11,6 +11,8 @@ import (
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/gonum"
 	"gorgonia.org/tensor"
+
+	"github.com/freshet-ml/freshet/trainer/nn/simd"
 )
 
 // engines are those that this build and this machine have.
@@ -276,6 +278,12 @@ func BenchmarkGemm(b *testing.B) {
 		{m: 16, k: 64, n: 128, tA: plain, tB: plain},
 		{m: 64, k: 64, n: 1024, tA: plain, tB: trans},
 		{m: 2560, k: 64, n: 128, tA: plain, tB: plain},
+		{m: 128, k: 128, n: 128, tA: plain, tB: plain},
+		{m: 256, k: 256, n: 256, tA: plain, tB: plain},
+		{m: 384, k: 384, n: 384, tA: plain, tB: plain},
+		{m: 512, k: 512, n: 512, tA: plain, tB: plain},
+		{m: 4096, k: 256, n: 64, tA: plain, tB: plain},
+		{m: 64, k: 64, n: 10000, tA: plain, tB: trans},
 		{m: 1024, k: 1024, n: 1024, tA: plain, tB: plain},
 		{m: 1024, k: 1024, n: 1024, tA: trans, tB: plain},
 		{m: 1024, k: 1024, n: 1024, tA: plain, tB: trans},
@@ -289,13 +297,21 @@ func BenchmarkGemm(b *testing.B) {
 		}
 		lda, ldb, ldc := max(s.lda, colsA), max(s.ldb, colsB), max(s.ldc, s.n)
 		x, y, z := make([]float32, rowsA*lda), make([]float32, rowsB*ldb), make([]float32, s.m*ldc)
-		for name, e := range engines() {
+		run := func(name string, e tensor.BLAS) {
 			b.Run(fmt.Sprintf("%dx%dx%d%c%c/%s", s.m, s.k, s.n, s.tA, s.tB, name), func(b *testing.B) {
 				for b.Loop() {
 					e.Sgemm(s.tA, s.tB, s.m, s.n, s.k, 1, x, lda, y, ldb, 0, z, ldc)
 				}
 				b.ReportMetric(2*float64(s.m*s.n*s.k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 			})
+		}
+		for _, l := range simd.Levels() {
+			before := simd.Use(l)
+			run("simd "+l.String(), goEngine{})
+			simd.Use(before)
+		}
+		if e, name, ok := openBLAS(); ok {
+			run(name, e)
 		}
 	}
 }

@@ -2510,6 +2510,342 @@ done128:
 	VZEROUPPER
 	RET
 
+// func gemvAVX2(y []float32, a []float32, stride int, d int, x []float32)
+// Requires: AVX, FMA3
+TEXT ·gemvAVX2(SB), NOSPLIT, $0-88
+	MOVQ y_base+0(FP), AX
+	MOVQ a_base+24(FP), CX
+	MOVQ y_len+8(FP), DX
+	MOVQ stride+48(FP), BX
+	SHLQ $0x02, BX
+	MOVQ d+56(FP), SI
+	MOVQ x_base+64(FP), DI
+
+four129:
+	CMPQ   DX, $0x04
+	JLT    rest130
+	LEAQ   (CX)(BX*1), R8
+	LEAQ   (R8)(BX*1), R9
+	LEAQ   (R9)(BX*1), R10
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   SI, R11
+	XORQ   R12, R12
+
+one132:
+	CMPQ        R11, $+8
+	JLT         rest133
+	VMOVUPS     (DI)(R12*4), Y4
+	VFMADD231PS (CX)(R12*4), Y4, Y0
+	VFMADD231PS (R8)(R12*4), Y4, Y1
+	VFMADD231PS (R9)(R12*4), Y4, Y2
+	VFMADD231PS (R10)(R12*4), Y4, Y3
+	ADDQ        $+8, R12
+	SUBQ        $+8, R11
+	JMP         one132
+
+rest133:
+	TESTQ       R11, R11
+	JEQ         done134
+	LEAQ        firstLanesAVX2<>+32(SB), R13
+	SHLQ        $0x02, R11
+	SUBQ        R11, R13
+	VMOVUPS     (R13), Y4
+	VMASKMOVPS  (DI)(R12*4), Y4, Y5
+	VMASKMOVPS  (CX)(R12*4), Y4, Y6
+	VFMADD231PS Y6, Y5, Y0
+	VMASKMOVPS  (R8)(R12*4), Y4, Y6
+	VFMADD231PS Y6, Y5, Y1
+	VMASKMOVPS  (R9)(R12*4), Y4, Y6
+	VFMADD231PS Y6, Y5, Y2
+	VMASKMOVPS  (R10)(R12*4), Y4, Y4
+	VFMADD231PS Y4, Y5, Y3
+
+done134:
+	VHADDPS      Y1, Y0, Y0
+	VHADDPS      Y3, Y2, Y2
+	VHADDPS      Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVUPS      X1, (AX)
+	ADDQ         $0x10, AX
+	LEAQ         (R10)(BX*1), CX
+	SUBQ         $0x04, DX
+	JMP          four129
+
+rest130:
+row135:
+	TESTQ  DX, DX
+	JEQ    rows136
+	MOVQ   CX, R8
+	MOVQ   CX, R9
+	MOVQ   CX, R10
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   SI, R11
+	XORQ   R12, R12
+
+one138:
+	CMPQ        R11, $+8
+	JLT         rest139
+	VMOVUPS     (DI)(R12*4), Y4
+	VFMADD231PS (CX)(R12*4), Y4, Y0
+	VFMADD231PS (R8)(R12*4), Y4, Y1
+	VFMADD231PS (R9)(R12*4), Y4, Y2
+	VFMADD231PS (R10)(R12*4), Y4, Y3
+	ADDQ        $+8, R12
+	SUBQ        $+8, R11
+	JMP         one138
+
+rest139:
+	TESTQ       R11, R11
+	JEQ         done140
+	LEAQ        firstLanesAVX2<>+32(SB), R13
+	SHLQ        $0x02, R11
+	SUBQ        R11, R13
+	VMOVUPS     (R13), Y4
+	VMASKMOVPS  (DI)(R12*4), Y4, Y5
+	VMASKMOVPS  (CX)(R12*4), Y4, Y6
+	VFMADD231PS Y6, Y5, Y0
+	VMASKMOVPS  (R8)(R12*4), Y4, Y6
+	VFMADD231PS Y6, Y5, Y1
+	VMASKMOVPS  (R9)(R12*4), Y4, Y6
+	VFMADD231PS Y6, Y5, Y2
+	VMASKMOVPS  (R10)(R12*4), Y4, Y4
+	VFMADD231PS Y4, Y5, Y3
+
+done140:
+	VHADDPS      Y1, Y0, Y0
+	VHADDPS      Y3, Y2, Y2
+	VHADDPS      Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVSS       X1, (AX)
+	ADDQ         $0x04, AX
+	ADDQ         BX, CX
+	DECQ         DX
+	JMP          row135
+
+rows136:
+	VZEROUPPER
+	RET
+
+// func countAtLeastAVX2(x []float32, bound float32) int
+// Requires: AVX, POPCNT
+TEXT ·countAtLeastAVX2(SB), NOSPLIT, $0-40
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	VBROADCASTSS bound+24(FP), Y0
+	XORQ         DX, DX
+	XORQ         BX, BX
+
+many141:
+	CMPQ      CX, $+32
+	JLT       one142
+	VMOVUPS   (AX)(BX*4), Y1
+	VCMPPS    $0x1d, Y0, Y1, Y1
+	VMOVMSKPS Y1, SI
+	POPCNTL   SI, SI
+	ADDQ      SI, DX
+	VMOVUPS   32(AX)(BX*4), Y1
+	VCMPPS    $0x1d, Y0, Y1, Y1
+	VMOVMSKPS Y1, SI
+	POPCNTL   SI, SI
+	ADDQ      SI, DX
+	VMOVUPS   64(AX)(BX*4), Y1
+	VCMPPS    $0x1d, Y0, Y1, Y1
+	VMOVMSKPS Y1, SI
+	POPCNTL   SI, SI
+	ADDQ      SI, DX
+	VMOVUPS   96(AX)(BX*4), Y1
+	VCMPPS    $0x1d, Y0, Y1, Y1
+	VMOVMSKPS Y1, SI
+	POPCNTL   SI, SI
+	ADDQ      SI, DX
+	ADDQ      $+32, BX
+	SUBQ      $+32, CX
+	JMP       many141
+
+one142:
+	CMPQ      CX, $+8
+	JLT       rest143
+	VMOVUPS   (AX)(BX*4), Y1
+	VCMPPS    $0x1d, Y0, Y1, Y1
+	VMOVMSKPS Y1, SI
+	POPCNTL   SI, SI
+	ADDQ      SI, DX
+	ADDQ      $+8, BX
+	SUBQ      $+8, CX
+	JMP       one142
+
+rest143:
+	TESTQ      CX, CX
+	JEQ        done144
+	LEAQ       firstLanesAVX2<>+32(SB), SI
+	SHLQ       $0x02, CX
+	SUBQ       CX, SI
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS (AX)(BX*4), Y1, Y2
+	VCMPPS     $0x1d, Y0, Y2, Y0
+	VANDPS     Y1, Y0, Y0
+	VMOVMSKPS  Y0, AX
+	POPCNTL    AX, AX
+	ADDQ       AX, DX
+
+done144:
+	VZEROUPPER
+	MOVQ DX, ret+32(FP)
+	RET
+
+// func firstAboveAVX2(x []float32, from int, bound float32) int
+// Requires: AVX, BMI
+TEXT ·firstAboveAVX2(SB), NOSPLIT, $0-48
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	MOVQ         from+24(FP), DX
+	VBROADCASTSS bound+32(FP), Y0
+	SUBQ         DX, CX
+
+many145:
+	CMPQ      CX, $+32
+	JLT       one146
+	VMOVUPS   (AX)(DX*4), Y1
+	VCMPPS    $0x1e, Y0, Y1, Y1
+	VMOVAPS   Y1, Y1
+	VMOVUPS   32(AX)(DX*4), Y2
+	VCMPPS    $0x1e, Y0, Y2, Y2
+	VORPS     Y2, Y1, Y1
+	VMOVUPS   64(AX)(DX*4), Y2
+	VCMPPS    $0x1e, Y0, Y2, Y2
+	VORPS     Y2, Y1, Y1
+	VMOVUPS   96(AX)(DX*4), Y2
+	VCMPPS    $0x1e, Y0, Y2, Y2
+	VORPS     Y2, Y1, Y1
+	VMOVMSKPS Y1, BX
+	TESTL     BX, BX
+	JNE       one146
+	ADDQ      $+32, DX
+	SUBQ      $+32, CX
+	JMP       many145
+
+one146:
+	CMPQ      CX, $+8
+	JLT       rest147
+	VMOVUPS   (AX)(DX*4), Y1
+	VCMPPS    $0x1e, Y0, Y1, Y1
+	VMOVMSKPS Y1, BX
+	TESTL     BX, BX
+	JNE       hit148
+	ADDQ      $+8, DX
+	SUBQ      $+8, CX
+	JMP       one146
+
+rest147:
+	TESTQ      CX, CX
+	JEQ        none149
+	LEAQ       firstLanesAVX2<>+32(SB), BX
+	MOVQ       CX, SI
+	SHLQ       $0x02, SI
+	SUBQ       SI, BX
+	VMOVUPS    (BX), Y1
+	VMASKMOVPS (AX)(DX*4), Y1, Y2
+	VCMPPS     $0x1e, Y0, Y2, Y0
+	VANDPS     Y1, Y0, Y0
+	VMOVMSKPS  Y0, AX
+	MOVL       AX, BX
+	TESTL      BX, BX
+	JNE        hit148
+	ADDQ       CX, DX
+	JMP        none149
+
+hit148:
+	TZCNTL BX, BX
+	ADDQ   BX, DX
+
+none149:
+	VZEROUPPER
+	MOVQ DX, ret+40(FP)
+	RET
+
+// func dotInt8RowsAVX2(dst []int32, rows []int8, d int, q []int8)
+// Requires: AVX, AVX2
+TEXT ·dotInt8RowsAVX2(SB), NOSPLIT, $0-80
+	MOVQ dst_base+0(FP), AX
+	MOVQ rows_base+24(FP), CX
+	MOVQ dst_len+8(FP), DX
+	MOVQ d+48(FP), BX
+	MOVQ q_base+56(FP), SI
+
+row150:
+	TESTQ  DX, DX
+	JEQ    rows151
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   BX, DI
+	XORQ   R8, R8
+
+two152:
+	CMPQ      DI, $+32
+	JLT       one153
+	VPMOVSXBW (CX)(R8*1), Y2
+	VPMOVSXBW (SI)(R8*1), Y3
+	VPMADDWD  Y2, Y3, Y3
+	VPADDD    Y3, Y0, Y0
+	VPMOVSXBW 16(CX)(R8*1), Y2
+	VPMOVSXBW 16(SI)(R8*1), Y3
+	VPMADDWD  Y2, Y3, Y3
+	VPADDD    Y3, Y1, Y1
+	ADDQ      $+32, R8
+	SUBQ      $+32, DI
+	JMP       two152
+
+one153:
+	CMPQ      DI, $+16
+	JLT       rest154
+	VPMOVSXBW (CX)(R8*1), Y2
+	VPMOVSXBW (SI)(R8*1), Y3
+	VPMADDWD  Y2, Y3, Y3
+	VPADDD    Y3, Y0, Y0
+	ADDQ      $+16, R8
+	SUBQ      $+16, DI
+	JMP       one153
+
+rest154:
+	VPADDD       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VPADDD       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VPADDD       X1, X0, X0
+	VPSHUFD      $0xb1, X0, X1
+	VPADDD       X1, X0, X0
+	VMOVD        X0, R9
+
+next155:
+	TESTQ   DI, DI
+	JEQ     done156
+	MOVBLSX (CX)(R8*1), R10
+	MOVBLSX (SI)(R8*1), R11
+	IMULL   R10, R11
+	ADDL    R11, R9
+	INCQ    R8
+	DECQ    DI
+	JMP     next155
+
+done156:
+	MOVL R9, (AX)
+	ADDQ $0x04, AX
+	ADDQ BX, CX
+	DECQ DX
+	JMP  row150
+
+rows151:
+	VZEROUPPER
+	RET
+
 // func gemmPanel1AVX2(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)
 // Requires: AVX, FMA3
 TEXT ·gemmPanel1AVX2(SB), NOSPLIT, $0-88
@@ -2527,9 +2863,9 @@ TEXT ·gemmPanel1AVX2(SB), NOSPLIT, $0-88
 	SUBQ    R10, R11
 	VMOVUPS (R11), Y0
 
-full129:
+full157:
 	CMPQ   R8, $0x06
-	JLT    rest130
+	JLT    rest158
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -2541,9 +2877,9 @@ full129:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum133
+	JEQ    sum161
 
-next132:
+next160:
 	VMASKMOVPS   (R12), Y0, Y7
 	VBROADCASTSS (R10), Y8
 	VFMADD231PS  Y7, Y8, Y1
@@ -2561,13 +2897,13 @@ next132:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next132
+	JNE          next160
 
-sum133:
+sum161:
 	VBROADCASTSS alpha+80(FP), Y7
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add134
+	JNE          add162
 	VMULPS       Y7, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -2586,9 +2922,9 @@ sum133:
 	VMULPS       Y7, Y6, Y6
 	VMASKMOVPS   Y6, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored135
+	JMP          stored163
 
-add134:
+add162:
 	VBROADCASTSS beta+84(FP), Y8
 	VMASKMOVPS   (CX), Y0, Y9
 	VMULPS       Y8, Y9, Y9
@@ -2621,14 +2957,14 @@ add134:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored135:
+stored163:
 	LEAQ (AX)(R9*2), AX
 	SUBQ $0x06, R8
-	JMP  full129
+	JMP  full157
 
-rest130:
+rest158:
 	CMPQ   R8, $0x05
-	JNE    fewer136
+	JNE    fewer164
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -2639,9 +2975,9 @@ rest130:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum138
+	JEQ    sum166
 
-next137:
+next165:
 	VMASKMOVPS   (R10), Y0, Y6
 	VBROADCASTSS (R8), Y7
 	VFMADD231PS  Y6, Y7, Y1
@@ -2657,13 +2993,13 @@ next137:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next137
+	JNE          next165
 
-sum138:
+sum166:
 	VBROADCASTSS alpha+80(FP), Y6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add139
+	JNE          add167
 	VMULPS       Y6, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -2679,9 +3015,9 @@ sum138:
 	VMULPS       Y6, Y5, Y5
 	VMASKMOVPS   Y5, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored140
+	JMP          stored168
 
-add139:
+add167:
 	VBROADCASTSS beta+84(FP), Y7
 	VMASKMOVPS   (CX), Y0, Y8
 	VMULPS       Y7, Y8, Y8
@@ -2709,12 +3045,12 @@ add139:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored140:
-	JMP end131
+stored168:
+	JMP end159
 
-fewer136:
+fewer164:
 	CMPQ   R8, $0x04
-	JNE    fewer141
+	JNE    fewer169
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -2722,9 +3058,9 @@ fewer136:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum143
+	JEQ    sum171
 
-next142:
+next170:
 	VMASKMOVPS   (R8), Y0, Y5
 	VBROADCASTSS (AX), Y6
 	VFMADD231PS  Y5, Y6, Y1
@@ -2737,13 +3073,13 @@ next142:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next142
+	JNE          next170
 
-sum143:
+sum171:
 	VBROADCASTSS alpha+80(FP), Y5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add144
+	JNE          add172
 	VMULPS       Y5, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -2756,9 +3092,9 @@ sum143:
 	VMULPS       Y5, Y4, Y4
 	VMASKMOVPS   Y4, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored145
+	JMP          stored173
 
-add144:
+add172:
 	VBROADCASTSS beta+84(FP), Y6
 	VMASKMOVPS   (CX), Y0, Y7
 	VMULPS       Y6, Y7, Y7
@@ -2781,21 +3117,21 @@ add144:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored145:
-	JMP end131
+stored173:
+	JMP end159
 
-fewer141:
+fewer169:
 	CMPQ   R8, $0x03
-	JNE    fewer146
+	JNE    fewer174
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum148
+	JEQ    sum176
 
-next147:
+next175:
 	VMASKMOVPS   (R8), Y0, Y4
 	VBROADCASTSS (AX), Y5
 	VFMADD231PS  Y4, Y5, Y1
@@ -2806,13 +3142,13 @@ next147:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next147
+	JNE          next175
 
-sum148:
+sum176:
 	VBROADCASTSS alpha+80(FP), Y4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add149
+	JNE          add177
 	VMULPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -2822,9 +3158,9 @@ sum148:
 	VMULPS       Y4, Y3, Y3
 	VMASKMOVPS   Y3, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored150
+	JMP          stored178
 
-add149:
+add177:
 	VBROADCASTSS beta+84(FP), Y5
 	VMASKMOVPS   (CX), Y0, Y6
 	VMULPS       Y5, Y6, Y6
@@ -2842,20 +3178,20 @@ add149:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored150:
-	JMP end131
+stored178:
+	JMP end159
 
-fewer146:
+fewer174:
 	CMPQ   R8, $0x02
-	JNE    fewer151
+	JNE    fewer179
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum153
+	JEQ    sum181
 
-next152:
+next180:
 	VMASKMOVPS   (R8), Y0, Y3
 	VBROADCASTSS (AX), Y4
 	VFMADD231PS  Y3, Y4, Y1
@@ -2864,22 +3200,22 @@ next152:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next152
+	JNE          next180
 
-sum153:
+sum181:
 	VBROADCASTSS alpha+80(FP), Y3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add154
+	JNE          add182
 	VMULPS       Y3, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 	VMULPS       Y3, Y2, Y2
 	VMASKMOVPS   Y2, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored155
+	JMP          stored183
 
-add154:
+add182:
 	VBROADCASTSS beta+84(FP), Y4
 	VMASKMOVPS   (CX), Y0, Y5
 	VMULPS       Y4, Y5, Y5
@@ -2892,38 +3228,38 @@ add154:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored155:
-	JMP end131
+stored183:
+	JMP end159
 
-fewer151:
+fewer179:
 	CMPQ   R8, $0x01
-	JNE    fewer156
+	JNE    fewer184
 	VXORPS Y1, Y1, Y1
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum158
+	JEQ    sum186
 
-next157:
+next185:
 	VMASKMOVPS   (DX), Y0, Y2
 	VBROADCASTSS (AX), Y3
 	VFMADD231PS  Y2, Y3, Y1
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next157
+	JNE          next185
 
-sum158:
+sum186:
 	VBROADCASTSS alpha+80(FP), Y2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add159
+	JNE          add187
 	VMULPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored160
+	JMP          stored188
 
-add159:
+add187:
 	VBROADCASTSS beta+84(FP), Y3
 	VMASKMOVPS   (CX), Y0, Y4
 	VMULPS       Y3, Y4, Y4
@@ -2931,11 +3267,11 @@ add159:
 	VMASKMOVPS   Y4, Y0, (CX)
 	ADDQ         DI, CX
 
-stored160:
-	JMP end131
+stored188:
+	JMP end159
 
-fewer156:
-end131:
+fewer184:
+end159:
 	VZEROUPPER
 	RET
 
@@ -2957,9 +3293,9 @@ TEXT ·gemmPanel2AVX2(SB), NOSPLIT, $0-88
 	SUBQ    R10, R11
 	VMOVUPS (R11), Y0
 
-full161:
+full189:
 	CMPQ   R8, $0x06
-	JLT    rest162
+	JLT    rest190
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -2977,9 +3313,9 @@ full161:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum165
+	JEQ    sum193
 
-next164:
+next192:
 	VMOVUPS      (R12), Y13
 	VMASKMOVPS   32(R12), Y0, Y14
 	VBROADCASTSS (R10), Y15
@@ -3004,13 +3340,13 @@ next164:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next164
+	JNE          next192
 
-sum165:
+sum193:
 	VBROADCASTSS alpha+80(FP), Y13
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add166
+	JNE          add194
 	VMULPS       Y13, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y13, Y2, Y2
@@ -3041,9 +3377,9 @@ sum165:
 	VMULPS       Y13, Y12, Y12
 	VMASKMOVPS   Y12, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored167
+	JMP          stored195
 
-add166:
+add194:
 	VBROADCASTSS beta+84(FP), Y14
 	VMOVUPS      (CX), Y15
 	VMULPS       Y14, Y15, Y15
@@ -3100,14 +3436,14 @@ add166:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored167:
+stored195:
 	LEAQ (AX)(R9*2), AX
 	SUBQ $0x06, R8
-	JMP  full161
+	JMP  full189
 
-rest162:
+rest190:
 	CMPQ   R8, $0x05
-	JNE    fewer168
+	JNE    fewer196
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3123,9 +3459,9 @@ rest162:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum170
+	JEQ    sum198
 
-next169:
+next197:
 	VMOVUPS      (R10), Y11
 	VMASKMOVPS   32(R10), Y0, Y12
 	VBROADCASTSS (R8), Y13
@@ -3147,13 +3483,13 @@ next169:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next169
+	JNE          next197
 
-sum170:
+sum198:
 	VBROADCASTSS alpha+80(FP), Y11
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add171
+	JNE          add199
 	VMULPS       Y11, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y11, Y2, Y2
@@ -3179,9 +3515,9 @@ sum170:
 	VMULPS       Y11, Y10, Y10
 	VMASKMOVPS   Y10, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored172
+	JMP          stored200
 
-add171:
+add199:
 	VBROADCASTSS beta+84(FP), Y12
 	VMOVUPS      (CX), Y13
 	VMULPS       Y12, Y13, Y13
@@ -3229,12 +3565,12 @@ add171:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored172:
-	JMP end163
+stored200:
+	JMP end191
 
-fewer168:
+fewer196:
 	CMPQ   R8, $0x04
-	JNE    fewer173
+	JNE    fewer201
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3246,9 +3582,9 @@ fewer168:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum175
+	JEQ    sum203
 
-next174:
+next202:
 	VMOVUPS      (R8), Y9
 	VMASKMOVPS   32(R8), Y0, Y10
 	VBROADCASTSS (AX), Y11
@@ -3266,13 +3602,13 @@ next174:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next174
+	JNE          next202
 
-sum175:
+sum203:
 	VBROADCASTSS alpha+80(FP), Y9
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add176
+	JNE          add204
 	VMULPS       Y9, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y9, Y2, Y2
@@ -3293,9 +3629,9 @@ sum175:
 	VMULPS       Y9, Y8, Y8
 	VMASKMOVPS   Y8, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored177
+	JMP          stored205
 
-add176:
+add204:
 	VBROADCASTSS beta+84(FP), Y10
 	VMOVUPS      (CX), Y11
 	VMULPS       Y10, Y11, Y11
@@ -3334,12 +3670,12 @@ add176:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored177:
-	JMP end163
+stored205:
+	JMP end191
 
-fewer173:
+fewer201:
 	CMPQ   R8, $0x03
-	JNE    fewer178
+	JNE    fewer206
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3349,9 +3685,9 @@ fewer173:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum180
+	JEQ    sum208
 
-next179:
+next207:
 	VMOVUPS      (R8), Y7
 	VMASKMOVPS   32(R8), Y0, Y8
 	VBROADCASTSS (AX), Y9
@@ -3366,13 +3702,13 @@ next179:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next179
+	JNE          next207
 
-sum180:
+sum208:
 	VBROADCASTSS alpha+80(FP), Y7
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add181
+	JNE          add209
 	VMULPS       Y7, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y7, Y2, Y2
@@ -3388,9 +3724,9 @@ sum180:
 	VMULPS       Y7, Y6, Y6
 	VMASKMOVPS   Y6, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored182
+	JMP          stored210
 
-add181:
+add209:
 	VBROADCASTSS beta+84(FP), Y8
 	VMOVUPS      (CX), Y9
 	VMULPS       Y8, Y9, Y9
@@ -3420,12 +3756,12 @@ add181:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored182:
-	JMP end163
+stored210:
+	JMP end191
 
-fewer178:
+fewer206:
 	CMPQ   R8, $0x02
-	JNE    fewer183
+	JNE    fewer211
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3433,9 +3769,9 @@ fewer178:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum185
+	JEQ    sum213
 
-next184:
+next212:
 	VMOVUPS      (R8), Y5
 	VMASKMOVPS   32(R8), Y0, Y6
 	VBROADCASTSS (AX), Y7
@@ -3447,13 +3783,13 @@ next184:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next184
+	JNE          next212
 
-sum185:
+sum213:
 	VBROADCASTSS alpha+80(FP), Y5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add186
+	JNE          add214
 	VMULPS       Y5, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y5, Y2, Y2
@@ -3464,9 +3800,9 @@ sum185:
 	VMULPS       Y5, Y4, Y4
 	VMASKMOVPS   Y4, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored187
+	JMP          stored215
 
-add186:
+add214:
 	VBROADCASTSS beta+84(FP), Y6
 	VMOVUPS      (CX), Y7
 	VMULPS       Y6, Y7, Y7
@@ -3487,20 +3823,20 @@ add186:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored187:
-	JMP end163
+stored215:
+	JMP end191
 
-fewer183:
+fewer211:
 	CMPQ   R8, $0x01
-	JNE    fewer188
+	JNE    fewer216
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum190
+	JEQ    sum218
 
-next189:
+next217:
 	VMOVUPS      (DX), Y3
 	VMASKMOVPS   32(DX), Y0, Y4
 	VBROADCASTSS (AX), Y5
@@ -3509,21 +3845,21 @@ next189:
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next189
+	JNE          next217
 
-sum190:
+sum218:
 	VBROADCASTSS alpha+80(FP), Y3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add191
+	JNE          add219
 	VMULPS       Y3, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y3, Y2, Y2
 	VMASKMOVPS   Y2, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored192
+	JMP          stored220
 
-add191:
+add219:
 	VBROADCASTSS beta+84(FP), Y4
 	VMOVUPS      (CX), Y5
 	VMULPS       Y4, Y5, Y5
@@ -3535,11 +3871,11 @@ add191:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored192:
-	JMP end163
+stored220:
+	JMP end191
 
-fewer188:
-end163:
+fewer216:
+end191:
 	VZEROUPPER
 	RET
 
@@ -3557,9 +3893,9 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (R8)(BX*1), R9
 	LEAQ (R9)(BX*1), BX
 
-row193:
+row221:
 	TESTQ       SI, SI
-	JEQ         rows194
+	JEQ         rows222
 	VMOVUPS     (CX), X0
 	VINSERTF128 $0x01, (CX)(DI*1), Y0, Y0
 	ADDQ        $0x10, CX
@@ -3589,9 +3925,9 @@ row193:
 	VMOVUPS     Y4, (AX)
 	ADDQ        DX, AX
 	DECQ        SI
-	JMP         row193
+	JMP         row221
 
-rows194:
+rows222:
 	VZEROUPPER
 	RET
 
@@ -3605,16 +3941,16 @@ TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ    n+32(FP), SI
 	MOVQ    k+40(FP), DI
 	CMPQ    SI, $+8
-	JLE     narrow195
+	JLE     narrow223
 	SUBQ    $+8, SI
 	LEAQ    firstLanesAVX2<>+32(SB), R8
 	SHLQ    $0x02, SI
 	SUBQ    SI, R8
 	VMOVUPS (R8), Y0
 
-row197:
+row225:
 	TESTQ      DI, DI
-	JEQ        rows198
+	JEQ        rows226
 	VMOVUPS    (CX), Y1
 	VMASKMOVPS 32(CX), Y0, Y2
 	VMOVUPS    Y1, (AX)
@@ -3622,28 +3958,28 @@ row197:
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row197
+	JMP        row225
 
-rows198:
-	JMP packed196
+rows226:
+	JMP packed224
 
-narrow195:
+narrow223:
 	LEAQ    firstLanesAVX2<>+32(SB), R8
 	SHLQ    $0x02, SI
 	SUBQ    SI, R8
 	VMOVUPS (R8), Y0
 
-row199:
+row227:
 	TESTQ      DI, DI
-	JEQ        rows200
+	JEQ        rows228
 	VMASKMOVPS (CX), Y0, Y1
 	VMOVUPS    Y1, (AX)
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row199
+	JMP        row227
 
-rows200:
-packed196:
+rows228:
+packed224:
 	VZEROUPPER
 	RET

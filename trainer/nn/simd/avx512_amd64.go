@@ -78,6 +78,21 @@ func largestAVX512(index []uint8) uint8
 func adamWAVX512(w []float32, g []float32, m []float32, v []float32, scale float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, rate float32, correct float32, eps float32, keep float32)
 
 //go:noescape
+func gemvAVX512(y []float32, a []float32, stride int, d int, x []float32)
+
+//go:noescape
+func countAtLeastAVX512(x []float32, bound float32) int
+
+//go:noescape
+func firstAboveAVX512(x []float32, from int, bound float32) int
+
+//go:noescape
+func dotInt8RowsVNNIAVX512(dst []int32, rows []int8, d int, q []int8, excess int32)
+
+//go:noescape
+func dotInt8RowsAVX512(dst []int32, rows []int8, d int, q []int8)
+
+//go:noescape
 func gemmPanel1AVX512(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)
 
 //go:noescape

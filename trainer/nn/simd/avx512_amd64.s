@@ -2393,6 +2393,512 @@ done128:
 	VZEROUPPER
 	RET
 
+// func gemvAVX512(y []float32, a []float32, stride int, d int, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·gemvAVX512(SB), NOSPLIT, $0-88
+	MOVQ y_base+0(FP), AX
+	MOVQ a_base+24(FP), CX
+	MOVQ y_len+8(FP), DX
+	MOVQ stride+48(FP), BX
+	SHLQ $0x02, BX
+	MOVQ d+56(FP), SI
+	MOVQ x_base+64(FP), DI
+
+four129:
+	CMPQ   DX, $0x04
+	JLT    rest130
+	LEAQ   (CX)(BX*1), R8
+	LEAQ   (R8)(BX*1), R9
+	LEAQ   (R9)(BX*1), R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   SI, R11
+	XORQ   R12, R12
+
+one132:
+	CMPQ        R11, $+16
+	JLT         rest133
+	VMOVUPS     (DI)(R12*4), Z4
+	VFMADD231PS (CX)(R12*4), Z4, Z0
+	VFMADD231PS (R8)(R12*4), Z4, Z1
+	VFMADD231PS (R9)(R12*4), Z4, Z2
+	VFMADD231PS (R10)(R12*4), Z4, Z3
+	ADDQ        $+16, R12
+	SUBQ        $+16, R11
+	JMP         one132
+
+rest133:
+	TESTQ       R11, R11
+	JEQ         done134
+	MOVL        $-1, R13
+	BZHIL       R11, R13, R13
+	KMOVW       R13, K1
+	VMOVUPS.Z   (DI)(R12*4), K1, Z4
+	VMOVUPS.Z   (CX)(R12*4), K1, Z5
+	VFMADD231PS Z5, Z4, Z0
+	VMOVUPS.Z   (R8)(R12*4), K1, Z5
+	VFMADD231PS Z5, Z4, Z1
+	VMOVUPS.Z   (R9)(R12*4), K1, Z5
+	VFMADD231PS Z5, Z4, Z2
+	VMOVUPS.Z   (R10)(R12*4), K1, Z5
+	VFMADD231PS Z5, Z4, Z3
+
+done134:
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y4
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y0
+	VEXTRACTF64X4 $0x01, Z2, Y1
+	VADDPS        Y1, Y2, Y1
+	VEXTRACTF64X4 $0x01, Z3, Y2
+	VADDPS        Y2, Y3, Y2
+	VHADDPS       Y0, Y4, Y4
+	VHADDPS       Y2, Y1, Y1
+	VHADDPS       Y1, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X0
+	VADDPS        X0, X4, X0
+	VMOVUPS       X0, (AX)
+	ADDQ          $0x10, AX
+	LEAQ          (R10)(BX*1), CX
+	SUBQ          $0x04, DX
+	JMP           four129
+
+rest130:
+row135:
+	TESTQ  DX, DX
+	JEQ    rows136
+	MOVQ   CX, R8
+	MOVQ   CX, R9
+	MOVQ   CX, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   SI, R11
+	XORQ   R12, R12
+
+one138:
+	CMPQ        R11, $+16
+	JLT         rest139
+	VMOVUPS     (DI)(R12*4), Z4
+	VFMADD231PS (CX)(R12*4), Z4, Z0
+	VFMADD231PS (R8)(R12*4), Z4, Z1
+	VFMADD231PS (R9)(R12*4), Z4, Z2
+	VFMADD231PS (R10)(R12*4), Z4, Z3
+	ADDQ        $+16, R12
+	SUBQ        $+16, R11
+	JMP         one138
+
+rest139:
+	TESTQ       R11, R11
+	JEQ         done140
+	MOVL        $-1, R13
+	BZHIL       R11, R13, R13
+	KMOVW       R13, K1
+	VMOVUPS.Z   (DI)(R12*4), K1, Z4
+	VMOVUPS.Z   (CX)(R12*4), K1, Z5
+	VFMADD231PS Z5, Z4, Z0
+	VMOVUPS.Z   (R8)(R12*4), K1, Z5
+	VFMADD231PS Z5, Z4, Z1
+	VMOVUPS.Z   (R9)(R12*4), K1, Z5
+	VFMADD231PS Z5, Z4, Z2
+	VMOVUPS.Z   (R10)(R12*4), K1, Z5
+	VFMADD231PS Z5, Z4, Z3
+
+done140:
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y4
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y0
+	VEXTRACTF64X4 $0x01, Z2, Y1
+	VADDPS        Y1, Y2, Y1
+	VEXTRACTF64X4 $0x01, Z3, Y2
+	VADDPS        Y2, Y3, Y2
+	VHADDPS       Y0, Y4, Y4
+	VHADDPS       Y2, Y1, Y1
+	VHADDPS       Y1, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X0
+	VADDPS        X0, X4, X0
+	VMOVSS        X0, (AX)
+	ADDQ          $0x04, AX
+	ADDQ          BX, CX
+	DECQ          DX
+	JMP           row135
+
+rows136:
+	VZEROUPPER
+	RET
+
+// func countAtLeastAVX512(x []float32, bound float32) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·countAtLeastAVX512(SB), NOSPLIT, $0-40
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	VBROADCASTSS bound+24(FP), Z0
+	XORQ         DX, DX
+	XORQ         BX, BX
+
+many141:
+	CMPQ    CX, $+64
+	JLT     one142
+	VMOVUPS (AX)(BX*4), Z1
+	VCMPPS  $0x1d, Z0, Z1, K1
+	KMOVW   K1, SI
+	POPCNTL SI, SI
+	ADDQ    SI, DX
+	VMOVUPS 64(AX)(BX*4), Z1
+	VCMPPS  $0x1d, Z0, Z1, K1
+	KMOVW   K1, SI
+	POPCNTL SI, SI
+	ADDQ    SI, DX
+	VMOVUPS 128(AX)(BX*4), Z1
+	VCMPPS  $0x1d, Z0, Z1, K1
+	KMOVW   K1, SI
+	POPCNTL SI, SI
+	ADDQ    SI, DX
+	VMOVUPS 192(AX)(BX*4), Z1
+	VCMPPS  $0x1d, Z0, Z1, K1
+	KMOVW   K1, SI
+	POPCNTL SI, SI
+	ADDQ    SI, DX
+	ADDQ    $+64, BX
+	SUBQ    $+64, CX
+	JMP     many141
+
+one142:
+	CMPQ    CX, $+16
+	JLT     rest143
+	VMOVUPS (AX)(BX*4), Z1
+	VCMPPS  $0x1d, Z0, Z1, K1
+	KMOVW   K1, SI
+	POPCNTL SI, SI
+	ADDQ    SI, DX
+	ADDQ    $+16, BX
+	SUBQ    $+16, CX
+	JMP     one142
+
+rest143:
+	TESTQ     CX, CX
+	JEQ       done144
+	MOVL      $-1, SI
+	BZHIL     CX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (AX)(BX*4), K1, Z1
+	VCMPPS    $0x1d, Z0, Z1, K1, K1
+	KMOVW     K1, AX
+	POPCNTL   AX, AX
+	ADDQ      AX, DX
+
+done144:
+	VZEROUPPER
+	MOVQ DX, ret+32(FP)
+	RET
+
+// func firstAboveAVX512(x []float32, from int, bound float32) int
+// Requires: AVX, AVX512F, BMI, BMI2
+TEXT ·firstAboveAVX512(SB), NOSPLIT, $0-48
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	MOVQ         from+24(FP), DX
+	VBROADCASTSS bound+32(FP), Z0
+	SUBQ         DX, CX
+
+many145:
+	CMPQ     CX, $+64
+	JLT      one146
+	VMOVUPS  (AX)(DX*4), Z1
+	VCMPPS   $0x1e, Z0, Z1, K1
+	KMOVW    K1, K1
+	VMOVUPS  64(AX)(DX*4), Z1
+	VCMPPS   $0x1e, Z0, Z1, K2
+	KORW     K2, K1, K1
+	VMOVUPS  128(AX)(DX*4), Z1
+	VCMPPS   $0x1e, Z0, Z1, K2
+	KORW     K2, K1, K1
+	VMOVUPS  192(AX)(DX*4), Z1
+	VCMPPS   $0x1e, Z0, Z1, K2
+	KORW     K2, K1, K1
+	KORTESTW K1, K1
+	JNE      one146
+	ADDQ     $+64, DX
+	SUBQ     $+64, CX
+	JMP      many145
+
+one146:
+	CMPQ    CX, $+16
+	JLT     rest147
+	VMOVUPS (AX)(DX*4), Z1
+	VCMPPS  $0x1e, Z0, Z1, K1
+	KMOVW   K1, BX
+	TESTL   BX, BX
+	JNE     hit148
+	ADDQ    $+16, DX
+	SUBQ    $+16, CX
+	JMP     one146
+
+rest147:
+	TESTQ     CX, CX
+	JEQ       none149
+	MOVL      $-1, BX
+	BZHIL     CX, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (AX)(DX*4), K1, Z1
+	VCMPPS    $0x1e, Z0, Z1, K1, K1
+	KMOVW     K1, AX
+	MOVL      AX, BX
+	TESTL     BX, BX
+	JNE       hit148
+	ADDQ      CX, DX
+	JMP       none149
+
+hit148:
+	TZCNTL BX, BX
+	ADDQ   BX, DX
+
+none149:
+	VZEROUPPER
+	MOVQ DX, ret+40(FP)
+	RET
+
+// func dotInt8RowsVNNIAVX512(dst []int32, rows []int8, d int, q []int8, excess int32)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512_VNNI, BMI2
+TEXT ·dotInt8RowsVNNIAVX512(SB), NOSPLIT, $0-84
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         rows_base+24(FP), CX
+	MOVQ         dst_len+8(FP), DX
+	MOVQ         d+48(FP), BX
+	MOVQ         q_base+56(FP), SI
+	VPBROADCASTD signBytesAVX512<>+0(SB), Z0
+	MOVL         excess+80(FP), DI
+	VMOVD        DI, X1
+	VPBROADCASTD X1, X1
+	MOVQ         BX, DI
+	ANDQ         $0x3f, DI
+	MOVQ         $-1, R8
+	BZHIQ        DI, R8, R8
+	KMOVQ        R8, K1
+
+four150:
+	CMPQ   DX, $0x04
+	JLT    rest151
+	LEAQ   (CX)(BX*1), DI
+	LEAQ   (DI)(BX*1), R8
+	LEAQ   (R8)(BX*1), R9
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVQ   BX, R10
+	XORQ   R11, R11
+
+vectors152:
+	CMPQ     R10, $0x40
+	JLT      rest153
+	VMOVDQU8 (SI)(R11*1), Z6
+	VPXORD   (CX)(R11*1), Z0, Z7
+	VPDPBUSD Z6, Z7, Z2
+	VPXORD   (DI)(R11*1), Z0, Z7
+	VPDPBUSD Z6, Z7, Z3
+	VPXORD   (R8)(R11*1), Z0, Z7
+	VPDPBUSD Z6, Z7, Z4
+	VPXORD   (R9)(R11*1), Z0, Z7
+	VPDPBUSD Z6, Z7, Z5
+	ADDQ     $0x40, R11
+	SUBQ     $0x40, R10
+	JMP      vectors152
+
+rest153:
+	TESTQ      R10, R10
+	JEQ        done154
+	VMOVDQU8.Z (SI)(R11*1), K1, Z6
+	VMOVDQU8.Z (CX)(R11*1), K1, Z7
+	VPXORD     Z0, Z7, Z7
+	VPDPBUSD   Z6, Z7, Z2
+	VMOVDQU8.Z (DI)(R11*1), K1, Z7
+	VPXORD     Z0, Z7, Z7
+	VPDPBUSD   Z6, Z7, Z3
+	VMOVDQU8.Z (R8)(R11*1), K1, Z7
+	VPXORD     Z0, Z7, Z7
+	VPDPBUSD   Z6, Z7, Z4
+	VMOVDQU8.Z (R9)(R11*1), K1, Z7
+	VPXORD     Z0, Z7, Z7
+	VPDPBUSD   Z6, Z7, Z5
+
+done154:
+	VEXTRACTI64X4 $0x01, Z2, Y6
+	VPADDD        Y2, Y6, Y6
+	VEXTRACTI64X4 $0x01, Z3, Y2
+	VPADDD        Y3, Y2, Y2
+	VEXTRACTI64X4 $0x01, Z4, Y3
+	VPADDD        Y4, Y3, Y3
+	VEXTRACTI64X4 $0x01, Z5, Y4
+	VPADDD        Y5, Y4, Y4
+	VPHADDD       Y2, Y6, Y6
+	VPHADDD       Y4, Y3, Y3
+	VPHADDD       Y3, Y6, Y6
+	VEXTRACTI128  $0x01, Y6, X2
+	VPADDD        X2, X6, X2
+	VPSUBD        X1, X2, X2
+	VMOVDQU       X2, (AX)
+	ADDQ          $0x10, AX
+	LEAQ          (R9)(BX*1), CX
+	SUBQ          $0x04, DX
+	JMP           four150
+
+rest151:
+row155:
+	TESTQ  DX, DX
+	JEQ    rows156
+	MOVQ   CX, DI
+	MOVQ   CX, R8
+	MOVQ   CX, R9
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVQ   BX, R10
+	XORQ   R11, R11
+
+vectors157:
+	CMPQ     R10, $0x40
+	JLT      rest158
+	VMOVDQU8 (SI)(R11*1), Z6
+	VPXORD   (CX)(R11*1), Z0, Z7
+	VPDPBUSD Z6, Z7, Z2
+	VPXORD   (DI)(R11*1), Z0, Z7
+	VPDPBUSD Z6, Z7, Z3
+	VPXORD   (R8)(R11*1), Z0, Z7
+	VPDPBUSD Z6, Z7, Z4
+	VPXORD   (R9)(R11*1), Z0, Z7
+	VPDPBUSD Z6, Z7, Z5
+	ADDQ     $0x40, R11
+	SUBQ     $0x40, R10
+	JMP      vectors157
+
+rest158:
+	TESTQ      R10, R10
+	JEQ        done159
+	VMOVDQU8.Z (SI)(R11*1), K1, Z6
+	VMOVDQU8.Z (CX)(R11*1), K1, Z7
+	VPXORD     Z0, Z7, Z7
+	VPDPBUSD   Z6, Z7, Z2
+	VMOVDQU8.Z (DI)(R11*1), K1, Z7
+	VPXORD     Z0, Z7, Z7
+	VPDPBUSD   Z6, Z7, Z3
+	VMOVDQU8.Z (R8)(R11*1), K1, Z7
+	VPXORD     Z0, Z7, Z7
+	VPDPBUSD   Z6, Z7, Z4
+	VMOVDQU8.Z (R9)(R11*1), K1, Z7
+	VPXORD     Z0, Z7, Z7
+	VPDPBUSD   Z6, Z7, Z5
+
+done159:
+	VEXTRACTI64X4 $0x01, Z2, Y6
+	VPADDD        Y2, Y6, Y6
+	VEXTRACTI64X4 $0x01, Z3, Y2
+	VPADDD        Y3, Y2, Y2
+	VEXTRACTI64X4 $0x01, Z4, Y3
+	VPADDD        Y4, Y3, Y3
+	VEXTRACTI64X4 $0x01, Z5, Y4
+	VPADDD        Y5, Y4, Y4
+	VPHADDD       Y2, Y6, Y6
+	VPHADDD       Y4, Y3, Y3
+	VPHADDD       Y3, Y6, Y6
+	VEXTRACTI128  $0x01, Y6, X2
+	VPADDD        X2, X6, X2
+	VPSUBD        X1, X2, X2
+	VMOVD         X2, (AX)
+	ADDQ          $0x04, AX
+	ADDQ          BX, CX
+	DECQ          DX
+	JMP           row155
+
+rows156:
+	VZEROUPPER
+	RET
+
+DATA signBytesAVX512<>+0(SB)/4, $0x80808080
+GLOBL signBytesAVX512<>(SB), RODATA|NOPTR, $4
+
+// func dotInt8RowsAVX512(dst []int32, rows []int8, d int, q []int8)
+// Requires: AVX, AVX2, AVX512BW, AVX512F
+TEXT ·dotInt8RowsAVX512(SB), NOSPLIT, $0-80
+	MOVQ dst_base+0(FP), AX
+	MOVQ rows_base+24(FP), CX
+	MOVQ dst_len+8(FP), DX
+	MOVQ d+48(FP), BX
+	MOVQ q_base+56(FP), SI
+
+row160:
+	TESTQ  DX, DX
+	JEQ    rows161
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   BX, DI
+	XORQ   R8, R8
+
+two162:
+	CMPQ      DI, $+64
+	JLT       one163
+	VPMOVSXBW (CX)(R8*1), Z2
+	VPMOVSXBW (SI)(R8*1), Z3
+	VPMADDWD  Z2, Z3, Z3
+	VPADDD    Z3, Z0, Z0
+	VPMOVSXBW 32(CX)(R8*1), Z2
+	VPMOVSXBW 32(SI)(R8*1), Z3
+	VPMADDWD  Z2, Z3, Z3
+	VPADDD    Z3, Z1, Z1
+	ADDQ      $+64, R8
+	SUBQ      $+64, DI
+	JMP       two162
+
+one163:
+	CMPQ      DI, $+32
+	JLT       rest164
+	VPMOVSXBW (CX)(R8*1), Z2
+	VPMOVSXBW (SI)(R8*1), Z3
+	VPMADDWD  Z2, Z3, Z3
+	VPADDD    Z3, Z0, Z0
+	ADDQ      $+32, R8
+	SUBQ      $+32, DI
+	JMP       one163
+
+rest164:
+	VPADDD        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VPADDD        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VPADDD        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VPADDD        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VPADDD        X1, X0, X0
+	VMOVD         X0, R9
+
+next165:
+	TESTQ   DI, DI
+	JEQ     done166
+	MOVBLSX (CX)(R8*1), R10
+	MOVBLSX (SI)(R8*1), R11
+	IMULL   R10, R11
+	ADDL    R11, R9
+	INCQ    R8
+	DECQ    DI
+	JMP     next165
+
+done166:
+	MOVL R9, (AX)
+	ADDQ $0x04, AX
+	ADDQ BX, CX
+	DECQ DX
+	JMP  row160
+
+rows161:
+	VZEROUPPER
+	RET
+
 // func gemmPanel1AVX512(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·gemmPanel1AVX512(SB), NOSPLIT, $0-88
@@ -2409,9 +2915,9 @@ TEXT ·gemmPanel1AVX512(SB), NOSPLIT, $0-88
 	BZHIL R10, R11, R11
 	KMOVW R11, K1
 
-full129:
+full167:
 	CMPQ   R8, $0x08
-	JLT    rest130
+	JLT    rest168
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2425,9 +2931,9 @@ full129:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum133
+	JEQ    sum171
 
-next132:
+next170:
 	VMOVUPS.Z    (R12), K1, Z8
 	VBROADCASTSS (R10), Z9
 	VFMADD231PS  Z8, Z9, Z0
@@ -2449,13 +2955,13 @@ next132:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next132
+	JNE          next170
 
-sum133:
+sum171:
 	VBROADCASTSS alpha+80(FP), Z8
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add134
+	JNE          add172
 	VMULPS       Z8, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -2480,9 +2986,9 @@ sum133:
 	VMULPS       Z8, Z7, Z7
 	VMOVUPS      Z7, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored135
+	JMP          stored173
 
-add134:
+add172:
 	VBROADCASTSS beta+84(FP), Z9
 	VMOVUPS.Z    (CX), K1, Z10
 	VMULPS       Z9, Z10, Z10
@@ -2525,14 +3031,14 @@ add134:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored135:
+stored173:
 	LEAQ (AX)(DX*8), AX
 	SUBQ $0x08, R8
-	JMP  full129
+	JMP  full167
 
-rest130:
+rest168:
 	CMPQ   R8, $0x07
-	JNE    fewer136
+	JNE    fewer174
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2545,9 +3051,9 @@ rest130:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum138
+	JEQ    sum176
 
-next137:
+next175:
 	VMOVUPS.Z    (R10), K1, Z7
 	VBROADCASTSS (R8), Z8
 	VFMADD231PS  Z7, Z8, Z0
@@ -2567,13 +3073,13 @@ next137:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next137
+	JNE          next175
 
-sum138:
+sum176:
 	VBROADCASTSS alpha+80(FP), Z7
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add139
+	JNE          add177
 	VMULPS       Z7, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -2595,9 +3101,9 @@ sum138:
 	VMULPS       Z7, Z6, Z6
 	VMOVUPS      Z6, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored140
+	JMP          stored178
 
-add139:
+add177:
 	VBROADCASTSS beta+84(FP), Z8
 	VMOVUPS.Z    (CX), K1, Z9
 	VMULPS       Z8, Z9, Z9
@@ -2635,12 +3141,12 @@ add139:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored140:
-	JMP end131
+stored178:
+	JMP end169
 
-fewer136:
+fewer174:
 	CMPQ   R8, $0x06
-	JNE    fewer141
+	JNE    fewer179
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2652,9 +3158,9 @@ fewer136:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum143
+	JEQ    sum181
 
-next142:
+next180:
 	VMOVUPS.Z    (R10), K1, Z6
 	VBROADCASTSS (R8), Z7
 	VFMADD231PS  Z6, Z7, Z0
@@ -2672,13 +3178,13 @@ next142:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next142
+	JNE          next180
 
-sum143:
+sum181:
 	VBROADCASTSS alpha+80(FP), Z6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add144
+	JNE          add182
 	VMULPS       Z6, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -2697,9 +3203,9 @@ sum143:
 	VMULPS       Z6, Z5, Z5
 	VMOVUPS      Z5, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored145
+	JMP          stored183
 
-add144:
+add182:
 	VBROADCASTSS beta+84(FP), Z7
 	VMOVUPS.Z    (CX), K1, Z8
 	VMULPS       Z7, Z8, Z8
@@ -2732,12 +3238,12 @@ add144:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored145:
-	JMP end131
+stored183:
+	JMP end169
 
-fewer141:
+fewer179:
 	CMPQ   R8, $0x05
-	JNE    fewer146
+	JNE    fewer184
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2748,9 +3254,9 @@ fewer141:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum148
+	JEQ    sum186
 
-next147:
+next185:
 	VMOVUPS.Z    (R10), K1, Z5
 	VBROADCASTSS (R8), Z6
 	VFMADD231PS  Z5, Z6, Z0
@@ -2766,13 +3272,13 @@ next147:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next147
+	JNE          next185
 
-sum148:
+sum186:
 	VBROADCASTSS alpha+80(FP), Z5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add149
+	JNE          add187
 	VMULPS       Z5, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -2788,9 +3294,9 @@ sum148:
 	VMULPS       Z5, Z4, Z4
 	VMOVUPS      Z4, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored150
+	JMP          stored188
 
-add149:
+add187:
 	VBROADCASTSS beta+84(FP), Z6
 	VMOVUPS.Z    (CX), K1, Z7
 	VMULPS       Z6, Z7, Z7
@@ -2818,12 +3324,12 @@ add149:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored150:
-	JMP end131
+stored188:
+	JMP end169
 
-fewer146:
+fewer184:
 	CMPQ   R8, $0x04
-	JNE    fewer151
+	JNE    fewer189
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2831,9 +3337,9 @@ fewer146:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum153
+	JEQ    sum191
 
-next152:
+next190:
 	VMOVUPS.Z    (R8), K1, Z4
 	VBROADCASTSS (AX), Z5
 	VFMADD231PS  Z4, Z5, Z0
@@ -2846,13 +3352,13 @@ next152:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next152
+	JNE          next190
 
-sum153:
+sum191:
 	VBROADCASTSS alpha+80(FP), Z4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add154
+	JNE          add192
 	VMULPS       Z4, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -2865,9 +3371,9 @@ sum153:
 	VMULPS       Z4, Z3, Z3
 	VMOVUPS      Z3, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored155
+	JMP          stored193
 
-add154:
+add192:
 	VBROADCASTSS beta+84(FP), Z5
 	VMOVUPS.Z    (CX), K1, Z6
 	VMULPS       Z5, Z6, Z6
@@ -2890,21 +3396,21 @@ add154:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored155:
-	JMP end131
+stored193:
+	JMP end169
 
-fewer151:
+fewer189:
 	CMPQ   R8, $0x03
-	JNE    fewer156
+	JNE    fewer194
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum158
+	JEQ    sum196
 
-next157:
+next195:
 	VMOVUPS.Z    (R8), K1, Z3
 	VBROADCASTSS (AX), Z4
 	VFMADD231PS  Z3, Z4, Z0
@@ -2915,13 +3421,13 @@ next157:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next157
+	JNE          next195
 
-sum158:
+sum196:
 	VBROADCASTSS alpha+80(FP), Z3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add159
+	JNE          add197
 	VMULPS       Z3, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -2931,9 +3437,9 @@ sum158:
 	VMULPS       Z3, Z2, Z2
 	VMOVUPS      Z2, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored160
+	JMP          stored198
 
-add159:
+add197:
 	VBROADCASTSS beta+84(FP), Z4
 	VMOVUPS.Z    (CX), K1, Z5
 	VMULPS       Z4, Z5, Z5
@@ -2951,20 +3457,20 @@ add159:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored160:
-	JMP end131
+stored198:
+	JMP end169
 
-fewer156:
+fewer194:
 	CMPQ   R8, $0x02
-	JNE    fewer161
+	JNE    fewer199
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum163
+	JEQ    sum201
 
-next162:
+next200:
 	VMOVUPS.Z    (R8), K1, Z2
 	VBROADCASTSS (AX), Z3
 	VFMADD231PS  Z2, Z3, Z0
@@ -2973,22 +3479,22 @@ next162:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next162
+	JNE          next200
 
-sum163:
+sum201:
 	VBROADCASTSS alpha+80(FP), Z2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add164
+	JNE          add202
 	VMULPS       Z2, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      Z1, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored165
+	JMP          stored203
 
-add164:
+add202:
 	VBROADCASTSS beta+84(FP), Z3
 	VMOVUPS.Z    (CX), K1, Z4
 	VMULPS       Z3, Z4, Z4
@@ -3001,38 +3507,38 @@ add164:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored165:
-	JMP end131
+stored203:
+	JMP end169
 
-fewer161:
+fewer199:
 	CMPQ   R8, $0x01
-	JNE    fewer166
+	JNE    fewer204
 	VPXORD Z0, Z0, Z0
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum168
+	JEQ    sum206
 
-next167:
+next205:
 	VMOVUPS.Z    (DX), K1, Z1
 	VBROADCASTSS (AX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next167
+	JNE          next205
 
-sum168:
+sum206:
 	VBROADCASTSS alpha+80(FP), Z1
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add169
+	JNE          add207
 	VMULPS       Z1, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored170
+	JMP          stored208
 
-add169:
+add207:
 	VBROADCASTSS beta+84(FP), Z2
 	VMOVUPS.Z    (CX), K1, Z3
 	VMULPS       Z2, Z3, Z3
@@ -3040,11 +3546,11 @@ add169:
 	VMOVUPS      Z3, K1, (CX)
 	ADDQ         DI, CX
 
-stored170:
-	JMP end131
+stored208:
+	JMP end169
 
-fewer166:
-end131:
+fewer204:
+end169:
 	VZEROUPPER
 	RET
 
@@ -3065,9 +3571,9 @@ TEXT ·gemmPanel2AVX512(SB), NOSPLIT, $0-88
 	BZHIL R10, R11, R11
 	KMOVW R11, K1
 
-full171:
+full209:
 	CMPQ   R8, $0x08
-	JLT    rest172
+	JLT    rest210
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3089,9 +3595,9 @@ full171:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum175
+	JEQ    sum213
 
-next174:
+next212:
 	VMOVUPS      (R12), Z16
 	VMOVUPS.Z    64(R12), K1, Z17
 	VBROADCASTSS (R10), Z18
@@ -3122,13 +3628,13 @@ next174:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next174
+	JNE          next212
 
-sum175:
+sum213:
 	VBROADCASTSS alpha+80(FP), Z16
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add176
+	JNE          add214
 	VMULPS       Z16, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z16, Z1, Z1
@@ -3169,9 +3675,9 @@ sum175:
 	VMULPS       Z16, Z15, Z15
 	VMOVUPS      Z15, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored177
+	JMP          stored215
 
-add176:
+add214:
 	VBROADCASTSS beta+84(FP), Z17
 	VMOVUPS      (CX), Z18
 	VMULPS       Z17, Z18, Z18
@@ -3246,14 +3752,14 @@ add176:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored177:
+stored215:
 	LEAQ (AX)(DX*8), AX
 	SUBQ $0x08, R8
-	JMP  full171
+	JMP  full209
 
-rest172:
+rest210:
 	CMPQ   R8, $0x07
-	JNE    fewer178
+	JNE    fewer216
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3273,9 +3779,9 @@ rest172:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum180
+	JEQ    sum218
 
-next179:
+next217:
 	VMOVUPS      (R10), Z14
 	VMOVUPS.Z    64(R10), K1, Z15
 	VBROADCASTSS (R8), Z16
@@ -3303,13 +3809,13 @@ next179:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next179
+	JNE          next217
 
-sum180:
+sum218:
 	VBROADCASTSS alpha+80(FP), Z14
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add181
+	JNE          add219
 	VMULPS       Z14, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z14, Z1, Z1
@@ -3345,9 +3851,9 @@ sum180:
 	VMULPS       Z14, Z13, Z13
 	VMOVUPS      Z13, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored182
+	JMP          stored220
 
-add181:
+add219:
 	VBROADCASTSS beta+84(FP), Z15
 	VMOVUPS      (CX), Z16
 	VMULPS       Z15, Z16, Z16
@@ -3413,12 +3919,12 @@ add181:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored182:
-	JMP end173
+stored220:
+	JMP end211
 
-fewer178:
+fewer216:
 	CMPQ   R8, $0x06
-	JNE    fewer183
+	JNE    fewer221
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3436,9 +3942,9 @@ fewer178:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum185
+	JEQ    sum223
 
-next184:
+next222:
 	VMOVUPS      (R10), Z12
 	VMOVUPS.Z    64(R10), K1, Z13
 	VBROADCASTSS (R8), Z14
@@ -3463,13 +3969,13 @@ next184:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next184
+	JNE          next222
 
-sum185:
+sum223:
 	VBROADCASTSS alpha+80(FP), Z12
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add186
+	JNE          add224
 	VMULPS       Z12, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z12, Z1, Z1
@@ -3500,9 +4006,9 @@ sum185:
 	VMULPS       Z12, Z11, Z11
 	VMOVUPS      Z11, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored187
+	JMP          stored225
 
-add186:
+add224:
 	VBROADCASTSS beta+84(FP), Z13
 	VMOVUPS      (CX), Z14
 	VMULPS       Z13, Z14, Z14
@@ -3559,12 +4065,12 @@ add186:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored187:
-	JMP end173
+stored225:
+	JMP end211
 
-fewer183:
+fewer221:
 	CMPQ   R8, $0x05
-	JNE    fewer188
+	JNE    fewer226
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3580,9 +4086,9 @@ fewer183:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum190
+	JEQ    sum228
 
-next189:
+next227:
 	VMOVUPS      (R10), Z10
 	VMOVUPS.Z    64(R10), K1, Z11
 	VBROADCASTSS (R8), Z12
@@ -3604,13 +4110,13 @@ next189:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next189
+	JNE          next227
 
-sum190:
+sum228:
 	VBROADCASTSS alpha+80(FP), Z10
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add191
+	JNE          add229
 	VMULPS       Z10, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z10, Z1, Z1
@@ -3636,9 +4142,9 @@ sum190:
 	VMULPS       Z10, Z9, Z9
 	VMOVUPS      Z9, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored192
+	JMP          stored230
 
-add191:
+add229:
 	VBROADCASTSS beta+84(FP), Z11
 	VMOVUPS      (CX), Z12
 	VMULPS       Z11, Z12, Z12
@@ -3686,12 +4192,12 @@ add191:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored192:
-	JMP end173
+stored230:
+	JMP end211
 
-fewer188:
+fewer226:
 	CMPQ   R8, $0x04
-	JNE    fewer193
+	JNE    fewer231
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3703,9 +4209,9 @@ fewer188:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum195
+	JEQ    sum233
 
-next194:
+next232:
 	VMOVUPS      (R8), Z8
 	VMOVUPS.Z    64(R8), K1, Z9
 	VBROADCASTSS (AX), Z10
@@ -3723,13 +4229,13 @@ next194:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next194
+	JNE          next232
 
-sum195:
+sum233:
 	VBROADCASTSS alpha+80(FP), Z8
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add196
+	JNE          add234
 	VMULPS       Z8, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z8, Z1, Z1
@@ -3750,9 +4256,9 @@ sum195:
 	VMULPS       Z8, Z7, Z7
 	VMOVUPS      Z7, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored197
+	JMP          stored235
 
-add196:
+add234:
 	VBROADCASTSS beta+84(FP), Z9
 	VMOVUPS      (CX), Z10
 	VMULPS       Z9, Z10, Z10
@@ -3791,12 +4297,12 @@ add196:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored197:
-	JMP end173
+stored235:
+	JMP end211
 
-fewer193:
+fewer231:
 	CMPQ   R8, $0x03
-	JNE    fewer198
+	JNE    fewer236
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3806,9 +4312,9 @@ fewer193:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum200
+	JEQ    sum238
 
-next199:
+next237:
 	VMOVUPS      (R8), Z6
 	VMOVUPS.Z    64(R8), K1, Z7
 	VBROADCASTSS (AX), Z8
@@ -3823,13 +4329,13 @@ next199:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next199
+	JNE          next237
 
-sum200:
+sum238:
 	VBROADCASTSS alpha+80(FP), Z6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add201
+	JNE          add239
 	VMULPS       Z6, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z6, Z1, Z1
@@ -3845,9 +4351,9 @@ sum200:
 	VMULPS       Z6, Z5, Z5
 	VMOVUPS      Z5, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored202
+	JMP          stored240
 
-add201:
+add239:
 	VBROADCASTSS beta+84(FP), Z7
 	VMOVUPS      (CX), Z8
 	VMULPS       Z7, Z8, Z8
@@ -3877,12 +4383,12 @@ add201:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored202:
-	JMP end173
+stored240:
+	JMP end211
 
-fewer198:
+fewer236:
 	CMPQ   R8, $0x02
-	JNE    fewer203
+	JNE    fewer241
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3890,9 +4396,9 @@ fewer198:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum205
+	JEQ    sum243
 
-next204:
+next242:
 	VMOVUPS      (R8), Z4
 	VMOVUPS.Z    64(R8), K1, Z5
 	VBROADCASTSS (AX), Z6
@@ -3904,13 +4410,13 @@ next204:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next204
+	JNE          next242
 
-sum205:
+sum243:
 	VBROADCASTSS alpha+80(FP), Z4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add206
+	JNE          add244
 	VMULPS       Z4, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z4, Z1, Z1
@@ -3921,9 +4427,9 @@ sum205:
 	VMULPS       Z4, Z3, Z3
 	VMOVUPS      Z3, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored207
+	JMP          stored245
 
-add206:
+add244:
 	VBROADCASTSS beta+84(FP), Z5
 	VMOVUPS      (CX), Z6
 	VMULPS       Z5, Z6, Z6
@@ -3944,20 +4450,20 @@ add206:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored207:
-	JMP end173
+stored245:
+	JMP end211
 
-fewer203:
+fewer241:
 	CMPQ   R8, $0x01
-	JNE    fewer208
+	JNE    fewer246
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum210
+	JEQ    sum248
 
-next209:
+next247:
 	VMOVUPS      (DX), Z2
 	VMOVUPS.Z    64(DX), K1, Z3
 	VBROADCASTSS (AX), Z4
@@ -3966,21 +4472,21 @@ next209:
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next209
+	JNE          next247
 
-sum210:
+sum248:
 	VBROADCASTSS alpha+80(FP), Z2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add211
+	JNE          add249
 	VMULPS       Z2, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      Z1, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored212
+	JMP          stored250
 
-add211:
+add249:
 	VBROADCASTSS beta+84(FP), Z3
 	VMOVUPS      (CX), Z4
 	VMULPS       Z3, Z4, Z4
@@ -3992,11 +4498,11 @@ add211:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored212:
-	JMP end173
+stored250:
+	JMP end211
 
-fewer208:
-end173:
+fewer246:
+end211:
 	VZEROUPPER
 	RET
 
@@ -4015,9 +4521,9 @@ TEXT ·transposeAVX512(SB), NOSPLIT, $0-40
 	LEAQ (R9)(BX*1), R10
 	LEAQ (R10)(BX*1), BX
 
-row213:
+row251:
 	TESTQ        SI, SI
-	JEQ          rows214
+	JEQ          rows252
 	VMOVUPS      (CX), X0
 	VINSERTF32X4 $0x01, (CX)(DI*1), Z0, Z0
 	VINSERTF32X4 $0x02, (CX)(DI*2), Z0, Z0
@@ -4055,9 +4561,9 @@ row213:
 	VMOVUPS      Z4, (AX)
 	ADDQ         DX, AX
 	DECQ         SI
-	JMP          row213
+	JMP          row251
 
-rows214:
+rows252:
 	VZEROUPPER
 	RET
 
@@ -4071,15 +4577,15 @@ TEXT ·packRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ  n+32(FP), SI
 	MOVQ  k+40(FP), DI
 	CMPQ  SI, $+16
-	JLE   narrow215
+	JLE   narrow253
 	SUBQ  $+16, SI
 	MOVL  $-1, R8
 	BZHIL SI, R8, R8
 	KMOVW R8, K1
 
-row217:
+row255:
 	TESTQ     DI, DI
-	JEQ       rows218
+	JEQ       rows256
 	VMOVUPS   (CX), Z0
 	VMOVUPS.Z 64(CX), K1, Z1
 	VMOVUPS   Z0, (AX)
@@ -4087,27 +4593,27 @@ row217:
 	ADDQ      BX, CX
 	ADDQ      DX, AX
 	DECQ      DI
-	JMP       row217
+	JMP       row255
 
-rows218:
-	JMP packed216
+rows256:
+	JMP packed254
 
-narrow215:
+narrow253:
 	MOVL  $-1, R8
 	BZHIL SI, R8, R8
 	KMOVW R8, K1
 
-row219:
+row257:
 	TESTQ     DI, DI
-	JEQ       rows220
+	JEQ       rows258
 	VMOVUPS.Z (CX), K1, Z0
 	VMOVUPS   Z0, (AX)
 	ADDQ      BX, CX
 	ADDQ      DX, AX
 	DECQ      DI
-	JMP       row219
+	JMP       row257
 
-rows220:
-packed216:
+rows258:
+packed254:
 	VZEROUPPER
 	RET

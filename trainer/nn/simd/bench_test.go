@@ -70,3 +70,43 @@ func BenchmarkKernel(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRetrieval scans a million rows of 64 numbers and the scores of a million items, where memory is the bound, and two thousand,
+// which the caches hold.
+func BenchmarkRetrieval(b *testing.B) {
+	for _, n := range []int{1 << 11, 1 << 20} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) { benchmarkRetrieval(b, n) })
+	}
+}
+
+func benchmarkRetrieval(b *testing.B, n int) {
+	const d = 64
+	items, bytes := make([]float32, n*d), make([]int8, n*d)
+	for i := range items {
+		items[i], bytes[i] = float32(i%100)-50, int8(i)
+	}
+	scores, sums, q, q8 := make([]float32, n), make([]int32, n), items[:d], bytes[:d]
+	for _, k := range []struct {
+		name string
+		size int // bytes read
+		run  func()
+	}{
+		{"gemv", 4 * n * d, func() { Gemv(scores, items, d, q) }},
+		{"dotInt8Rows", n * d, func() { DotInt8Rows(sums, bytes, d, q8) }},
+		{"countAtLeast", 4 * n, func() { CountAtLeast(scores, 1e30) }},
+		{"firstAbove", 4 * n, func() { FirstAbove(scores, 0, 1e30) }},
+		{"sum", 4 * n, func() { Sum(scores) }},
+		{"copy", 4 * n * d, func() { copy(items, items[:n*d/2]); copy(items[n*d/2:], items) }},
+	} {
+		for _, l := range Levels() {
+			b.Run(fmt.Sprintf("%s/%v", k.name, l), func(b *testing.B) {
+				defer Use(Use(l))
+				b.SetBytes(int64(k.size))
+				for b.Loop() {
+					k.run()
+				}
+				b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N)/float64(n), "ns/item")
+			})
+		}
+	}
+}

@@ -289,3 +289,35 @@ func adamW(w, g, m, v []float32, scale, beta1, rest1, beta2, rest2, rate, correc
 	}
 	adamWGo(w, g, m, v, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep)
 }
+
+func gemv(y, a []float32, stride, d int, x []float32) {
+	switch level {
+	case AVX512:
+		gemvAVX512(y, a, stride, d, x)
+		return
+	case AVX2:
+		gemvAVX2(y, a, stride, d, x)
+		return
+	}
+	gemvGo(y, a, stride, d, x)
+}
+
+func countAtLeast(x []float32, bound float32) int {
+	switch level {
+	case AVX512:
+		return countAtLeastAVX512(x, bound)
+	case AVX2:
+		return countAtLeastAVX2(x, bound)
+	}
+	return countAtLeastGo(x, bound)
+}
+
+func firstAbove(x []float32, from int, bound float32) int {
+	switch level {
+	case AVX512:
+		return firstAboveAVX512(x, from, bound)
+	case AVX2:
+		return firstAboveAVX2(x, from, bound)
+	}
+	return firstAboveGo(x, from, bound)
+}

@@ -57,3 +57,9 @@ func largest(index []uint8) uint8 { return largestGo(index) }
 func adamW(w, g, m, v []float32, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep float32) {
 	adamWGo(w, g, m, v, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep)
 }
+
+func gemv(y, a []float32, stride, d int, x []float32) { gemvGo(y, a, stride, d, x) }
+
+func countAtLeast(x []float32, bound float32) int { return countAtLeastGo(x, bound) }
+
+func firstAbove(x []float32, from int, bound float32) int { return firstAboveGo(x, from, bound) }

@@ -7,7 +7,7 @@ import "sync"
 const (
 	panelDepth = 256
 	panelWidth = 32 // the widest level's
-	blockRows  = 1024
+	blockRows  = 256
 )
 
 // panels lends the memory of packed panels.
@@ -52,6 +52,9 @@ func gemmGo(transA, transB bool, m, n, k int, alpha float32, a []float32, lda in
 			clear(row)
 		} else if beta != 1 {
 			scaleGo(row, beta)
+		}
+		if k <= 0 {
+			continue
 		}
 		if !transB {
 			for l := range k {

@@ -1,0 +1,344 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Predicates of VCMPPS that are false of what is not a number.
+const (
+	greaterEqual = 0x1d
+	greater      = 0x1e
+)
+
+// fold4 folds four vectors at once: lane i of the result is the sum of v[i], in the same order for each.
+func (s *isa) fold4(v [4]reg.VecVirtual) reg.VecVirtual {
+	var y [4]reg.VecVirtual
+	for i := range v {
+		y[i] = v[i]
+		if s.wide() {
+			h := YMM()
+			VEXTRACTF64X4(U8(1), v[i], h)
+			VADDPS(h, v[i].AsY(), h)
+			y[i] = h
+		}
+	}
+	VHADDPS(y[1], y[0], y[0])
+	VHADDPS(y[3], y[2], y[2])
+	VHADDPS(y[2], y[0], y[0])
+	h := XMM()
+	VEXTRACTF128(U8(1), y[0], h)
+	VADDPS(h, y[0].AsX(), h)
+	return h
+}
+
+// gemv writes y = a·x by four rows at a time: four chains, one reading of x, and the four sums folded together. Where fewer rows are
+// left, the places of the missing ones take the last row again, so that a row's sum has the same order wherever it stands.
+func (s *isa) gemv() {
+	s.text("gemv", "(y, a []float32, stride, d int, x []float32)")
+	y, a, count := pointer("y"), pointer("a"), length("y")
+	stride, d, x := bytes(integer("stride")), integer("d"), pointer("x")
+	again, rest := label("four"), label("rest")
+	four := func(row [4]reg.GPVirtual) reg.VecVirtual {
+		var acc [4]reg.VecVirtual
+		for i := range acc {
+			acc[i] = s.zero()
+		}
+		n := clone(d)
+		s.each(n, 1, func(b block) {
+			line := b.load(x)
+			for i := range acc {
+				if b.m.all() {
+					VFMADD231PS(b.mem(row[i]), line, acc[i])
+				} else {
+					VFMADD231PS(b.load(row[i]), line, acc[i])
+				}
+			}
+		})
+		return s.fold4(acc)
+	}
+	next := func(row, from reg.GPVirtual) { LEAQ(Mem{Base: from, Index: stride, Scale: 1}, row) }
+	row := [4]reg.GPVirtual{a, GP64(), GP64(), GP64()}
+	Label(again)
+	CMPQ(count, Imm(4))
+	JLT(LabelRef(rest))
+	for i := 1; i < 4; i++ {
+		next(row[i], row[i-1])
+	}
+	VMOVUPS(four(row), Mem{Base: y})
+	ADDQ(Imm(16), y)
+	next(a, row[3])
+	SUBQ(Imm(4), count)
+	JMP(LabelRef(again))
+	Label(rest)
+	rows(count, func() {
+		for i := 1; i < 4; i++ {
+			MOVQ(a, row[i])
+		}
+		VMOVSS(four(row), Mem{Base: y})
+		ADDQ(Imm(4), y)
+		ADDQ(stride, a)
+	})
+	leave(nil)
+}
+
+// compare counts or finds in vectors of x that which holds of x and bound; the lanes of the mask hold what was found.
+func (s *isa) compare(b block, x, bound reg.Register, which uint8) (found reg.GPVirtual) {
+	v := b.load(x)
+	found = GP32()
+	if s.wide() {
+		k := K()
+		if b.m.all() {
+			VCMPPS(U8(which), bound, v, k)
+		} else {
+			VCMPPS(U8(which), bound, v, b.m.k, k)
+		}
+		KMOVW(k, found)
+		return found
+	}
+	w := YMM()
+	VCMPPS(U8(which), bound, v, w)
+	if !b.m.all() {
+		VANDPS(b.m.v, w, w)
+	}
+	VMOVMSKPS(w, found)
+	return found
+}
+
+func (s *isa) countAtLeast() {
+	s.text("countAtLeast", "(x []float32, bound float32) int")
+	x, n := pointer("x"), length("x")
+	bound := s.spread("bound")
+	total := GP64()
+	XORQ(total, total)
+	s.each(n, 4, func(b block) {
+		found := s.compare(b, x, bound, greaterEqual)
+		POPCNTL(found, found)
+		ADDQ(found.As64(), total)
+	})
+	VZEROUPPER()
+	Store(total, ReturnIndex(0))
+	RET()
+}
+
+// firstAbove looks at four vectors at a time with one branch, and at single ones where there is something.
+func (s *isa) firstAbove() {
+	s.text("firstAbove", "(x []float32, from int, bound float32) int")
+	x, n, at := pointer("x"), length("x"), integer("from")
+	bound := s.spread("bound")
+	many, one, rest, hit, none := label("many"), label("one"), label("rest"), label("hit"), label("none")
+	SUBQ(at, n) // numbers left
+	found := GP32()
+	Label(many)
+	CMPQ(n, I32(int32(4*s.lanes)))
+	JLT(LabelRef(one))
+	if s.wide() {
+		any := K()
+		for j := range 4 {
+			k := K()
+			VCMPPS(U8(greater), bound, s.load(Mem{Base: x, Index: at, Scale: 4, Disp: 4 * s.lanes * j}, mask{}), k)
+			if j == 0 {
+				KMOVW(k, any)
+			} else {
+				KORW(k, any, any)
+			}
+		}
+		KORTESTW(any, any)
+	} else {
+		any := YMM()
+		for j := range 4 {
+			w := s.load(Mem{Base: x, Index: at, Scale: 4, Disp: 4 * s.lanes * j}, mask{})
+			VCMPPS(U8(greater), bound, w, w)
+			if j == 0 {
+				VMOVAPS(w, any)
+			} else {
+				VORPS(w, any, any)
+			}
+		}
+		VMOVMSKPS(any, found)
+		TESTL(found, found)
+	}
+	JNE(LabelRef(one))
+	ADDQ(I32(int32(4*s.lanes)), at)
+	SUBQ(I32(int32(4*s.lanes)), n)
+	JMP(LabelRef(many))
+	Label(one)
+	CMPQ(n, I32(int32(s.lanes)))
+	JLT(LabelRef(rest))
+	look := func(m mask) {
+		MOVL(s.compare(block{s: s, at: at, m: m}, x, bound, greater), found)
+		TESTL(found, found)
+		JNE(LabelRef(hit))
+	}
+	look(mask{})
+	ADDQ(I32(int32(s.lanes)), at)
+	SUBQ(I32(int32(s.lanes)), n)
+	JMP(LabelRef(one))
+	Label(rest)
+	TESTQ(n, n)
+	JEQ(LabelRef(none))
+	look(s.first(n))
+	ADDQ(n, at)
+	JMP(LabelRef(none))
+	Label(hit)
+	TZCNTL(found, found)
+	ADDQ(found.As64(), at)
+	Label(none)
+	VZEROUPPER()
+	Store(at, ReturnIndex(0))
+	RET()
+}
+
+// dotInt8Rows writes dst[i] = rows[i]·q, exactly. With VNNI, a row's numbers are made unsigned by adding 128, which adds 128·sum(q)
+// to each product: the caller gives that as excess. Without, both are widened to 16 bits.
+func (s *isa) dotInt8Rows() {
+	if s.wide() {
+		s.dotInt8RowsVNNI()
+	}
+	s.text("dotInt8Rows", "(dst []int32, rows []int8, d int, q []int8)")
+	dst, row, count, d, q := pointer("dst"), pointer("rows"), length("dst"), integer("d"), pointer("q")
+	rows(count, func() {
+		acc := s.accumulators(2)
+		n, at := clone(d), GP64()
+		XORQ(at, at)
+		again, one, rest, next, done := label("two"), label("one"), label("rest"), label("next"), label("done")
+		step := func(j int) {
+			u, v := s.vec(), s.vec()
+			VPMOVSXBW(Mem{Base: row, Index: at, Scale: 1, Disp: 2 * s.lanes * j}, u)
+			VPMOVSXBW(Mem{Base: q, Index: at, Scale: 1, Disp: 2 * s.lanes * j}, v)
+			VPMADDWD(u, v, v)
+			VPADDD(v, acc[j], acc[j])
+		}
+		Label(again)
+		CMPQ(n, I32(int32(4*s.lanes)))
+		JLT(LabelRef(one))
+		step(0)
+		step(1)
+		ADDQ(I32(int32(4*s.lanes)), at)
+		SUBQ(I32(int32(4*s.lanes)), n)
+		JMP(LabelRef(again))
+		Label(one)
+		CMPQ(n, I32(int32(2*s.lanes)))
+		JLT(LabelRef(rest))
+		step(0)
+		ADDQ(I32(int32(2*s.lanes)), at)
+		SUBQ(I32(int32(2*s.lanes)), n)
+		JMP(LabelRef(one))
+		Label(rest)
+		VPADDD(acc[1], acc[0], acc[0])
+		sum := s.foldBy(acc[0], func(a, b, to Op) { VPADDD(a, b, to) })
+		total, u, v := GP32(), GP32(), GP32()
+		VMOVD(sum, total)
+		Label(next)
+		TESTQ(n, n)
+		JEQ(LabelRef(done))
+		MOVBLSX(Mem{Base: row, Index: at, Scale: 1}, u)
+		MOVBLSX(Mem{Base: q, Index: at, Scale: 1}, v)
+		IMULL(u, v)
+		ADDL(v, total)
+		INCQ(at)
+		DECQ(n)
+		JMP(LabelRef(next))
+		Label(done)
+		MOVL(total, Mem{Base: dst})
+		ADDQ(Imm(4), dst)
+		ADDQ(d, row)
+	})
+	leave(nil)
+}
+
+// dpbusd adds to acc the products of 4 unsigned bytes of u and 4 signed ones of v in each lane. avo does not know it.
+func dpbusd(v, u Op, acc reg.VecVirtual) {
+	Instruction(&ir.Instruction{Opcode: "VPDPBUSD", Operands: []Op{v, u, acc}, Inputs: []Op{v, u, acc}, Outputs: []Op{acc}, ISA: []string{"AVX512_VNNI"}})
+}
+
+func (s *isa) dotInt8RowsVNNI() {
+	s.text("dotInt8RowsVNNI", "(dst []int32, rows []int8, d int, q []int8, excess int32)")
+	dst, first, count, d, q := pointer("dst"), pointer("rows"), length("dst"), integer("d"), pointer("q")
+	flip := ZMM()
+	VPBROADCASTD(s.table("signBytes", 0x80808080), flip)
+	excess := XMM()
+	given := GP32()
+	Load(Param("excess"), given)
+	VMOVD(given, excess)
+	VPBROADCASTD(excess, excess)
+	row := [4]reg.GPVirtual{first, GP64(), GP64(), GP64()}
+	// the bytes of the last vector that are there
+	left, ones, last := GP64(), GP64(), K()
+	MOVQ(d, left)
+	ANDQ(Imm(63), left)
+	MOVQ(I32(-1), ones)
+	BZHIQ(left, ones, ones)
+	KMOVQ(ones, last)
+	four := func() reg.VecVirtual {
+		var acc [4]reg.VecVirtual
+		for i := range acc {
+			acc[i] = s.zero()
+		}
+		n, at := clone(d), GP64()
+		XORQ(at, at)
+		again, rest, done := label("vectors"), label("rest"), label("done")
+		Label(again)
+		CMPQ(n, Imm(64))
+		JLT(LabelRef(rest))
+		line := ZMM()
+		VMOVDQU8(Mem{Base: q, Index: at, Scale: 1}, line)
+		for i := range acc {
+			u := ZMM()
+			VPXORD(Mem{Base: row[i], Index: at, Scale: 1}, flip, u)
+			dpbusd(line, u, acc[i])
+		}
+		ADDQ(Imm(64), at)
+		SUBQ(Imm(64), n)
+		JMP(LabelRef(again))
+		Label(rest)
+		TESTQ(n, n)
+		JEQ(LabelRef(done))
+		VMOVDQU8_Z(Mem{Base: q, Index: at, Scale: 1}, last, line)
+		for i := range acc {
+			u := ZMM()
+			VMOVDQU8_Z(Mem{Base: row[i], Index: at, Scale: 1}, last, u)
+			VPXORD(flip, u, u) // 128 where there is nothing, times 0
+			dpbusd(line, u, acc[i])
+		}
+		Label(done)
+		var y [4]reg.VecVirtual
+		for i := range acc {
+			y[i] = YMM()
+			VEXTRACTI64X4(U8(1), acc[i], y[i])
+			VPADDD(acc[i].AsY(), y[i], y[i])
+		}
+		VPHADDD(y[1], y[0], y[0])
+		VPHADDD(y[3], y[2], y[2])
+		VPHADDD(y[2], y[0], y[0])
+		h := XMM()
+		VEXTRACTI128(U8(1), y[0], h)
+		VPADDD(h, y[0].AsX(), h)
+		VPSUBD(excess, h, h)
+		return h
+	}
+	again, rest := label("four"), label("rest")
+	Label(again)
+	CMPQ(count, Imm(4))
+	JLT(LabelRef(rest))
+	for i := 1; i < 4; i++ {
+		LEAQ(Mem{Base: row[i-1], Index: d, Scale: 1}, row[i])
+	}
+	VMOVDQU(four(), Mem{Base: dst})
+	ADDQ(Imm(16), dst)
+	LEAQ(Mem{Base: row[3], Index: d, Scale: 1}, first)
+	SUBQ(Imm(4), count)
+	JMP(LabelRef(again))
+	Label(rest)
+	rows(count, func() {
+		for i := 1; i < 4; i++ {
+			MOVQ(first, row[i])
+		}
+		VMOVD(four(), Mem{Base: dst})
+		ADDQ(Imm(4), dst)
+		ADDQ(d, first)
+	})
+	leave(nil)
+}

@@ -1,0 +1,71 @@
+package simd
+
+// Gemv sets y = a·x.   a (N,d), its rows stride numbers apart   x (d)  y (N)
+//
+// A row's sum has one order, which follows from d.
+func Gemv(y, a []float32, stride int, x []float32) {
+	span("gemv", a, len(y), len(x), stride)
+	if len(x) == 0 {
+		clear(y)
+		return
+	}
+	gemv(y, a, stride, len(x), x)
+}
+
+// CountAtLeast counts the numbers of x that are bound or more. NaN is not.
+func CountAtLeast(x []float32, bound float32) int { return countAtLeast(x, bound) }
+
+// FirstAbove returns the place of the first number of x, at from or behind it, that is more than bound, or len(x).
+func FirstAbove(x []float32, from int, bound float32) int {
+	if from < 0 || from > len(x) {
+		panic("simd: first above: it starts outside the slice")
+	}
+	return firstAbove(x, from, bound)
+}
+
+// DotInt8Rows sets dst[i] to the product of row i and q, exactly.   rows (N,d)  q (d)  dst (N)
+//
+// d is at most 1<<16, so that no sum leaves 32 bits.
+func DotInt8Rows(dst []int32, rows []int8, d int, q []int8) {
+	same("int8 rows", len(q), d)
+	same("int8 rows", len(rows), len(dst)*d)
+	if d > 1<<16 {
+		panic("simd: int8 rows: a row is too long")
+	}
+	dotInt8Rows(dst, rows, d, q)
+}
+
+func gemvGo(y, a []float32, stride, d int, x []float32) {
+	for i := range y {
+		y[i] = dotGo(a[i*stride:][:d], x)
+	}
+}
+
+func countAtLeastGo(x []float32, bound float32) int {
+	n := 0
+	for _, v := range x {
+		if v >= bound {
+			n++
+		}
+	}
+	return n
+}
+
+func firstAboveGo(x []float32, from int, bound float32) int {
+	for i, v := range x[from:] {
+		if v > bound {
+			return from + i
+		}
+	}
+	return len(x)
+}
+
+func dotInt8RowsGo(dst []int32, rows []int8, d int, q []int8) {
+	for i := range dst {
+		sum := int32(0)
+		for j, v := range rows[i*d:][:d] {
+			sum += int32(v) * int32(q[j])
+		}
+		dst[i] = sum
+	}
+}
