@@ -6,6 +6,8 @@ import (
 
 	"gonum.org/v1/gonum/blas"
 	"gorgonia.org/tensor"
+
+	"github.com/freshet-ml/freshet/trainer/nn/simd"
 )
 
 // engine multiplies matrices: for Gemm, and for tensor.
@@ -19,10 +21,37 @@ func Backend() string { return backend }
 func openEngine(choice string) (tensor.BLAS, string) {
 	if choice != "go" {
 		if e, name, ok := openBLAS(); ok {
-			return e, name
+			if simd.Active() == simd.Go {
+				return e, name
+			}
+			return mixedEngine{e}, name + ", small products " + goBackend()
 		}
 	}
 	return goEngine{}, goBackend()
+}
+
+// mixedEngine gives to package simd what it multiplies faster than OpenBLAS: products with a vector, and of matrices those up to
+// ownMaxWork. The others go to the library.
+type mixedEngine struct{ tensor.BLAS }
+
+// ownMaxWork is the number of multiplications up to which simd's products win, with AVX-512 and with AVX2: BenchmarkGemm. The size of 1024³
+// loses; all that a batch of some thousand tokens makes is below.
+const ownMaxWork = 512 * 512 * 512
+
+func (e mixedEngine) Sgemm(tA, tB blas.Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
+	if m*n*k > ownMaxWork {
+		e.BLAS.Sgemm(tA, tB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+		return
+	}
+	goEngine{}.Sgemm(tA, tB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+}
+
+func (e mixedEngine) Sgemv(tA blas.Transpose, m, n int, alpha float32, a []float32, lda int, x []float32, incX int, beta float32, y []float32, incY int) {
+	if !plainGemv(tA, alpha, incX, beta, incY) {
+		e.BLAS.Sgemv(tA, m, n, alpha, a, lda, x, incX, beta, y, incY)
+		return
+	}
+	goEngine{}.Sgemv(tA, m, n, alpha, a, lda, x, incX, beta, y, incY)
 }
 
 // Op says how an operand of Gemm enters the product.

@@ -15,8 +15,9 @@
 //
 // Products that fill a whole matrix go through gorgonia's tensor (MatMul); products that add to a matrix, transpose, or
 // read a block of columns, which tensor has no operation for or gets wrong, call the same engine directly (Gemm). The engine is
-// OpenBLAS, loaded when the program runs, on one thread, so that sums have one order; where it is missing, or with FRESHET_BLAS=go in
-// the environment, or in a build with the tag static, package simd multiplies. Backend says which one runs.
+// package simd for products of small and middling size, which are all that a training step makes, and OpenBLAS, loaded when the
+// program runs, above that; both on one thread, so that sums have one order. Where OpenBLAS is missing, or with FRESHET_BLAS=go in the
+// environment, or in a build with the tag static, simd multiplies everything. Backend says what runs.
 // Results are a pure function of the inputs on one machine and engine (I4); two engines differ in the last bits.
 //
 // # Promise

@@ -18,13 +18,16 @@ func (goEngine) Sgemm(tA, tB blas.Transpose, m, n, k int, alpha float32, a []flo
 	simd.Gemm(tA != blas.NoTrans, tB != blas.NoTrans, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 }
 
-// Sgemv is a dot product a row. What Gemv does not ask for is left to gonum.
+// plainGemv says whether a call asks for what Gemv does.
+func plainGemv(tA blas.Transpose, alpha float32, incX int, beta float32, incY int) bool {
+	return tA == blas.NoTrans && alpha == 1 && incX == 1 && incY == 1 && beta == 0
+}
+
+// Sgemv leaves what Gemv does not ask for to gonum.
 func (e goEngine) Sgemv(tA blas.Transpose, m, n int, alpha float32, a []float32, lda int, x []float32, incX int, beta float32, y []float32, incY int) {
-	if tA != blas.NoTrans || alpha != 1 || incX != 1 || incY != 1 || beta != 0 {
+	if !plainGemv(tA, alpha, incX, beta, incY) {
 		e.Implementation.Sgemv(tA, m, n, alpha, a, lda, x, incX, beta, y, incY)
 		return
 	}
-	for i := range m {
-		y[i] = simd.Dot(a[i*lda:][:n], x[:n])
-	}
+	simd.Gemv(y[:m], a, lda, x[:n])
 }
