@@ -57,7 +57,7 @@ func BiasSiLU(a, slope, s, bias []float32, scale float32) {
 func expPoly(x float32) float32 {
 	const log2e, ln2Hi, ln2Lo = 1.44269504088896341, 0.693359375, -2.12194440e-4
 	const round = 12582912 // adding and taking away 1.5·2^23 rounds to a whole number
-	x = min(max(x, expMin), expMax)
+	x = clamp(x, expMin, expMax)
 	k := float32(x*log2e+round) - round
 	r := x - k*ln2Hi
 	r -= k * ln2Lo
@@ -71,9 +71,20 @@ func expPoly(x float32) float32 {
 	return p * math.Float32frombits(uint32(int32(k)+127)<<23)
 }
 
+// clamp lets what is not a number through. min and max do as well, at ten times the price.
+func clamp(x, low, high float32) float32 {
+	if x < low {
+		return low
+	}
+	if x > high {
+		return high
+	}
+	return x
+}
+
 // sigmoid returns s = 1/(1+e^-x), and 1-s as e^-x·s, which keeps its digits where s is nearly 1.
 func sigmoid(x float32) (s, rest float32) {
-	e := expPoly(-min(max(x, -sigmoidMax), sigmoidMax))
+	e := expPoly(-clamp(x, -sigmoidMax, sigmoidMax))
 	s = 1 / (1 + e)
 	return s, e * s
 }

@@ -35,7 +35,7 @@ func gemmPanels(transA, transB bool, m, n, k int, alpha float32, a []float32, ld
 				bs := ldb * bytes
 				switch {
 				case transB:
-					transposePanel(packed[:], b[j0*ldb+l0:], ldb, width, depth, lanes)
+					transposePanel(packed[:], b[j0*ldb+l0:], ldb, width, depth, 2*lanes)
 					fromB, bs = &packed[0], 2*lanes*bytes
 				case pack:
 					packPanel(packed, &b[l0*ldb+j0], ldb*bytes, width, depth, 2*lanes*bytes)
@@ -70,16 +70,16 @@ func packPanel(packed *[panelDepth * panelWidth]float32, src *float32, stride, w
 	}
 }
 
-// transposePanel sets packed[l·2·lanes+j] = src[j·stride+l] for j below width and l below depth: whole vectors of rows, four columns at a
+// transposePanel sets packed[l·step+j] = src[j·stride+l] for j below width and l below depth: whole vectors of rows, four columns at a
 // time, and what is left over number by number.
-func transposePanel(packed, src []float32, stride, width, depth, lanes int) {
-	step := 2 * lanes
+func transposePanel(packed, src []float32, stride, width, depth, step int) {
 	quads := depth / 4
 	j := 0
-	for ; quads > 0 && j+lanes <= width; j += lanes {
-		if level == AVX512 {
+	if quads > 0 {
+		for ; level == AVX512 && j+16 <= width; j += 16 {
 			transposeAVX512(&packed[j], 4*step, &src[j*stride], 4*stride, quads)
-		} else {
+		}
+		for ; j+8 <= width; j += 8 {
 			transposeAVX2(&packed[j], 4*step, &src[j*stride], 4*stride, quads)
 		}
 	}

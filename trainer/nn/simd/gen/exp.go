@@ -9,14 +9,14 @@ import (
 // exponential holds the constants of e^x = 2^k · e^r with |r| ≤ ln 2 / 2 and e^r by a polynomial of degree 6 (Cephes expf). Both
 // widths take the same steps and give the same bits.
 type exponential struct {
-	s               *isa
-	low, high       reg.VecVirtual
-	round           reg.VecVirtual // 1.5·2^23: adding and taking it away rounds to a whole number
-	log2e, hi, lo   Op
-	one             reg.VecVirtual
-	terms           []Op
-	bias            Op // the exponent of 1, as bits
-	negative, small bool
+	s             *isa
+	low, high     reg.VecVirtual
+	round         reg.VecVirtual // 1.5·2^23: adding and taking it away rounds to a whole number
+	log2e, hi, lo Op
+	one           reg.VecVirtual
+	terms         []Op
+	bias          Op // the exponent of 1, as bits
+	negative      bool
 }
 
 // The ranges to which x is clamped. Above 88.38, 2^k needs k = 128. The sigmoid's ends before 1/(1+e^-x) is denormal.

@@ -26,8 +26,8 @@ func integer(param string) reg.GPVirtual {
 	return n
 }
 
-// bytes is n numbers of 4 bytes.
-func bytes(n reg.GPVirtual) reg.GPVirtual {
+// inBytes is n numbers of 4 bytes.
+func inBytes(n reg.GPVirtual) reg.GPVirtual {
 	b := GP64()
 	MOVQ(n, b)
 	SHLQ(U8(2), b)
@@ -52,7 +52,7 @@ func (s *isa) addBias(backward bool) {
 	if backward {
 		d, count, moves = count, d, x
 	}
-	step := bytes(d)
+	step := inBytes(d)
 	done := label("none")
 	TESTQ(d, d)
 	JEQ(LabelRef(done))
@@ -78,7 +78,7 @@ func (s *isa) gate() {
 	s.text("gate", "(y, x, u []float32, rows, d, stride int)")
 	y, x, u := pointer("y"), pointer("x"), pointer("u")
 	count, d := integer("rows"), integer("d")
-	step, stride := bytes(d), bytes(integer("stride"))
+	step, stride := inBytes(d), inBytes(integer("stride"))
 	rows(count, func() {
 		n := clone(d)
 		s.each(n, 4, func(b block) {
@@ -97,7 +97,7 @@ func (s *isa) gateBackward() {
 	s.text("gateBackward", "(dx, du, dy, x, u []float32, rows, d, strideDU, strideU int)")
 	dx, du, dy, x, u := pointer("dx"), pointer("du"), pointer("dy"), pointer("x"), pointer("u")
 	count, d := integer("rows"), integer("d")
-	step, strideDU, strideU := bytes(d), bytes(integer("strideDU")), bytes(integer("strideU"))
+	step, strideDU, strideU := inBytes(d), inBytes(integer("strideDU")), inBytes(integer("strideU"))
 	rows(count, func() {
 		n := clone(d)
 		s.each(n, 2, func(b block) {
@@ -129,7 +129,7 @@ func (s *isa) share(total, count reg.VecVirtual) reg.VecVirtual {
 func (s *isa) layerNorm() {
 	s.text("layerNorm", "(y, inv, x []float32, d int, eps float64)")
 	y, inv, x, count, d := pointer("y"), pointer("inv"), pointer("x"), length("inv"), integer("d")
-	step := bytes(d)
+	step := inBytes(d)
 	width, width64, eps, one := XMM(), XMM(), XMM(), XMM()
 	VXORPS(width, width, width)
 	VXORPS(width64, width64, width64)
@@ -177,7 +177,7 @@ func (s *isa) layerNorm() {
 func (s *isa) layerNormBackward() {
 	s.text("layerNormBackward", "(dx, dy, y, inv []float32, d int)")
 	dx, dy, y, inv, count, d := pointer("dx"), pointer("dy"), pointer("y"), pointer("inv"), length("inv"), integer("d")
-	step := bytes(d)
+	step := inBytes(d)
 	width := XMM()
 	VXORPS(width, width, width)
 	VCVTSI2SSQ(d, width, width)
@@ -216,7 +216,7 @@ func (s *isa) rotate() {
 	s.text("rotate", "(row, cos, sin []float32, sign float32)")
 	low, cos, sin, left, half := pointer("row"), pointer("cos"), pointer("sin"), length("row"), length("cos")
 	sign := s.spread("sign")
-	high, step := GP64(), bytes(half)
+	high, step := GP64(), inBytes(half)
 	LEAQ(Mem{Base: low, Index: half, Scale: 4}, high)
 	ADDQ(step, step)
 	width := GP64()

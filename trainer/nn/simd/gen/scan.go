@@ -39,7 +39,7 @@ func (s *isa) fold4(v [4]reg.VecVirtual) reg.VecVirtual {
 func (s *isa) gemv() {
 	s.text("gemv", "(y, a []float32, stride, d int, x []float32)")
 	y, a, count := pointer("y"), pointer("a"), length("y")
-	stride, d, x := bytes(integer("stride")), integer("d"), pointer("x")
+	stride, d, x := inBytes(integer("stride")), integer("d"), pointer("x")
 	again, rest := label("four"), label("rest")
 	four := func(row [4]reg.GPVirtual) reg.VecVirtual {
 		var acc [4]reg.VecVirtual
