@@ -49,27 +49,6 @@ func near(t *testing.T, what string, got, want []float32, bound float64) {
 	}
 }
 
-// TestBatchIsItsSequences runs sequences of different lengths together, in another order, and alone. Products of other shapes may sum in another
-// order: hence a bound, and not equal bits.
-func TestBatchIsItsSequences(t *testing.T) {
-	m, rng := trained(t, small(), 30, 5)
-	d := m.cfg.Dim
-	batch := randomExamples(rng, 30, 9, 7, 5)
-	together := m.asked(batch)
-	order := rng.Perm(len(batch))
-	var shuffled []Example
-	for _, i := range order {
-		shuffled = append(shuffled, batch[i])
-	}
-	other := m.asked(shuffled)
-	for j, i := range order {
-		near(t, "in another order", other[j*d:][:d], together[i*d:][:d], 1e-5)
-	}
-	for i := range batch {
-		near(t, "alone", m.asked(batch[i:i+1]), together[i*d:][:d], 1e-5)
-	}
-}
-
 // TestItemsOfASessionHaveNoOrder permutes the items of every session and demands the same query.
 func TestItemsOfASessionHaveNoOrder(t *testing.T) {
 	m, rng := trained(t, small(), 30, 5)
@@ -91,47 +70,6 @@ func TestItemsOfASessionHaveNoOrder(t *testing.T) {
 	}
 	if after := m.asked(batch); !changed || slices.Equal(after, before) {
 		t.Error("the order of sessions makes no difference")
-	}
-}
-
-// TestSessionMask looks into the last layer but one: what a token holds must not depend on later sessions nor on its siblings.
-func TestSessionMask(t *testing.T) {
-	m, _ := trained(t, small(), 30, 5)
-	past := []Session{
-		{At: 1000, Events: []Event{{1, schema.ActionClick}, {2, schema.ActionCart}}},
-		{At: 60_000, Events: []Event{{3, schema.ActionClick}, {4, schema.ActionClick}, {5, schema.ActionClick}}},
-		{At: 90_000, Events: []Event{{6, schema.ActionClick}}},
-	}
-	// tokens: c1 1 2  c2 3 4 5  c3 6  c4
-	session := []int{0, 0, 0, 1, 1, 1, 1, 2, 2, 3}
-	context := []bool{true, false, false, true, false, false, false, true, false, true}
-	run := func() [][]float32 {
-		m.Forward([]Example{{Past: past, At: 100_000}})
-		c := &m.net.groups[0].pass.blocks[1] // the input of the last block is the output of the first, of every token
-		var out [][]float32
-		for i := range session {
-			out = append(out, slices.Clone(c.norm.Data[i*m.cfg.Dim:][:m.cfg.Dim]))
-		}
-		return out
-	}
-	before := run()
-	items := []int{1, 2, 4, 5, 6, 8} // the item tokens
-	k := 0
-	for s := range past {
-		for e := range past[s].Events {
-			changed := items[k]
-			k++
-			saved := past[s].Events[e].Row
-			past[s].Events[e].Row = 20
-			after := run()
-			past[s].Events[e].Row = saved
-			for i := range session {
-				sees := i == changed || session[i] > session[changed]
-				if same := slices.Equal(before[i], after[i]); same == sees {
-					t.Errorf("token %d (session %d, context %v) changed with token %d: %v, want %v", i, session[i], context[i], changed, !same, sees)
-				}
-			}
-		}
 	}
 }
 

@@ -14,6 +14,8 @@ type net[F nn.Float] struct {
 	w     *weights[F]
 	items *catalogue[F]
 
+	groupTokens int // about how many tokens a group has
+
 	ins    gather[F] // items that the batch reads
 	outs   gather[F] // items that it is compared with: the candidates first
 	shift  []F       // what is added to a candidate's product: bias, less logQ (candidates)
@@ -45,11 +47,11 @@ type lane[F nn.Float] struct {
 	scores, products []F
 }
 
-// groupTokens is about how many tokens a group has: at width 64 what two blocks keep of them is some 4 MB. Fewer make the products slow, more fall out of the cache.
+// groupTokens is for net.groupTokens: at width 64 what two blocks keep of them is some 4 MB. Fewer make the products slow, more fall out of the cache.
 const groupTokens = 512
 
 func newNet[F nn.Float](cfg *Config, w *weights[F], items *catalogue[F]) *net[F] {
-	n := &net[F]{cfg: cfg, w: w, items: items, lanes: make([]lane[F], cfg.Lanes)}
+	n := &net[F]{cfg: cfg, w: w, items: items, groupTokens: groupTokens, lanes: make([]lane[F], cfg.Lanes)}
 	n.ins.dim, n.outs.dim, n.rows.dim, n.side.dim = cfg.Dim, cfg.Dim, cfg.Dim, cfg.Dim
 	return n
 }
@@ -59,7 +61,7 @@ func (n *net[F]) lay(batch []Example) {
 	n.ins.reset(n.items.n)
 	n.groups = n.all[:0]
 	for i := range batch {
-		if last := len(n.groups) - 1; last < 0 || n.groups[last].layout.tokens() >= groupTokens {
+		if last := len(n.groups) - 1; last < 0 || n.groups[last].layout.tokens() >= n.groupTokens {
 			n.open()
 		}
 		n.groups[len(n.groups)-1].layout.add(n.cfg, &batch[i], i, n.ins.place)
