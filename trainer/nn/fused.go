@@ -2,13 +2,13 @@ package nn
 
 import "math"
 
-// ReLU sets y = max(0, x), and keeps the slope. y may be x.
+// ReLU sets y = max(0, x), and keeps the slope. What is not a number stays so. y may be x.
 func ReLU[F Float](y, slope, x []F) {
 	for i, v := range x {
-		if v > 0 {
-			y[i], slope[i] = v, 1
-		} else {
+		if v <= 0 {
 			y[i], slope[i] = 0, 0
+		} else {
+			y[i], slope[i] = v, 1
 		}
 	}
 }

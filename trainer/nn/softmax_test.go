@@ -75,6 +75,16 @@ func TestReLUGradient(t *testing.T) {
 	checkGradient(t, "relu", x, dx, f)
 }
 
+// TestReLUHandsOnWhatIsNoNumber: a comparison with NaN is false, and the zero that it would become hides that a weight is broken.
+func TestReLUHandsOnWhatIsNoNumber(t *testing.T) {
+	x := []float32{-1, 0, 2, float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))}
+	y, slope := make([]float32, len(x)), make([]float32, len(x))
+	ReLU(y, slope, x)
+	if y[0] != 0 || y[1] != 0 || y[2] != 2 || y[3] == y[3] || y[4] != x[4] || y[5] != 0 || !slices.Equal(slope[:3], []float32{0, 0, 1}) || slope[3] != 1 {
+		t.Errorf("ReLU of %v is %v with slope %v", x, y, slope)
+	}
+}
+
 func TestNormalizeGradient(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 0))
 	const n, d = 3, 5
