@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -183,7 +184,7 @@ func (m *Model) stepOn(again bool) StepStats {
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// notFinite names the first tensor whose gradient is not finite.
+// notFinite names the first tensor whose gradient is not finite, or that chooses experts and is not finite itself.
 func (m *Model) notFinite(norm float64) string {
 	n := m.net
 	if !finite(norm) {
@@ -193,6 +194,11 @@ func (m *Model) notFinite(norm float64) string {
 			}
 		}
 		return "norm"
+	}
+	for i := range m.w.blocks { // a bias that no gradient passes through: an expert would be chosen always or never
+		if !finite(nn.SumSquares(m.w.blocks[i].balance)) {
+			return fmt.Sprintf("block%d.router_balance", i)
+		}
 	}
 	if !finite(nn.SumSquares(n.rows.grad)) {
 		return "item vectors"

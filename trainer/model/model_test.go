@@ -176,38 +176,6 @@ func TestRanksInGroups(t *testing.T) {
 	}
 }
 
-// TestNotFiniteMovesNothing damages one weight after the other and demands that the step is skipped, says where, and moves nothing.
-func TestNotFiniteMovesNothing(t *testing.T) {
-	m, rng := trained(t, small(), 60, 3)
-	batch := randomExamples(rng, 60, 8, 4, 3)
-	m.items.vector(batch[0].Past[0].Events[0].Row)[3] = float32(math.Inf(1))
-	weights, step := slices.Clone(m.w.arena), m.step
-	m.Forward(batch)
-	s := m.Step()
-	if !s.Skipped || s.Where == "" {
-		t.Fatalf("a step on an infinite item was not skipped: %+v", s)
-	}
-	if !slices.Equal(weights, m.w.arena) || m.step != step {
-		t.Error("a skipped step moved weights")
-	}
-}
-
-func TestNotFiniteGradientNamesTheTensor(t *testing.T) {
-	m, _ := trained(t, small(), 60, 1)
-	dw := m.net.lanes[0].dw
-	for i, s := range m.specs {
-		clear(dw.arena)
-		dw.views[i][0] = float32(math.NaN())
-		if where := m.notFinite(math.NaN()); where != s.name {
-			t.Errorf("a gradient of %s that is not a number is reported as %q", s.name, where)
-		}
-	}
-	clear(dw.arena)
-	if where := m.notFinite(1); where != "" {
-		t.Errorf("finite gradients are reported as %q", where)
-	}
-}
-
 func TestLossWithoutHistoryIsAnOption(t *testing.T) {
 	for _, with := range []bool{false, true} {
 		cfg := small()
