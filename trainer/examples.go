@@ -13,11 +13,15 @@ import (
 
 // target is what a part gives to predict and to learn: its clicks in order, and the distinct items among them.
 type target struct {
-	clicks []click     // every click but the exposures, in order
-	items  []model.Row // distinct, in order of their first click
-	oracle []int       // by item: the rank that the simulated shop's oracle gave its first click; 0 where there is none
-	before []model.Row // the rows that item-to-item looks back on: of the session so far, else of the user's last sessions
-	within []model.Row // the rows of the session so far
+	at     schema.EventTime // of the first that counts
+	clicks []click          // every click but the exposures, in order
+	items  []model.Row      // distinct, in order of their first click
+	shown  []model.Row      // what was only shown, distinct: learned from where the model counts exposures
+	all    []model.Row      // items, then shown
+	action []schema.Action  // of all, the strongest
+	oracle []int            // by item: the rank that the simulated shop's oracle gave its first click; 0 where there is none
+	before []model.Row      // the rows that item-to-item looks back on: of the session so far, else of the user's last sessions
+	within []model.Row      // the rows of the session so far
 }
 
 type click struct {
@@ -35,8 +39,8 @@ func (t *Trainer) batchOf(parts []schema.Part) (examples []model.Example, exampl
 	histories := make([][]schema.Part, len(parts)) // all read before anything changes: a failed read leaves the state whole
 	for i := range parts {
 		p := &parts[i]
-		if !slices.ContainsFunc(p.Clicks, counts) {
-			continue // only exposures, or an empty final part
+		if !slices.ContainsFunc(p.Clicks, t.counts) {
+			continue // nothing to learn from, or an empty final part
 		}
 		if histories[i], err = t.feed.History(p.Partition, p.UserID, p.Emit, t.cfg.HistoryParts); err != nil {
 			return nil, nil, nil, 0, fmt.Errorf("read the history of a user: %w", err)
@@ -46,7 +50,7 @@ func (t *Trainer) batchOf(parts []schema.Part) (examples []model.Example, exampl
 	for i := range parts {
 		p := &parts[i]
 		to := t.targetOf(p)
-		if len(to.items) == 0 {
+		if len(to.all) == 0 {
 			continue
 		}
 		history := histories[i]
@@ -54,7 +58,7 @@ func (t *Trainer) batchOf(parts []schema.Part) (examples []model.Example, exampl
 		for j := range history {
 			h := &history[j]
 			session, rows := t.sessionOf(h)
-			if len(rows) == 0 {
+			if len(session.Events) == 0 {
 				continue
 			}
 			past = append(past, session)
@@ -70,28 +74,53 @@ func (t *Trainer) batchOf(parts []schema.Part) (examples []model.Example, exampl
 			cold = append(cold, to)
 			continue
 		}
-		examples = append(examples, model.Example{Past: past, At: to.clicks[0].at, Scene: p.Clicks[0].Scene, Targets: to.items})
+		examples = append(examples, model.Example{Past: past, At: to.at, Scene: p.Clicks[0].Scene, User: p.UserID, Targets: to.all, Actions: to.action})
 		exampleTargets = append(exampleTargets, to)
 	}
 	return examples, exampleTargets, cold, known, nil
 }
 
-// counts says whether a click is something to predict and to learn: everything but an exposure.
-func counts(c schema.Click) bool { return c.Action != schema.ActionExposure }
+// counts says whether a click is something to learn from.
+func (t *Trainer) counts(c schema.Click) bool { return t.model.Counts(c.Action) }
+
+// chosen says whether a click is something to predict: everything but an exposure.
+func chosen(c schema.Click) bool { return c.Action != schema.ActionExposure }
 
 func (t *Trainer) targetOf(p *schema.Part) target {
 	var to target
+	strongest := map[model.Row]schema.Action{}
 	for i := range p.Clicks {
 		c := &p.Clicks[i]
-		if !counts(*c) {
+		if !t.counts(*c) {
 			continue
 		}
 		row := t.model.Admit(c.ItemID, c.Item)
-		to.clicks = append(to.clicks, click{row, c.EventTime})
-		if !slices.Contains(to.items, row) {
+		if len(strongest) == 0 {
+			to.at = c.EventTime
+		}
+		if was, ok := strongest[row]; !ok || model.Stronger(c.Action, was) {
+			strongest[row] = c.Action
+		}
+		switch {
+		case !chosen(*c):
+			if !slices.Contains(to.shown, row) {
+				to.shown = append(to.shown, row)
+			}
+			continue
+		case !slices.Contains(to.items, row):
 			to.items = append(to.items, row)
 			to.oracle = append(to.oracle, oracleRank(c.Context))
 		}
+		to.clicks = append(to.clicks, click{row, c.EventTime})
+	}
+	to.all = slices.Clone(to.items)
+	for _, row := range to.shown {
+		if !slices.Contains(to.items, row) {
+			to.all = append(to.all, row)
+		}
+	}
+	for _, row := range to.all {
+		to.action = append(to.action, strongest[row])
 	}
 	return to
 }
@@ -100,7 +129,7 @@ func (t *Trainer) targetOf(p *schema.Part) target {
 func (t *Trainer) sessionOf(p *schema.Part) (model.Session, []model.Row) {
 	var rows []model.Row
 	for i := range p.Clicks {
-		if c := &p.Clicks[i]; counts(*c) {
+		if c := &p.Clicks[i]; chosen(*c) {
 			if row, ok := t.model.Row(c.ItemID); ok {
 				rows = append(rows, row)
 			}
@@ -129,6 +158,9 @@ func (t *Trainer) score(targets []target, modelRanks [][]int32, known int) Sums 
 	popular := t.popularity.Rank(known, Place)
 	var ranks []int
 	for i, to := range targets {
+		if len(to.items) == 0 {
+			continue // only shown: nothing to predict
+		}
 		s.Scored++
 		oracle := true
 		for j, row := range to.items {
@@ -138,7 +170,7 @@ func (t *Trainer) score(targets []target, modelRanks [][]int32, known int) Sums 
 			oracle = oracle && to.oracle[j] > 0
 		}
 		ranks = ranks[:0]
-		for _, r := range modelRanks[i] {
+		for _, r := range modelRanks[i][:len(to.items)] {
 			ranks = append(ranks, int(r))
 		}
 		s.test(ArmModel, ranks)

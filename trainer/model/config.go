@@ -35,6 +35,7 @@ type Config struct {
 	Temperature   float64 `yaml:"temperature" json:"temperature"`       // scores are divided by it where Cosine is
 	ItemBias      bool    `yaml:"item_bias" json:"item_bias"`           // an item's score has a learned constant
 
+	Exposures          bool    `yaml:"exposures" json:"exposures"`                       // what was shown is input and target like what was chosen
 	Loss               string  `yaml:"loss" json:"loss"`                                 // sampled, over the negatives; full, over all items
 	MaxTargets         int     `yaml:"max_targets" json:"max_targets"`                   // items of a session that are learned from in one step; more are drawn from at random
 	NegativesUniform   int     `yaml:"negatives_uniform" json:"negatives_uniform"`       // draws from all items, per step
@@ -136,6 +137,7 @@ type formOf struct {
 	Experts       int     `json:"experts"`
 	ExpertWidth   int     `json:"expert_width"`
 	TokenNetworks bool    `json:"token_networks"`
+	Exposures     bool    `json:"exposures"`
 	Horizon       int     `json:"horizon"`
 	Cosine        bool    `json:"cosine"`
 	Temperature   float64 `json:"temperature"`
@@ -148,7 +150,7 @@ const computation = 2
 func (c Config) form() string {
 	b, err := json.Marshal(formOf{
 		computation, c.Dim, c.Blocks, c.Heads, c.MaxSessions, c.MaxTokens, c.Scenes, c.UserRows,
-		c.Tokens, c.Mask, c.Rotary, c.Absolute, c.Distance, c.TimeBias, c.Attention, c.FFN, c.Experts, c.ExpertWidth, c.TokenNetworks, c.Horizon,
+		c.Tokens, c.Mask, c.Rotary, c.Absolute, c.Distance, c.TimeBias, c.Attention, c.FFN, c.Experts, c.ExpertWidth, c.TokenNetworks, c.Exposures, c.Horizon,
 		c.Cosine, c.Temperature, sideNames(),
 	})
 	if err != nil {
@@ -173,7 +175,7 @@ func configOf(form string) (Config, error) {
 	c.Dim, c.Blocks, c.Heads, c.MaxSessions, c.MaxTokens, c.Scenes, c.UserRows = f.Dim, f.Blocks, f.Heads, f.MaxSessions, f.MaxTokens, f.Scenes, f.UserRows
 	c.Tokens, c.Mask, c.Rotary, c.Absolute, c.Distance, c.TimeBias = f.Tokens, f.Mask, f.Rotary, f.Absolute, f.Distance, f.TimeBias
 	c.Attention, c.FFN, c.Experts, c.ExpertWidth, c.TokenNetworks = f.Attention, f.FFN, f.Experts, f.ExpertWidth, f.TokenNetworks
-	c.Horizon, c.Cosine, c.Temperature = f.Horizon, f.Cosine, f.Temperature
+	c.Exposures, c.Horizon, c.Cosine, c.Temperature = f.Exposures, f.Horizon, f.Cosine, f.Temperature
 	return c, c.Validate()
 }
 

@@ -212,7 +212,7 @@ func (s *Served) read(a *answer, q Query) bool {
 		p := &q.Past[i]
 		from := len(a.events)
 		for _, e := range p.Events {
-			if r, ok := s.row(e.ItemID); ok {
+			if r, ok := s.row(e.ItemID); ok && s.cfg.counts(e.Action) {
 				a.events = append(a.events, Event{r, e.Action})
 			}
 		}

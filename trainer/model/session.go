@@ -43,8 +43,8 @@ type ServedSession struct {
 	Events []ServedEvent
 }
 
-// NewServedSession reads the clicks of one part. Items are distinct, with their strongest action. Exposures are left out: in the plain form
-// of the model they are neither input nor target.
+// NewServedSession reads the clicks of one part. Items are distinct, with their strongest action. Models without Config.Exposures pass over what was only
+// shown.
 func NewServedSession(clicks []schema.Click) ServedSession {
 	var s ServedSession
 	place := map[string]int{}
@@ -52,9 +52,6 @@ func NewServedSession(clicks []schema.Click) ServedSession {
 		c := &clicks[i]
 		if i == 0 {
 			s.At, s.Scene = c.EventTime, c.Scene
-		}
-		if c.Action == schema.ActionExposure {
-			continue
 		}
 		if j, ok := place[c.ItemID]; ok {
 			if actionIndex(c.Action) > actionIndex(s.Events[j].Action) {
@@ -72,25 +69,33 @@ func NewServedSession(clicks []schema.Click) ServedSession {
 // is kept: the part may be old, and what was seen of them since is newer.
 func (m *Model) SessionOf(clicks []schema.Click) Session {
 	named := NewServedSession(clicks)
-	s := Session{At: named.At, Scene: named.Scene, Events: make([]Event, len(named.Events))}
+	s := Session{At: named.At, Scene: named.Scene, Events: make([]Event, 0, len(named.Events))}
 	known := Row(m.items.n)
-	for i, e := range named.Events {
+	for _, e := range named.Events {
+		if !m.Counts(e.Action) {
+			continue
+		}
 		r, ok := m.index[e.ItemID]
 		if !ok {
 			r = m.Admit(e.ItemID, schema.ItemInfo{})
 		}
-		s.Events[i] = Event{r, e.Action}
+		s.Events = append(s.Events, Event{r, e.Action})
 	}
 	if Row(m.items.n) == known {
 		return s
 	}
 	for i := range clicks {
-		if c := &clicks[i]; c.Action != schema.ActionExposure && m.index[c.ItemID] >= known {
+		if c := &clicks[i]; m.Counts(c.Action) && m.index[c.ItemID] >= known {
 			m.Admit(c.ItemID, c.Item)
 		}
 	}
 	return s
 }
+
+// Counts says whether an action is input and target: every one, but an exposure only under Config.Exposures.
+func (m *Model) Counts(a schema.Action) bool { return m.cfg.counts(a) }
+
+func (c *Config) counts(a schema.Action) bool { return c.Exposures || a != schema.ActionExposure }
 
 // The actions, weakest first, as rows of the action table. Unknown ones are trained as a click.
 const (
@@ -100,6 +105,9 @@ const (
 	actionPurchase
 	actions
 )
+
+// Stronger says whether a says more of a user's interest than b.
+func Stronger(a, b schema.Action) bool { return actionIndex(a) > actionIndex(b) }
 
 func actionIndex(a schema.Action) uint8 {
 	switch a {

@@ -82,6 +82,9 @@ func (c Config) Validate() error {
 		}
 	}
 
+	if c.ClickWeight > 0 && !c.Exposures {
+		fault("click_weight %v: it tells clicked from shown, and exposures is false", c.ClickWeight)
+	}
 	within("max_targets", c.MaxTargets, 1, maxTokens)
 	within("negatives_uniform", c.NegativesUniform, 1, maxDraws)
 	within("negatives_recent", c.NegativesRecent, 0, maxDraws)
