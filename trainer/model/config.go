@@ -40,6 +40,7 @@ type Config struct {
 	MaxTargets         int     `yaml:"max_targets" json:"max_targets"`                   // items of a session that are learned from in one step; more are drawn from at random
 	NegativesUniform   int     `yaml:"negatives_uniform" json:"negatives_uniform"`       // draws from all items, per step
 	NegativesRecent    int     `yaml:"negatives_recent" json:"negatives_recent"`         // draws from the recent targets, per step
+	NegativesPer       string  `yaml:"negatives_per" json:"negatives_per"`               // what draws of its own: batch, all of a step compares with the same; group, some hundred tokens
 	NegativesInBatch   bool    `yaml:"negatives_in_batch" json:"negatives_in_batch"`     // the targets of a step are negatives for each other
 	LogQ               bool    `yaml:"logq" json:"logq"`                                 // scores are corrected for how often an item is sampled
 	RecentWindow       int     `yaml:"recent_window" json:"recent_window"`               // how many recent targets are kept
@@ -77,6 +78,8 @@ const (
 	full    = "full"
 	adagrad = "adagrad"
 	adam    = "adam"
+	batch   = "batch"
+	grouped = "group"
 	carry   = "carry"
 	plain   = "plain"
 )
@@ -98,6 +101,7 @@ func DefaultConfig() Config {
 		MaxTargets:         8,
 		NegativesUniform:   512, // 512 + 512 with correction measured equal to the full softmax over 7,000 items
 		NegativesRecent:    512,
+		NegativesPer:       batch,
 		NegativesInBatch:   true,
 		LogQ:               true, // measured: .008 recall less without
 		RecentWindow:       8192,

@@ -11,7 +11,7 @@ func (n *net[F]) size(t *task) (tokens int, flops float64) {
 	}
 	var products float64
 	for i := range n.groups {
-		l := &n.groups[i].layout
+		l, of := &n.groups[i].layout, t.drawOf(i)
 		all, asked := float64(l.tokens()), float64(len(l.asked))
 		tokens += l.tokens()
 		var askedPairs float64
@@ -23,7 +23,7 @@ func (n *net[F]) size(t *task) (tokens int, flops float64) {
 		if c.TokenNetworks {
 			products += all * d * d
 		}
-		products += float64(len(l.queries)) * d * (d + float64(len(t.candidates)) + 1)
+		products += float64(len(l.queries)) * d * (d + float64(of.to-of.from) + 1)
 	}
 	return tokens, 3 * 2 * products
 }

@@ -38,7 +38,7 @@ func goldenConfigs() map[string]Config {
 	s.Tokens, s.Rotary, s.Absolute, s.TimeBias, s.Attention, s.FFN, s.Cosine, s.WeightDecay = item, none, true, false, softmax, 12, true, 0.1
 	t := base
 	t.UserRows, t.TokenNetworks, t.Horizon, t.Experts, t.ExpertWidth, t.Cosine, t.Blocks = 5, true, 2, 4, 6, true, 3
-	t.ClickWeight, t.PayWeight, t.SceneNorm, t.Clip = 0.7, 0.4, true, 0.5
+	t.Exposures, t.ClickWeight, t.PayWeight, t.SceneNorm, t.Clip = true, 0.7, 0.4, true, 0.5
 	return map[string]Config{"hstu": h, "sasrec": s, "tbgrecall": t}
 }
 

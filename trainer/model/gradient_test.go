@@ -59,7 +59,28 @@ func newNetwork(cfg Config, rng *rand.Rand, items int, examples []Example) *netw
 
 func (n *network) loss() float64 {
 	n.forward(n.examples)
+	n.draw()
 	return n.learn(&n.task, n.cfg.Dropout > 0, 99)
+}
+
+// draw gives each group its own copy of the candidates, where the config wants one.
+func (n *network) draw() {
+	t := &n.task
+	if n.cfg.NegativesPer != grouped {
+		return
+	}
+	c := len(t.candidates)
+	if len(t.draws) > 0 {
+		c = t.draws[0].to
+	}
+	t.draws = t.draws[:0]
+	t.candidates, t.logQ = t.candidates[:c], t.logQ[:c]
+	for g := range n.groups {
+		if g > 0 {
+			t.candidates, t.logQ = append(t.candidates, t.candidates[:c]...), append(t.logQ, t.logQ[:c]...)
+		}
+		t.draws = append(t.draws, span{g * c, (g + 1) * c})
+	}
 }
 
 // aim gives every query some positives, excluded items and ladders, with weights of its own.
@@ -144,6 +165,7 @@ var variants = []struct {
 	{"cosine", func(c *Config) { c.Cosine, c.Temperature = true, 0.5 }},
 	{"dropout", func(c *Config) { c.Dropout = 0.3 }},
 	{"dropout, softmax", func(c *Config) { c.Dropout, c.Attention, c.FFN, c.Experts = 0.3, softmax, 9, 3 }},
+	{"negatives by group", func(c *Config) { c.NegativesPer = grouped }},
 	{"one lane", func(c *Config) { c.Lanes = 1 }},
 	{"TBGRecall", func(c *Config) {
 		c.TokenNetworks, c.Horizon, c.Experts, c.ExpertWidth, c.Cosine, c.Temperature, c.Blocks = true, 2, 4, 6, true, 0.5, 3

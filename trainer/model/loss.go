@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"slices"
 
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
@@ -21,14 +22,14 @@ func (n *net[F]) judge(l *lane[F], g *group[F], t *task) []F {
 	if !learns {
 		return nil
 	}
-	q, c := len(aims), len(t.candidates)
+	of := t.drawOf(g.number)
+	q, c := len(aims), of.to-of.from
 	dz := p.work.Zeros(q * d)
 	sharp := F(1)
 	if n.cfg.Cosine {
 		sharp = F(1 / n.cfg.Temperature)
 	}
-	candidates := nn.Whole(n.outs.unit[:c*d], d)
-	dCandidates := nn.Whole(l.dOuts[:c*d], d)
+	candidates, dCandidates := n.candidatesOf(l, t, of)
 	step := max(1, scoresAtOnce/max(1, c))
 	for from := 0; from < q; from += step {
 		to := min(from+step, q)
@@ -37,51 +38,80 @@ func (n *net[F]) judge(l *lane[F], g *group[F], t *task) []F {
 		z := nn.Whole(p.z[from*d:to*d], d)
 		if c > 0 {
 			nn.Gemm(s, nn.Plain, nn.Transposed, sharp, z, candidates, 0)
-			nn.AddBias(s.Data, n.shift)
+			nn.AddBias(s.Data, n.shift[of.from:of.to])
 		}
 		for i := from; i < to; i++ {
-			n.judgeOne(l, t, &aims[i], s.Data[(i-from)*c:][:c], p.z[i*d:][:d], dz[i*d:][:d], sharp)
+			n.judgeOne(l, t, of, &aims[i], s.Data[(i-from)*c:][:c], p.z[i*d:][:d], dz[i*d:][:d], sharp)
 		}
 		if c > 0 {
 			nn.Gemm(nn.Whole(dz[from*d:to*d], d), nn.Plain, nn.Plain, sharp, s, candidates, 1)
 			nn.Gemm(dCandidates, nn.Transposed, nn.Plain, sharp, s, z, 1)
-			nn.AddBiasBackward(l.dBias[:c], s.Data)
+			for i := from; i < to; i++ {
+				n.addBiases(l, t, of, s.Data[(i-from)*c:][:c])
+			}
+		}
+	}
+	if len(t.draws) > 0 {
+		for j, r := range t.candidates[of.from:of.to] {
+			nn.Add(l.dOuts[int(n.outs.slot[r])*d:][:d], l.dDrawn[j*d:][:d])
 		}
 	}
 	return dz
 }
 
-// judgeOne turns the scores of one query over the candidates into their gradients, and does what concerns its positives itself.
-func (n *net[F]) judgeOne(l *lane[F], t *task, a *aim, s, z, dz []F, sharp F) {
+// candidatesOf returns the vectors of a group's candidates and where their gradients go: what is one draw lies together already.
+func (n *net[F]) candidatesOf(l *lane[F], t *task, of span) (vectors, grads nn.Block[F]) {
+	d, c := n.cfg.Dim, of.to-of.from
+	if len(t.draws) == 0 {
+		return nn.Whole(n.outs.unit[:c*d], d), nn.Whole(l.dOuts[:c*d], d)
+	}
+	l.drawn, l.dDrawn = sized(l.drawn, c*d), zeroed(l.dDrawn, c*d)
+	for j, r := range t.candidates[of.from:of.to] {
+		copy(l.drawn[j*d:][:d], n.outs.unit[int(n.outs.slot[r])*d:][:d])
+	}
+	return nn.Whole(l.drawn, d), nn.Whole(l.dDrawn, d)
+}
+
+// addBiases adds the gradients of one query's scores to those of the candidates' biases.
+func (n *net[F]) addBiases(l *lane[F], t *task, of span, s []F) {
+	if !n.cfg.ItemBias {
+		return
+	}
+	if len(t.draws) == 0 {
+		nn.Add(l.dBias[:len(s)], s)
+		return
+	}
+	for j, r := range t.candidates[of.from:of.to] {
+		l.dBias[n.outs.slot[r]] += s[j]
+	}
+}
+
+// judgeOne turns the scores of one query over its candidates into their gradients, and does what concerns its positives itself.
+func (n *net[F]) judgeOne(l *lane[F], t *task, of span, a *aim, s, z, dz []F, sharp F) {
 	if a.weight == 0 {
 		clear(s)
 		return
 	}
-	c := int32(len(t.candidates))
-	var places, masked [64]int32
-	rows, mask := places[:0], masked[:0]
-	for _, r := range t.positives[a.from:a.to] {
-		place := n.outs.slot[r]
-		rows = append(rows, place)
-		if place < c {
-			mask = append(mask, place)
+	positives := t.positives[a.from:a.to]
+	l.masked = l.masked[:0]
+	l.products = sized(l.products, len(positives))
+	for k, r := range positives {
+		l.products[k] = n.product(n.outs.slot[r], z, sharp)
+		if j, ok := slices.BinarySearch(t.candidates[of.from:of.to], r); ok {
+			l.masked = append(l.masked, int32(j))
+			if t.logQ != nil && t.sampledToo {
+				l.products[k] -= F(t.logQ[of.from+j])
+			}
 		}
 	}
 	for _, r := range t.excluded[a.exFrom:a.exTo] {
-		if place := n.outs.slot[r]; place < c {
-			mask = append(mask, place)
+		if j, ok := slices.BinarySearch(t.candidates[of.from:of.to], r); ok {
+			l.masked = append(l.masked, int32(j))
 		}
 	}
-	l.products = sized(l.products, len(rows))
-	for k, place := range rows {
-		l.products[k] = n.product(place, z, sharp)
-		if t.logQ != nil && t.sampledToo && place < c {
-			l.products[k] -= F(t.logQ[place])
-		}
-	}
-	l.loss += a.weight * nn.NCE(s, mask, l.products, a.weight)
-	for k, place := range rows {
-		n.pull(l, place, l.products[k], z, dz, sharp)
+	l.loss += a.weight * nn.NCE(s, l.masked, l.products, a.weight)
+	for k, r := range positives {
+		n.pull(l, n.outs.slot[r], l.products[k], z, dz, sharp)
 	}
 	for i := range t.ladders[a.ladder:a.rungTo] {
 		of := &t.ladders[int(a.ladder)+i]

@@ -132,7 +132,7 @@ type StepStats struct {
 	Loss       float64 // mean over the examples, in nats; of the sampled softmax
 	GradNorm   float64 // of the shared weights, before clipping
 	Examples   int     // requests learned from
-	Candidates int     // items the targets were compared with, themselves included
+	Candidates int     // drawn to compare the targets with, themselves included
 	Tokens     int     // of the batch
 	Flops      float64 // floating-point operations of its matrix products, forward and backward, as the mathematics needs them
 	// Skipped says that a number was not finite and no weight was moved; Where names the tensor.
@@ -158,10 +158,10 @@ func (m *Model) stepOn(again bool) StepStats {
 	defer func() { m.batch = nil }()
 	defer m.remember()
 	stats := StepStats{Examples: t.learned, Candidates: len(t.candidates)}
-	stats.Tokens, stats.Flops = m.net.size(t)
 	if len(t.positives) == 0 {
 		return stats
 	}
+	stats.Tokens, stats.Flops = m.net.size(t)
 	var seed uint64
 	if m.cfg.Dropout > 0 {
 		seed = m.rng.Uint64()

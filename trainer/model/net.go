@@ -17,7 +17,7 @@ type net[F nn.Float] struct {
 	groupTokens int // about how many tokens a group has
 
 	ins    gather[F] // items that the batch reads
-	outs   gather[F] // items that it is compared with: the candidates first
+	outs   gather[F] // items that it is compared with: the candidates first, in their order where all is one draw
 	shift  []F       // what is added to a candidate's product: bias, less logQ (candidates)
 	groups []group[F]
 	all    []group[F] // groups, and the memory of more of them
@@ -45,6 +45,8 @@ type lane[F nn.Float] struct {
 	dBias            []F // (outs)
 	loss             float64
 	scores, products []F
+	masked           []int32
+	drawn, dDrawn    []F // vectors of a group's own candidates, and their gradients
 }
 
 // groupTokens is for net.groupTokens: at width 64 what two blocks keep of them is some 4 MB. Fewer make the products slow, more fall out of the cache.
@@ -175,9 +177,11 @@ func (n *net[F]) compare(t *task) {
 		n.outs.normalize()
 	}
 	n.shift = sized(n.shift, len(t.candidates))
-	copy(n.shift, n.outs.bias)
-	for j := range t.logQ {
-		n.shift[j] -= F(t.logQ[j])
+	for j, r := range t.candidates {
+		n.shift[j] = n.outs.bias[n.outs.slot[r]]
+		if t.logQ != nil {
+			n.shift[j] -= F(t.logQ[j])
+		}
 	}
 	at := 0
 	for i := range n.groups {

@@ -33,12 +33,11 @@ func (m *Model) count(r Row) {
 // recent returns the i-th target of the ring, oldest first: where the ring happens to start must not matter to what is drawn.
 func (m *Model) recent(i int) Row { return m.ring[(m.ringNext+i)%len(m.ring)] }
 
-// logQ is the correction of each candidate.
-func (m *Model) logQ(candidates []Row, uniform, recent, inBatch int) []float64 {
-	out := make([]float64, len(candidates))
-	for j, r := range candidates {
+// logQ appends the correction of each candidate.
+func (m *Model) logQ(to []float64, candidates []Row, uniform, recent, inBatch int) []float64 {
+	for _, r := range candidates {
 		frequency := float64(m.frequency[r]) / float64(max(1, len(m.ring)))
-		out[j] = nn.LogQ(uniform, m.items.n, recent, inBatch, frequency)
+		to = append(to, nn.LogQ(uniform, m.items.n, recent, inBatch, frequency))
 	}
-	return out
+	return to
 }

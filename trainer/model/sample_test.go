@@ -11,11 +11,21 @@ import (
 
 // TestSample holds the candidates' rules on random batches: sorted, distinct, all chosen targets in, no sibling as a negative, corrections below 0.
 func TestSample(t *testing.T) {
-	m, _ := trained(t, small(), 100, 10)
+	for _, per := range []string{batch, grouped} {
+		t.Run(per, func(t *testing.T) {
+			cfg := small()
+			cfg.NegativesPer = per
+			checkSample(t, cfg)
+		})
+	}
+}
+
+func checkSample(t *testing.T, cfg Config) {
+	m, _ := trained(t, cfg, 100, 10)
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		rng := rand.New(rand.NewPCG(seed, 1))
-		batch := randomExamples(rng, 100, 1+rng.IntN(6), 3, 3)
+		batch := randomExamples(rng, 100, 1+rng.IntN(6)*rng.IntN(40), 3, 3) // of one group, or of several
 		for i := range batch {
 			if rng.IntN(3) == 0 { // more targets than are learned from at once
 				batch[i].Targets = nil
@@ -26,11 +36,16 @@ func TestSample(t *testing.T) {
 		}
 		m.Forward(batch)
 		task := m.sample()
-		if !slices.IsSorted(task.candidates) || len(slices.Compact(slices.Clone(task.candidates))) != len(task.candidates) {
-			t.Fatalf("candidates are not rising: %v", task.candidates)
+		if len(task.positives) > 0 && len(task.draws) > 0 != (cfg.NegativesPer == grouped) || len(task.draws) > 0 && len(task.draws) != len(m.net.groups) {
+			t.Fatalf("%d draws for %d groups", len(task.draws), len(m.net.groups))
 		}
 		at := 0
 		for g := range m.net.groups {
+			of := task.drawOf(g)
+			candidates := task.candidates[of.from:of.to]
+			if !slices.IsSorted(candidates) || len(slices.Compact(slices.Clone(candidates))) != len(candidates) {
+				t.Fatalf("candidates are not rising: %v", candidates)
+			}
 			for _, q := range m.net.groups[g].layout.queries {
 				e, a := &batch[q.example], task.queries[at]
 				at++
@@ -53,7 +68,7 @@ func TestSample(t *testing.T) {
 					t.Fatalf("positives and excluded are %v, want the targets %v", aside, all)
 				}
 				for _, r := range positives {
-					if !slices.Contains(task.candidates, r) {
+					if !slices.Contains(candidates, r) {
 						t.Fatalf("the target %d is no candidate", r)
 					}
 				}
@@ -62,8 +77,11 @@ func TestSample(t *testing.T) {
 		if at != len(task.queries) {
 			t.Fatalf("%d queries, %d aims", at, len(task.queries))
 		}
+		if len(task.logQ) != len(task.candidates) {
+			t.Fatalf("%d corrections of %d candidates", len(task.logQ), len(task.candidates))
+		}
 		for j, q := range task.logQ {
-			if !(q < 0) || math.IsInf(q, 0) {
+			if !(q <= 0) || math.IsInf(q, 0) {
 				t.Fatalf("log q of candidate %d is %v", j, q)
 			}
 		}

@@ -2,16 +2,28 @@ package model
 
 import "slices"
 
-// task is what a batch is to be judged by: the candidates that all its queries share, and for each query its own.
+// task is what a batch is to be judged by: the candidates that all its queries share, or those of a group, and for each query its own.
 type task struct {
-	candidates []Row     // rising, distinct; the first slots of net.outs
+	candidates []Row     // rising, distinct, of one draw behind the other
 	logQ       []float64 // of each candidate; nil for no correction
+	draws      []span    // of each group of sequences, in candidates; none where all is one draw
 	sampledToo bool      // positives are candidates as well, and are corrected as such
 	queries    []aim     // of each query of each group of sequences, in order
 	learned    int       // examples that are learned from
 	positives  []Row     // of all queries
 	excluded   []Row     // of all queries
 	ladders    []ladder
+}
+
+// span is a part of a list.
+type span struct{ from, to int }
+
+// drawOf returns the candidates of a group.
+func (t *task) drawOf(group int) span {
+	if len(t.draws) == 0 {
+		return span{0, len(t.candidates)}
+	}
+	return t.draws[group]
 }
 
 // aim is what one query is learned from.
@@ -32,10 +44,12 @@ type ladder struct {
 // correction.
 func (m *Model) sample() *task {
 	t := &m.task
-	t.candidates, t.logQ, t.queries, t.learned = t.candidates[:0], nil, t.queries[:0], 0
+	t.candidates, t.logQ, t.draws, t.queries, t.learned = t.candidates[:0], nil, t.draws[:0], t.queries[:0], 0
 	t.positives, t.excluded, t.ladders, t.sampledToo = t.positives[:0], t.excluded[:0], t.ladders[:0], false
 	weigh := m.weights()
+	var own []span // positives of each group
 	for g := range m.net.groups {
+		first := len(t.positives)
 		l := &m.net.groups[g].layout
 		for i := range l.queries {
 			q := &l.queries[i]
@@ -54,6 +68,7 @@ func (m *Model) sample() *task {
 			a.to, a.exTo, a.rungTo = int32(len(t.positives)), int32(len(t.excluded)), int32(len(t.ladders))
 			t.queries = append(t.queries, a)
 		}
+		own = append(own, span{first, len(t.positives)})
 	}
 	if len(t.positives) == 0 {
 		return t
@@ -61,12 +76,20 @@ func (m *Model) sample() *task {
 	for i := range t.queries {
 		t.queries[i].weight /= float64(max(1, t.learned))
 	}
-	m.draw(t)
+	if m.cfg.NegativesPer == batch || m.cfg.Loss == full {
+		m.draw(t, t.positives)
+		return t
+	}
+	for _, s := range own {
+		from := len(t.candidates)
+		m.draw(t, t.positives[s.from:s.to])
+		t.draws = append(t.draws, span{from, len(t.candidates)})
+	}
 	return t
 }
 
-// draw chooses the candidates.
-func (m *Model) draw(t *task) {
+// draw adds candidates for queries with these positives.
+func (m *Model) draw(t *task, positives []Row) {
 	n, uniform, recent := m.items.n, m.cfg.NegativesUniform, m.cfg.NegativesRecent
 	if m.cfg.Loss == full || m.cfg.LogQ && n <= uniform+recent {
 		for r := range n {
@@ -74,9 +97,9 @@ func (m *Model) draw(t *task) {
 		}
 		return
 	}
-	inBatch := 0
+	inBatch, from := 0, len(t.candidates)
 	if m.cfg.NegativesInBatch {
-		t.candidates, inBatch, t.sampledToo = append(t.candidates, t.positives...), len(t.positives), true
+		t.candidates, inBatch, t.sampledToo = append(t.candidates, positives...), len(positives), true
 	}
 	for range uniform {
 		t.candidates = append(t.candidates, Row(m.rng.IntN(n)))
@@ -87,10 +110,11 @@ func (m *Model) draw(t *task) {
 	for range recent {
 		t.candidates = append(t.candidates, m.recent(m.rng.IntN(len(m.ring))))
 	}
-	slices.Sort(t.candidates)
-	t.candidates = slices.Compact(t.candidates)
+	drawn := t.candidates[from:]
+	slices.Sort(drawn)
+	t.candidates = t.candidates[:from+len(slices.Compact(drawn))]
 	if m.cfg.LogQ {
-		t.logQ = m.logQ(t.candidates, uniform, recent, inBatch)
+		t.logQ = m.logQ(t.logQ, t.candidates[from:], uniform, recent, inBatch)
 	}
 }
 

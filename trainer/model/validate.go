@@ -61,6 +61,7 @@ func (c Config) Validate() error {
 	word("rotary", c.Rotary, session, token, none)
 	word("attention", c.Attention, hstu, softmax)
 	word("loss", c.Loss, sampled, full)
+	word("negatives_per", c.NegativesPer, batch, grouped)
 	word("row_optimizer", c.RowOptimizer, adagrad, adam)
 	word("init", c.Init, carry, plain)
 	within("ffn", c.FFN, 0, 8*maxDim)
