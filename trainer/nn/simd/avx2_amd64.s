@@ -2772,7 +2772,7 @@ none149:
 	RET
 
 // func dotInt8RowsAVX2(dst []int32, rows []int8, d int, q []int8)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·dotInt8RowsAVX2(SB), NOSPLIT, $0-80
 	MOVQ dst_base+0(FP), AX
 	MOVQ rows_base+24(FP), CX
@@ -2789,19 +2789,20 @@ row150:
 	XORQ   R8, R8
 
 two152:
-	CMPQ      DI, $+32
-	JLT       one153
-	VPMOVSXBW (CX)(R8*1), Y2
-	VPMOVSXBW (SI)(R8*1), Y3
-	VPMADDWD  Y2, Y3, Y3
-	VPADDD    Y3, Y0, Y0
-	VPMOVSXBW 16(CX)(R8*1), Y2
-	VPMOVSXBW 16(SI)(R8*1), Y3
-	VPMADDWD  Y2, Y3, Y3
-	VPADDD    Y3, Y1, Y1
-	ADDQ      $+32, R8
-	SUBQ      $+32, DI
-	JMP       two152
+	CMPQ       DI, $+32
+	JLT        one153
+	PREFETCHT0 16384(CX)(R8*1)
+	VPMOVSXBW  (CX)(R8*1), Y2
+	VPMOVSXBW  (SI)(R8*1), Y3
+	VPMADDWD   Y2, Y3, Y3
+	VPADDD     Y3, Y0, Y0
+	VPMOVSXBW  16(CX)(R8*1), Y2
+	VPMOVSXBW  16(SI)(R8*1), Y3
+	VPMADDWD   Y2, Y3, Y3
+	VPADDD     Y3, Y1, Y1
+	ADDQ       $+32, R8
+	SUBQ       $+32, DI
+	JMP        two152
 
 one153:
 	CMPQ      DI, $+16

@@ -2663,7 +2663,7 @@ none149:
 	RET
 
 // func dotInt8RowsVNNIAVX512(dst []int32, rows []int8, d int, q []int8, excess int32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512_VNNI, BMI2
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512_VNNI, BMI2, MMX+
 TEXT ·dotInt8RowsVNNIAVX512(SB), NOSPLIT, $0-84
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         rows_base+24(FP), CX
@@ -2694,20 +2694,24 @@ four150:
 	XORQ   R11, R11
 
 vectors152:
-	CMPQ     R10, $0x40
-	JLT      rest153
-	VMOVDQU8 (SI)(R11*1), Z6
-	VPXORD   (CX)(R11*1), Z0, Z7
-	VPDPBUSD Z6, Z7, Z2
-	VPXORD   (DI)(R11*1), Z0, Z7
-	VPDPBUSD Z6, Z7, Z3
-	VPXORD   (R8)(R11*1), Z0, Z7
-	VPDPBUSD Z6, Z7, Z4
-	VPXORD   (R9)(R11*1), Z0, Z7
-	VPDPBUSD Z6, Z7, Z5
-	ADDQ     $0x40, R11
-	SUBQ     $0x40, R10
-	JMP      vectors152
+	CMPQ       R10, $0x40
+	JLT        rest153
+	VMOVDQU8   (SI)(R11*1), Z6
+	PREFETCHT0 16384(CX)(R11*1)
+	VPXORD     (CX)(R11*1), Z0, Z7
+	VPDPBUSD   Z6, Z7, Z2
+	PREFETCHT0 16384(DI)(R11*1)
+	VPXORD     (DI)(R11*1), Z0, Z7
+	VPDPBUSD   Z6, Z7, Z3
+	PREFETCHT0 16384(R8)(R11*1)
+	VPXORD     (R8)(R11*1), Z0, Z7
+	VPDPBUSD   Z6, Z7, Z4
+	PREFETCHT0 16384(R9)(R11*1)
+	VPXORD     (R9)(R11*1), Z0, Z7
+	VPDPBUSD   Z6, Z7, Z5
+	ADDQ       $0x40, R11
+	SUBQ       $0x40, R10
+	JMP        vectors152
 
 rest153:
 	TESTQ      R10, R10
@@ -2762,20 +2766,24 @@ row155:
 	XORQ   R11, R11
 
 vectors157:
-	CMPQ     R10, $0x40
-	JLT      rest158
-	VMOVDQU8 (SI)(R11*1), Z6
-	VPXORD   (CX)(R11*1), Z0, Z7
-	VPDPBUSD Z6, Z7, Z2
-	VPXORD   (DI)(R11*1), Z0, Z7
-	VPDPBUSD Z6, Z7, Z3
-	VPXORD   (R8)(R11*1), Z0, Z7
-	VPDPBUSD Z6, Z7, Z4
-	VPXORD   (R9)(R11*1), Z0, Z7
-	VPDPBUSD Z6, Z7, Z5
-	ADDQ     $0x40, R11
-	SUBQ     $0x40, R10
-	JMP      vectors157
+	CMPQ       R10, $0x40
+	JLT        rest158
+	VMOVDQU8   (SI)(R11*1), Z6
+	PREFETCHT0 16384(CX)(R11*1)
+	VPXORD     (CX)(R11*1), Z0, Z7
+	VPDPBUSD   Z6, Z7, Z2
+	PREFETCHT0 16384(DI)(R11*1)
+	VPXORD     (DI)(R11*1), Z0, Z7
+	VPDPBUSD   Z6, Z7, Z3
+	PREFETCHT0 16384(R8)(R11*1)
+	VPXORD     (R8)(R11*1), Z0, Z7
+	VPDPBUSD   Z6, Z7, Z4
+	PREFETCHT0 16384(R9)(R11*1)
+	VPXORD     (R9)(R11*1), Z0, Z7
+	VPDPBUSD   Z6, Z7, Z5
+	ADDQ       $0x40, R11
+	SUBQ       $0x40, R10
+	JMP        vectors157
 
 rest158:
 	TESTQ      R10, R10
@@ -2823,7 +2831,7 @@ DATA signBytesAVX512<>+0(SB)/4, $0x80808080
 GLOBL signBytesAVX512<>(SB), RODATA|NOPTR, $4
 
 // func dotInt8RowsAVX512(dst []int32, rows []int8, d int, q []int8)
-// Requires: AVX, AVX2, AVX512BW, AVX512F
+// Requires: AVX, AVX2, AVX512BW, AVX512F, MMX+
 TEXT ·dotInt8RowsAVX512(SB), NOSPLIT, $0-80
 	MOVQ dst_base+0(FP), AX
 	MOVQ rows_base+24(FP), CX
@@ -2840,19 +2848,20 @@ row160:
 	XORQ   R8, R8
 
 two162:
-	CMPQ      DI, $+64
-	JLT       one163
-	VPMOVSXBW (CX)(R8*1), Z2
-	VPMOVSXBW (SI)(R8*1), Z3
-	VPMADDWD  Z2, Z3, Z3
-	VPADDD    Z3, Z0, Z0
-	VPMOVSXBW 32(CX)(R8*1), Z2
-	VPMOVSXBW 32(SI)(R8*1), Z3
-	VPMADDWD  Z2, Z3, Z3
-	VPADDD    Z3, Z1, Z1
-	ADDQ      $+64, R8
-	SUBQ      $+64, DI
-	JMP       two162
+	CMPQ       DI, $+64
+	JLT        one163
+	PREFETCHT0 16384(CX)(R8*1)
+	VPMOVSXBW  (CX)(R8*1), Z2
+	VPMOVSXBW  (SI)(R8*1), Z3
+	VPMADDWD   Z2, Z3, Z3
+	VPADDD     Z3, Z0, Z0
+	VPMOVSXBW  32(CX)(R8*1), Z2
+	VPMOVSXBW  32(SI)(R8*1), Z3
+	VPMADDWD   Z2, Z3, Z3
+	VPADDD     Z3, Z1, Z1
+	ADDQ       $+64, R8
+	SUBQ       $+64, DI
+	JMP        two162
 
 one163:
 	CMPQ      DI, $+32

@@ -72,7 +72,13 @@ func Rotate(row, cos, sin []float32, sign float32) {
 }
 
 // SumSquares returns the sum of x², added up in float64.
-func SumSquares(x []float32) float64 { return sumSquares(x) }
+func SumSquares(x []float32) float64 {
+	sum := 0.0
+	for ; len(x) > turn; x = x[turn:] {
+		sum += sumSquares(x[:turn])
+	}
+	return sum + sumSquares(x)
+}
 
 func addBiasGo(y, b []float32) {
 	for ; len(y) > 0; y = y[len(b):] {

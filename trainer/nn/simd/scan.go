@@ -1,5 +1,12 @@
 package simd
 
+// A kernel cannot be interrupted, and the garbage collector waits for it to stop the world. What may be as long as a catalogue is
+// therefore done in turns of some 0.1 ms.
+const (
+	turn     = 1 << 18 // numbers that are only read once
+	turnRows = 1 << 11
+)
+
 // Gemv sets y = a·x.   a (N,d), its rows stride numbers apart   x (d)  y (N)
 //
 // A row's sum has one order, which follows from d.
@@ -9,16 +16,31 @@ func Gemv(y, a []float32, stride int, x []float32) {
 		clear(y)
 		return
 	}
+	for len(y) > turnRows {
+		gemv(y[:turnRows], a, stride, len(x), x)
+		y, a = y[turnRows:], a[turnRows*stride:]
+	}
 	gemv(y, a, stride, len(x), x)
 }
 
 // CountAtLeast counts the numbers of x that are bound or more. NaN is not.
-func CountAtLeast(x []float32, bound float32) int { return countAtLeast(x, bound) }
+func CountAtLeast(x []float32, bound float32) int {
+	n := 0
+	for ; len(x) > turn; x = x[turn:] {
+		n += countAtLeast(x[:turn], bound)
+	}
+	return n + countAtLeast(x, bound)
+}
 
 // FirstAbove returns the place of the first number of x, at from or behind it, that is more than bound, or len(x).
 func FirstAbove(x []float32, from int, bound float32) int {
 	if from < 0 || from > len(x) {
 		panic("simd: first above: it starts outside the slice")
+	}
+	for ; len(x)-from > turn; from += turn {
+		if at := firstAbove(x[:from+turn], from, bound); at < from+turn {
+			return at
+		}
 	}
 	return firstAbove(x, from, bound)
 }
@@ -31,6 +53,10 @@ func DotInt8Rows(dst []int32, rows []int8, d int, q []int8) {
 	same("int8 rows", len(rows), len(dst)*d)
 	if d > 1<<16 {
 		panic("simd: int8 rows: a row is too long")
+	}
+	for len(dst) > turnRows {
+		dotInt8Rows(dst[:turnRows], rows[:turnRows*d], d, q)
+		dst, rows = dst[turnRows:], rows[turnRows*d:]
 	}
 	dotInt8Rows(dst, rows, d, q)
 }

@@ -73,6 +73,63 @@ func TestScansAgainstPlain(t *testing.T) {
 	})
 }
 
+// TestTurns holds what is done in turns to the plain loops, with what is looked for around the ends of a turn.
+func TestTurns(t *testing.T) {
+	everyLevel(t, func(t *testing.T, rng *rand.Rand) {
+		const n = 2*turn + 100
+		x := make([]float32, n)
+		for _, at := range []int{0, turn - 1, turn, turn + 1, 2*turn - 1, 2 * turn, n - 1} {
+			for _, from := range []int{0, 7, turn, turn + 3} {
+				x[at] = 2
+				want := at
+				if at < from {
+					want = n
+				}
+				if got := FirstAbove(x, from, 1); got != want {
+					t.Fatalf("one above at %d is found at %d from %d", at, got, from)
+				}
+				if got := CountAtLeast(x, 1); got != 1 {
+					t.Fatalf("one above at %d is counted %d times", at, got)
+				}
+				if got := SumSquares(x); got != 4 {
+					t.Fatalf("the square of 2 at %d is %v", at, got)
+				}
+				x[at] = 0
+			}
+		}
+		const rows, d = 2*turnRows + 3, 5
+		a := arena{rng: rng}
+		m, q, y, want := a.numbers(rows*d), a.numbers(d), a.take(rows), make([]float32, rows)
+		Gemv(y, m, d, q)
+		gemv(want, m, d, d, q)
+		bytes, dst, exact := make([]int8, rows*d), make([]int32, rows), make([]int32, rows)
+		for i := range bytes {
+			bytes[i] = int8(rng.IntN(256))
+		}
+		DotInt8Rows(dst, bytes, d, bytes[:d])
+		dotInt8RowsGo(exact, bytes, d, bytes[:d])
+		for i := range rows {
+			if !equalBits(y[i], want[i]) || dst[i] != exact[i] {
+				t.Fatalf("row %d is %v and %d, want %v and %d", i, y[i], dst[i], want[i], exact[i])
+			}
+		}
+		a.check(t, "gemv")
+		w, g, mo, v := a.numbers(n), a.numbers(n), make([]float32, n), make([]float32, n)
+		part := [4][]float32{copied(w), g, copied(mo), copied(v)}
+		o := AdamW{Scale: 1, Beta1: 0.9, Rest1: 0.1, Beta2: 0.99, Rest2: 0.01, Rate: 0.03, Correct: 1.5, Eps: 1e-8, Keep: 1}
+		o.Step(w, g, mo, v)
+		for i := 0; i < n; i += 1000 {
+			to := min(i+1000, n)
+			o.Step(part[0][i:to], part[1][i:to], part[2][i:to], part[3][i:to])
+		}
+		for i := range w {
+			if !equalBits(w[i], part[0][i]) || !equalBits(mo[i], part[2][i]) || !equalBits(v[i], part[3][i]) {
+				t.Fatalf("weight %d is %v in one step, %v in parts", i, w[i], part[0][i])
+			}
+		}
+	})
+}
+
 // TestDotInt8Rows demands exact sums, at the ends of the range as well, where products of bytes saturate if added up in 16 bits.
 func TestDotInt8Rows(t *testing.T) {
 	check := func(t *testing.T, rng *rand.Rand) {
