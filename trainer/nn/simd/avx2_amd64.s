@@ -3933,7 +3933,7 @@ rows222:
 	RET
 
 // func packRowsAVX2(dst *float32, width int, src *float32, stride int, n int, k int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+16(FP), CX
@@ -3952,6 +3952,8 @@ TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
 row225:
 	TESTQ      DI, DI
 	JEQ        rows226
+	PREFETCHT0 (CX)(BX*8)
+	PREFETCHT0 64(CX)(BX*8)
 	VMOVUPS    (CX), Y1
 	VMASKMOVPS 32(CX), Y0, Y2
 	VMOVUPS    Y1, (AX)

@@ -4577,7 +4577,7 @@ rows252:
 	RET
 
 // func packRowsAVX512(dst *float32, width int, src *float32, stride int, n int, k int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·packRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ  dst+0(FP), AX
 	MOVQ  src+16(FP), CX
@@ -4593,16 +4593,18 @@ TEXT ·packRowsAVX512(SB), NOSPLIT, $0-48
 	KMOVW R8, K1
 
 row255:
-	TESTQ     DI, DI
-	JEQ       rows256
-	VMOVUPS   (CX), Z0
-	VMOVUPS.Z 64(CX), K1, Z1
-	VMOVUPS   Z0, (AX)
-	VMOVUPS   Z1, 64(AX)
-	ADDQ      BX, CX
-	ADDQ      DX, AX
-	DECQ      DI
-	JMP       row255
+	TESTQ      DI, DI
+	JEQ        rows256
+	PREFETCHT0 (CX)(BX*8)
+	PREFETCHT0 64(CX)(BX*8)
+	VMOVUPS    (CX), Z0
+	VMOVUPS.Z  64(CX), K1, Z1
+	VMOVUPS    Z0, (AX)
+	VMOVUPS    Z1, 64(AX)
+	ADDQ       BX, CX
+	ADDQ       DX, AX
+	DECQ       DI
+	JMP        row255
 
 rows256:
 	JMP packed254

@@ -211,6 +211,8 @@ func (s *isa) packRows() {
 	SUBQ(I32(int32(s.lanes)), n)
 	m := s.first(n)
 	rows(k, func() {
+		PREFETCHT0(Mem{Base: from, Index: stride, Scale: 8})
+		PREFETCHT0(Mem{Base: from, Index: stride, Scale: 8, Disp: 64})
 		low, high := s.load(Mem{Base: from}, mask{}), s.load(Mem{Base: from, Disp: 4 * s.lanes}, m)
 		VMOVUPS(low, Mem{Base: to})
 		VMOVUPS(high, Mem{Base: to, Disp: 4 * s.lanes})
