@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -16,7 +17,7 @@ func ladderExamples(rng *rand.Rand) []Example {
 	mixtures := [][]int{{0}, {1}, {3}, {0, 1}, {1, 3}, {0, 3}, {0, 0, 1, 2, 3}, {3, 3, 1}, {2, 0, 2}}
 	var out []Example
 	for u := range 5 {
-		e := Example{At: 1_700_000_900_000, Scene: []string{"home", "shop"}[u%2]}
+		e := Example{At: 1_700_000_900_000, Scene: []string{"home", "shop"}[u%2], User: fmt.Sprint("user ", u)}
 		draw := func() (events []Event) {
 			rows := rng.Perm(tinyItems)
 			for j, a := range mixtures[rng.IntN(len(mixtures))] {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/freshet-ml/freshet/schema"
@@ -72,6 +73,46 @@ func TestRestoredGoesOnAsIfItHadNeverStopped(t *testing.T) {
 	}
 	if straight.Items() <= cfg.NegativesUniform+cfg.NegativesRecent || len(straight.ring) < cfg.RecentWindow {
 		t.Fatalf("%d items, %d recent targets: neither sampling nor the ring's turn was tried", straight.Items(), len(straight.ring))
+	}
+}
+
+// TestEveryVariantRestores saves and restores each variant in the middle of ten steps, also with all that adds state: Adam's rows, shares of scenes, ladders, dropout.
+func TestEveryVariantRestores(t *testing.T) {
+	all := slices.Clone(variants)
+	for _, v := range variants {
+		set := v.set
+		v.name += " with all state"
+		v.set = func(c *Config) {
+			set(c)
+			c.RowOptimizer, c.RowRate, c.SceneNorm, c.ClickWeight, c.PayWeight, c.Dropout = adam, 1e-3, true, 0.7, 0.4, 0.2
+		}
+		all = append(all, v)
+	}
+	for _, v := range all {
+		t.Run(v.name, func(t *testing.T) {
+			cfg := tiny()
+			cfg.RecentWindow, cfg.NegativesUniform, cfg.NegativesRecent = 40, 4, 4
+			v.set(&cfg)
+			straight, broken := filled(t, cfg, tinyItems), filled(t, cfg, tinyItems)
+			for i := range 10 {
+				if i == 5 {
+					tables, _ := saved(t, broken)
+					var err error
+					if broken, err = Restore(cfg, tables); err != nil {
+						t.Fatal(err)
+					}
+				}
+				batch := ladderExamples(rand.New(rand.NewPCG(18, uint64(i))))
+				a, b := straight.Learn(batch), broken.Learn(batch)
+				if a != b || a.Skipped || a.Examples == 0 {
+					t.Fatalf("step %d: %+v, and after a restore %+v", i, a, b)
+				}
+			}
+			_, want := saved(t, straight)
+			if _, got := saved(t, broken); !bytes.Equal(got, want) {
+				t.Error("the bytes of the two models differ")
+			}
+		})
 	}
 }
 
@@ -223,5 +264,35 @@ func TestGolden(t *testing.T) {
 		} else if diff := cmp.Diff(o.Table, table); diff != "" {
 			t.Errorf("%s (-published +read):\n%s", name, diff)
 		}
+	}
+}
+
+// TestOldModelsAreRefused: files of computation 1 would give other scores in this program, and the error says what to do. Those of today load.
+func TestOldModelsAreRefused(t *testing.T) {
+	read := func(version int, name string) schema.Table {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("model-v%d-%s.arrow", version, name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		table, err := schema.DecodeTable(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return table
+	}
+	_, err := LoadServed(read(1, "items"), read(1, "params"))
+	if !errors.Is(err, schema.ErrCorrupt) || !strings.Contains(err.Error(), "computation 1 is not the one of this program (2): run the same freshet on both sides") {
+		t.Errorf("a model of computation 1: %v", err)
+	}
+	today, err := LoadServed(read(2, "items"), read(2, "params"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := today.Apply(read(1, "items"), read(1, "params")); !errors.Is(err, schema.ErrCorrupt) {
+		t.Errorf("a delta of computation 1: %v", err)
+	}
+	if today.Items() != 3 {
+		t.Errorf("today's model has %d items, want 3", today.Items())
 	}
 }
