@@ -93,7 +93,9 @@ func (c *ExportCmd) target() (format export.Format, path string, err error) {
 
 // open opens what is exported from: a data directory that no process has, or running nodes.
 func (c *ExportCmd) open(ctx context.Context, a *app, closers *closers, path string) (*export.Job, error) {
-	o := export.Options{What: export.What(c.What), Open: c.Open, HeldBytes: c.HeldMiB << 20, Slack: 24*time.Hour + a.cfg.Window.Lateness}
+	const day = 24 * time.Hour // for logs that were made under other settings than those of now
+	w := a.cfg.Window
+	o := export.Options{What: export.What(c.What), Open: c.Open, HeldBytes: c.HeldMiB << 20, Slack: day + w.Lateness, Span: day + w.Gap + w.MaxSessionAge}
 	switch {
 	case o.What == export.Aside && len(c.Feed) > 0:
 		return nil, errors.New("nodes show their sessions over --feed, and their records aside over HTTP: give --server http://HOST:PORT")

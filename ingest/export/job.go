@@ -22,6 +22,9 @@ type Options struct {
 	// lateness bound and more. Default a day, which is more than any stream's. Sessions that began before that are completed
 	// from the log. With Open the log is read whole.
 	Slack time.Duration
+	// Span is how much later than a click the part with it may be due: the longest session and its gap. So far behind Until
+	// the log is read. Zero, or Open, is to its end.
+	Span time.Duration
 	// Open takes sessions that have no final part yet too, behind all others.
 	Open bool
 	// HeldBytes bounds the sessions held until their final part comes. Default 256 MiB: a million sessions of ten clicks.
@@ -43,6 +46,9 @@ func (o Options) Validate() error {
 	if o.Slack < 0 {
 		faults = append(faults, fmt.Errorf("slack %v: must not be negative", o.Slack))
 	}
+	if o.Span < 0 {
+		faults = append(faults, fmt.Errorf("span %v: must not be negative", o.Span))
+	}
 	if o.HeldBytes < 0 {
 		faults = append(faults, fmt.Errorf("held_bytes %d: must not be negative", o.HeldBytes))
 	}
@@ -55,7 +61,8 @@ type Summary struct {
 	// First and Last are the earliest and the latest time in the rows, in ms: of clicks, or of arrival for records aside.
 	// Both are 0 where there is no row.
 	First, Last int64
-	// OpenSessions began in what was read of the log and had no final part. They are in the rows only with Options.Open.
+	// OpenSessions began in what was read of the log and have no final part. They are in the rows only with Options.Open. Of a
+	// partition that was not read to its end none is counted: those that end before Until are closed there.
 	OpenSessions int64
 	// CutSessions are closed and not in the rows, because retention has removed their beginning from the log.
 	CutSessions int64
@@ -82,11 +89,14 @@ func New(log Log, o Options) (*Job, error) {
 	}
 	o.HeldBytes = cmp.Or(o.HeldBytes, 256<<20)
 	o.Slack = cmp.Or(o.Slack, 24*time.Hour)
-	cut := schema.EventTime(o.Since)
-	if cut = cut.Add(-o.Slack); o.Open {
-		cut = 0
+	from, to := schema.EventTime(o.Since).Add(-o.Slack), schema.EndOfTime
+	if o.Until != 0 && o.Span != 0 {
+		to = schema.EventTime(o.Until).Add(o.Span)
 	}
-	logs, total, err := extents(log, cut)
+	if o.Open {
+		from, to = 0, schema.EndOfTime
+	}
+	logs, total, err := extents(log, from, to)
 	if err != nil {
 		return nil, fmt.Errorf("export: %w", err)
 	}
@@ -178,7 +188,12 @@ func (j *Job) sessions(ctx context.Context, t *table, m *merge) error {
 	if err := joiner.rest(); err != nil {
 		return err
 	}
-	j.sum.OpenSessions, j.sum.CutSessions, j.sum.Reread = joiner.openSessions, joiner.cut, joiner.reread
+	for p, n := range joiner.open {
+		if !m.short[p] {
+			j.sum.OpenSessions += n
+		}
+	}
+	j.sum.CutSessions, j.sum.Reread = joiner.cut, joiner.reread
 	return nil
 }
 

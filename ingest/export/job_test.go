@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -152,7 +153,20 @@ func TestSessionsAreThoseOfAnOfflineCut(t *testing.T) {
 		if diff := gocmp.Diff(within, sessionsIn(t, format, b2)); diff != "" || sum2.OpenSessions != 0 || sum2.CutSessions != 0 {
 			t.Fatalf("within %d and %d, with slack %v, %+v (-filtered +these):\n%s", o.Since, o.Until, o.Slack, sum2, diff)
 		}
+		// Also where it is not read to its end: a session is due when its gap ends at the latest, a click when its part is as old.
+		short := o
+		short.Span = c.Gap
+		b4, sum4, err := h.export(format, short)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		if diff := gocmp.Diff(within, sessionsIn(t, format, b4)); diff != "" || sum4.OpenSessions != 0 || sum4.CutSessions != 0 {
+			t.Fatalf("before %d, read up to a gap behind it, %+v (-filtered +these):\n%s", o.Until, sum4, diff)
+		}
 		o.What = export.Clicks
+		if c.PartAge > 0 {
+			o.Span = c.PartAge
+		}
 		_, sum3, err := h.export(format, o)
 		if err != nil {
 			t.Fatalf("%v", err)
@@ -255,6 +269,48 @@ func TestCutSessions(t *testing.T) {
 	_, sum, err = h.export(export.Arrow, export.Options{What: export.Sessions, Since: last.End})
 	if err != nil || sum.Rows != 1 || sum.CutSessions != 0 {
 		t.Errorf("%+v, %v", sum, err)
+	}
+}
+
+// TestUntilReadsNoFurther: what is due so much later that no click of it can be before the bound is not read.
+func TestUntilReadsNoFurther(t *testing.T) {
+	h := newHouse(t, 1, window.DefaultConfig())
+	defer h.close()
+	var values []string
+	const minutes, visits = 10 * 60_000, 50
+	for i := range visits {
+		values = append(values, fmt.Sprintf(`{"user_id":"u%d","item_id":"i","timestamp":%d}`, i, 1704103200000+i*minutes))
+	}
+	h.take(0, values...)
+	run := func(what export.What, o export.Options) (read, total int64, sum export.Summary) {
+		o.What = what
+		job, err := export.New(h.store, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sink, err := export.NewSink(what, export.CSV, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum, err = job.Run(t.Context(), sink); err != nil {
+			t.Fatal(err)
+		}
+		read, total, _ = job.Progress()
+		return read, total, sum
+	}
+	until := int64(1704103200000 + 10*minutes)
+	_, whole, all := run(export.Sessions, export.Options{Until: until})
+	for _, what := range []export.What{export.Sessions, export.Clicks} {
+		read, total, sum := run(what, export.Options{Until: until, Span: time.Hour})
+		if read != total || read >= whole/2 || sum.Rows != 10 || sum.OpenSessions != 0 {
+			t.Errorf("%s: %d entries read of %d, of a log of %d: %+v", what, read, total, whole, sum)
+		}
+	}
+	if all.Rows != 10 || all.OpenSessions == 0 {
+		t.Errorf("read to the end: %+v", all)
+	}
+	if read, _, sum := run(export.Sessions, export.Options{Until: until, Span: time.Hour, Open: true}); read != whole || sum.Rows != 10 || sum.OpenSessions != all.OpenSessions {
+		t.Errorf("with the open ones %d entries are read of %d: %+v", read, whole, sum)
 	}
 }
 

@@ -37,6 +37,7 @@ type merge struct {
 	cursors []*cursor // a heap by the first part of each
 	done    *atomic.Int64
 	from    map[schema.Partition]schema.Emit // where it began
+	short   map[schema.Partition]bool        // it does not go to the end of the log
 }
 
 // cursor is the reading of one partition up to its end.
@@ -50,20 +51,27 @@ type cursor struct {
 type extent struct {
 	partition schema.Partition
 	from, to  schema.Emit
+	short     bool // the log goes on behind it
 }
 
-// extents returns what there is of the logs, without the entries before which nothing is due at cut or later.
-func extents(log Log, cut schema.EventTime) (all []extent, entries int64, err error) {
+// extents returns what there is of the logs that is due at from or later, and before to.
+func extents(log Log, from, to schema.EventTime) (all []extent, entries int64, err error) {
 	metas, err := log.Partitions()
 	if err != nil {
 		return nil, 0, err
 	}
 	for _, p := range slices.Sorted(maps.Keys(metas)) {
 		e := extent{partition: p, from: metas[p].FirstEmit, to: metas[p].NextEmit}
-		if cut > 0 {
-			if err := e.seek(log, cut); err != nil {
+		if from > 0 {
+			if e.from, err = e.seek(log, from); err != nil {
 				return nil, 0, err
 			}
+		}
+		if to < schema.EndOfTime {
+			if e.to, err = e.seek(log, to); err != nil {
+				return nil, 0, err
+			}
+			e.short = e.to < metas[p].NextEmit
 		}
 		all = append(all, e)
 		entries += int64(e.to - e.from)
@@ -71,35 +79,34 @@ func extents(log Log, cut schema.EventTime) (all []extent, entries int64, err er
 	return all, entries, nil
 }
 
-// seek moves the beginning of e to the first entry that is due at cut or later. Dues never fall along a log, also over the
+// seek returns the first entry of e that is due at t or later, or the end of e. Dues never fall along a log, also over the
 // end of an epoch: the next one begins behind all that was seen (window/doc.go).
-func (e *extent) seek(log Log, cut schema.EventTime) error {
+func (e extent) seek(log Log, t schema.EventTime) (schema.Emit, error) {
 	from, to := e.from, e.to
 	for from < to {
 		half := from + (to-from)/2
 		entries, err := log.Log(e.partition, half, 1)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		at := entries[0].Mark.Watermark
 		if entries[0].Kind == buffer.KindPart {
 			at = entries[0].Part.Due
 		}
-		if at < cut {
+		if at < t {
 			from = half + 1
 		} else {
 			to = half
 		}
 	}
-	e.from = from
-	return nil
+	return from, nil
 }
 
 // newMerge begins a reading of the extents. It counts the entries that it has passed in done.
 func newMerge(log Log, all []extent, done *atomic.Int64) (*merge, error) {
-	m := &merge{log: log, ahead: max(leastAhead, readAhead/max(1, len(all))), done: done, from: map[schema.Partition]schema.Emit{}}
+	m := &merge{log: log, ahead: max(leastAhead, readAhead/max(1, len(all))), done: done, from: map[schema.Partition]schema.Emit{}, short: map[schema.Partition]bool{}}
 	for _, e := range all {
-		m.from[e.partition] = e.from
+		m.from[e.partition], m.short[e.partition] = e.from, e.short
 		c := &cursor{partition: e.partition, next: e.from, end: e.to}
 		if err := m.fill(c); err != nil {
 			return nil, err

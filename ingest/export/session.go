@@ -60,7 +60,7 @@ func (s *session) eachItem(f func(id []byte)) {
 type joiner struct {
 	log   Log
 	limit int64 // bytes of sessions held
-	open  bool  // those that have no final part are wanted too
+	all   bool  // those that have no final part are wanted too
 
 	held    map[key]*session
 	bytes   int64
@@ -69,13 +69,13 @@ type joiner struct {
 	wanted  func(s *session) bool
 	from    map[schema.Partition]schema.Emit // where the reading began
 
-	openSessions int64 // begun and not final
-	cut          int64 // closed, but their beginning is no longer in the log
-	reread       int64 // closed, and read again because there was no room to hold them
+	open   map[schema.Partition]int64 // begun and not final
+	cut    int64                      // closed, but their beginning is no longer in the log
+	reread int64                      // closed, and read again because there was no room to hold them
 }
 
 func newJoiner(m *merge, o Options, wanted func(s *session) bool, out func(s *session) error) *joiner {
-	return &joiner{log: m.log, limit: o.HeldBytes, open: o.Open, held: map[key]*session{}, wanted: wanted, out: out, from: m.from}
+	return &joiner{log: m.log, limit: o.HeldBytes, all: o.Open, held: map[key]*session{}, open: map[schema.Partition]int64{}, wanted: wanted, out: out, from: m.from}
 }
 
 // put hands out a session if it is wanted.
@@ -97,7 +97,7 @@ func (j *joiner) add(p *schema.Part) error {
 	case p.Final:
 		return j.close(k, p)
 	case p.Number == 0:
-		j.openSessions++
+		j.open[p.Partition]++
 		s := &session{key: k, end: k.start}
 		j.bytes += s.cost()
 		j.held[k] = s
@@ -116,7 +116,7 @@ func (j *joiner) hold(s *session, p *schema.Part) error {
 	if j.bytes += s.cost(); j.bytes <= j.limit {
 		return nil
 	}
-	if j.open {
+	if j.all {
 		return fmt.Errorf("export: the open sessions take more than %d MiB, and those that stay open are wanted too: allow more with --held-mib, or leave --open out", j.limit>>20)
 	}
 	j.drop(s)
@@ -132,7 +132,7 @@ func (j *joiner) drop(s *session) {
 func (j *joiner) close(k key, p *schema.Part) error {
 	if s := j.held[k]; s != nil {
 		j.drop(s)
-		j.openSessions--
+		j.open[p.Partition]--
 		s.add(p)
 		return j.put(s)
 	}
@@ -160,7 +160,7 @@ func (j *joiner) close(k key, p *schema.Part) error {
 		return nil
 	}
 	if parts[0].Emit >= j.from[p.Partition] {
-		j.openSessions-- // it was counted when it began
+		j.open[p.Partition]-- // it was counted when it began
 	}
 	j.reread++
 	s.add(p)
@@ -169,7 +169,7 @@ func (j *joiner) close(k key, p *schema.Part) error {
 
 // rest puts out the sessions that are still open, by their ends.
 func (j *joiner) rest() error {
-	if !j.open {
+	if !j.all {
 		return nil
 	}
 	left := make([]*session, 0, len(j.held))
