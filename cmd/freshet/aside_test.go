@@ -191,6 +191,9 @@ func TestRedriveAfterAFix(t *testing.T) {
 		t.Errorf("unchecked: %s", out)
 	}
 	awaitAside(after, good+3+good+3, good+3+3)
+	if _, _, metrics, err := fetch(api+"/metrics", ""); err != nil || !strings.Contains(metrics, fmt.Sprintf("\nfreshet_aside_resent_total %d\n", good+3)) {
+		t.Errorf("the metrics do not say that %d records were sent again: %v\n%s", good+3, err, metrics)
+	}
 	stop(after)
 
 	// Key, value and partition are those of before; the header says where it was.

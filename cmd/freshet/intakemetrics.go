@@ -28,10 +28,11 @@ var (
 	logBytes     = prometheus.NewDesc("freshet_log_bytes", "Bytes of the log of sessions, before compression.", nil, nil)
 	asideKept    = prometheus.NewDesc("freshet_aside_records", "Records that are kept aside.", nil, nil)
 	asideTrimmed = prometheus.NewDesc("freshet_aside_trimmed_total", "Records aside that had to make room for later ones.", nil, nil)
+	asideResent  = prometheus.NewDesc("freshet_aside_resent_total", "Records aside that were sent to the topic again (freshet aside redrive).", nil, nil)
 	splitUsers   = prometheus.NewDesc("freshet_users_split_total", "Users seen on two partitions: their producer does not use the user id as the key.", nil, nil)
 
 	intakeDescs = []*prometheus.Desc{sourceRecords, sourceFaults, sourceRebalances, sourcePartitions, partitionLag, partitionWatermark,
-		partitionOpen, partsByCause, closed, ticks, logBytes, asideKept, asideTrimmed, splitUsers}
+		partitionOpen, partsByCause, closed, ticks, logBytes, asideKept, asideTrimmed, asideResent, splitUsers}
 )
 
 // closes are the causes that close a session with its part.
@@ -63,6 +64,7 @@ func (c intakeCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(logBytes, float64(s.Totals.LogBytes))
 	gauge(asideKept, float64(s.Totals.AsideKept))
 	counter(asideTrimmed, s.Totals.AsideTrimmed)
+	counter(asideResent, s.Totals.AsideResent)
 	for _, p := range s.Partitions {
 		if p.Watermark != schema.BeginningOfTime {
 			gauge(partitionWatermark, float64(p.Watermark)/1000, partitionLabel(p.Partition))
