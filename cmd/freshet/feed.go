@@ -28,20 +28,14 @@ type shown struct {
 	listener net.Listener
 }
 
-// openShown takes the address of the configuration and shows store there, once run is called. It returns nil where the
-// configuration names none.
-func openShown(c config.Flight, alone bool, store *buffer.Store, log *slog.Logger) (*shown, error) {
-	address := c.Address(alone)
-	if address == "" {
+// openShown shows store at l, once start is called. It returns nil where l is nil: the configuration names no address.
+func openShown(c config.Flight, l net.Listener, store *buffer.Store, log *slog.Logger) (*shown, error) {
+	if l == nil {
 		return nil, nil
 	}
 	tls, err := tlsFiles(c).Server()
 	if err != nil {
 		return nil, err
-	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w: stop what uses it, or give another --flight-listen (port 0 picks a free one)", address, err)
 	}
 	if ip := net.ParseIP(host(l)); c.Token == "" && c.TLS.ClientCA == "" && !ip.IsLoopback() {
 		log.Warn("whoever reaches this address can read the log: set flight.token, or flight.tls.client_ca", "flight", l.Addr())
@@ -67,13 +61,6 @@ func (s *shown) address(c config.Flight) string {
 		return "grpc+tls://" + s.listener.Addr().String()
 	}
 	return "grpc://" + s.listener.Addr().String()
-}
-
-// closeWith lets c release the address.
-func (s *shown) closeWith(c *closers) {
-	if s != nil {
-		c.add(closeListener(s.listener))
-	}
 }
 
 // start starts the stage, and registers the metrics, of a log that is shown; of none it does nothing.

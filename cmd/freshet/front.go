@@ -13,17 +13,35 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/freshet-ml/freshet/cmd/freshet/config"
 	"github.com/freshet-ml/freshet/cmd/freshet/console"
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
 )
 
-// listen takes the address before anything else is started, so that a port in use is said at once.
-func listen(address string) (net.Listener, error) {
+// listen takes the address that flag gives before anything else is started, so that a port in use is said at once.
+func listen(flag, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w: stop what uses it, or give another --listen (port 0 picks a free one)", address, err)
+		return nil, fmt.Errorf("listen on %s: %w: stop what uses it, or give another %s (port 0 picks a free one)", address, err, flag)
 	}
 	return l, nil
+}
+
+// listenAll takes the addresses of the HTTP face and of the log, if that is shown, until c is closed. alone is an ingest node,
+// which shows its log where nothing is said. Two nodes on one machine meet in both addresses, and hear of both at once.
+func listenAll(cfg config.Config, alone bool, c *closers) (api, log net.Listener, err error) {
+	api, err = listen("--listen", cfg.Serve.Listen)
+	if err == nil {
+		c.add(closeListener(api))
+	}
+	if address := cfg.Flight.Address(alone); address != "" {
+		var logErr error
+		if log, logErr = listen("--flight-listen", address); logErr == nil {
+			c.add(closeListener(log))
+		}
+		err = errors.Join(err, logErr)
+	}
+	return api, log, err
 }
 
 // front is the HTTP face of "freshet up": it spreads requests over the replicas in turn, and answers for the node itself.

@@ -100,10 +100,10 @@ func (n *node) open(ctx context.Context, train bool) (err error) {
 	if len(missing) > 0 {
 		return errors.Join(missing...)
 	}
-	if n.listener, err = listen(c.Serve.Listen); err != nil {
+	var flight net.Listener
+	if n.listener, flight, err = listenAll(c, !train, &n.closers); err != nil {
 		return err
 	}
-	n.closers.add(closeListener(n.listener))
 	dir, err := openDataDir(n.app, &n.closers)
 	if err != nil {
 		return err
@@ -123,10 +123,9 @@ func (n *node) open(ctx context.Context, train bool) (err error) {
 	}
 	n.closers.add(n.in.close)
 	n.in.watch(n.metrics)
-	if n.shown, err = openShown(c.Flight, !train, n.in.store, n.log); err != nil {
+	if n.shown, err = openShown(c.Flight, flight, n.in.store, n.log); err != nil {
 		return err
 	}
-	n.shown.closeWith(&n.closers)
 	if train {
 		nc, js, err := dialNATS(ctx, c.NATS.URL, "freshet trainer")
 		if err != nil {

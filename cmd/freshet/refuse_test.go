@@ -66,6 +66,8 @@ func TestRefusals(t *testing.T) {
 		{nil, []string{"up", "--source", files, "--format", "csv"}, []string{files, "directory"}},
 		{nil, []string{"up", "--source", file("headless.csv", "a,b,c\n1,2,3\n")}, []string{"headless.csv", "user"}},
 		{nil, []string{"up", "--listen", taken.Addr().String()}, []string{taken.Addr().String(), "in use", "--listen"}},
+		{nil, []string{"ingest", "--brokers", nobody, "--listen", taken.Addr().String(), "--flight-listen", taken.Addr().String()},
+			[]string{"2 things went wrong", "in use", "give another --listen", "give another --flight-listen"}},
 		{nil, []string{"up", "--data-dir", newer}, []string{newer, "newer freshet", "format 2", "--data-dir"}},
 		{nil, []string{"up", "--data-dir", home}, []string{home, "thesis.txt", "--data-dir"}},
 		{nil, []string{"train"}, []string{"2 things went wrong", "--brokers", "--nats"}},

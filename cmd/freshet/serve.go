@@ -18,7 +18,7 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 	if a.cfg.NATS.Embedded() {
 		return errors.New("no NATS to follow: give --nats nats://HOST:PORT, or run everything in one process with \"freshet up\"")
 	}
-	l, err := listen(a.cfg.Serve.Listen)
+	l, err := listen("--listen", a.cfg.Serve.Listen)
 	if err != nil {
 		return err
 	}

@@ -76,10 +76,10 @@ func (u *up) open(ctx context.Context) (err error) {
 	if c.Source.Kind() == config.KindKafka && c.Kafka.Embedded() {
 		return errors.New("--source kafka needs --brokers: the embedded broker has only what up itself produces")
 	}
-	if u.listener, err = listen(c.Serve.Listen); err != nil {
+	var flight net.Listener
+	if u.listener, flight, err = listenAll(c, false, &u.closers); err != nil {
 		return err
 	}
-	u.closers.add(closeListener(u.listener))
 	var id uint64
 	if c.Source.Kind() != config.KindKafka {
 		if u.input, id, err = openStream(c, c.DataDir); err != nil {
@@ -113,10 +113,9 @@ func (u *up) open(ctx context.Context) (err error) {
 		return err
 	}
 	u.closers.add(u.in.close)
-	if u.shown, err = openShown(c.Flight, false, u.in.store, u.log); err != nil {
+	if u.shown, err = openShown(c.Flight, flight, u.in.store, u.log); err != nil {
 		return err
 	}
-	u.shown.closeWith(&u.closers)
 	if u.train, err = openTraining(ctx, c, dir, u.in, js, u.metrics, u.log); err != nil {
 		return err
 	}
