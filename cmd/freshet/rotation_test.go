@@ -38,12 +38,14 @@ var (
 	rotationFor  = flag.Duration("duration", 0, "how long TestRotation goes on; by default some seconds each way")
 	rotationRate = flag.Int("rotation.rate", 3000, "records a second in TestRotation")
 	rotationOwn  = flag.String("rotation.own", "", "how the nodes of TestRotation share the topic: static, idle, moves or again; by default the first three")
+	rotationOf   = flag.Int("rotation.nodes", 0, "how many nodes share the topic in TestRotation, 2 or 3; by default idle has two, the others three")
 )
 
 // sharing says how the nodes of a rotation share the topic.
 type sharing struct {
 	name  string
 	nodes []string      // the partitions that each of them reads; "" for what the group gives it
+	other []string      // the same for the other number of nodes
 	logs  int           // how many nodes have each record in their log; 0 where that changes
 	idle  time.Duration // after which time alone moves a watermark; 0 is never
 	nats  bool          // state moves through it
@@ -52,14 +54,14 @@ type sharing struct {
 
 var sharings = []sharing{
 	// Every partition is read by two nodes, into two logs. Without a clock they must be the same.
-	{name: "static", nodes: []string{"0-1", "2-3", "0-3"}, logs: 2, takes: 4 * time.Second},
+	{name: "static", nodes: []string{"0-1", "2-3", "0-3"}, other: []string{"0-3", "0-3"}, logs: 2, takes: 4 * time.Second},
 	// Each partition has one owner, who ticks when the producer or the broker is away.
-	{name: "idle", nodes: []string{"0-1", "2-3"}, logs: 1, idle: 300 * time.Millisecond, takes: 5 * time.Second},
+	{name: "idle", nodes: []string{"0-1", "2-3"}, other: []string{"0-1", "2", "3"}, logs: 1, idle: 300 * time.Millisecond, takes: 5 * time.Second},
 	// One consumer group: partitions and their state move from node to node. It takes the session timeout to find out that a
 	// member is dead.
-	{name: "moves", nodes: []string{"", "", ""}, idle: 300 * time.Millisecond, nats: true, takes: 10 * time.Second},
+	{name: "moves", nodes: []string{"", "", ""}, other: []string{"", ""}, idle: 300 * time.Millisecond, nats: true, takes: 10 * time.Second},
 	// The same without anybody to leave state with: who is given a partition reads it again from its beginning.
-	{name: "again", nodes: []string{"", "", ""}},
+	{name: "again", nodes: []string{"", "", ""}, other: []string{"", ""}},
 }
 
 // rotationSpeed is how many seconds of the shop pass in one.
@@ -216,7 +218,8 @@ func (r *rotation) reviveAll() {
 // rotate hits one process after another, and lets them come back, for d. Several may be away at a time.
 func (r *rotation) rotate(d time.Duration) {
 	const longest = 2 * time.Second // that the broker is away: who starts meanwhile gives up after ten
-	silent := r.sharing.idle == 0
+	every := min(d/2, 45*time.Second)
+	loud := time.Now() // since when there has been a producer
 	for began, steps := time.Now(), 1; time.Since(began) < d; steps++ {
 		a := r.actors()[r.random.IntN(len(r.actors()))]
 		if a == r.broker && r.random.IntN(2) == 0 {
@@ -232,9 +235,9 @@ func (r *rotation) rotate(d time.Duration) {
 		if r.broker.state != isUp && time.Since(r.broker.since) > longest {
 			r.revive(r.broker)
 		}
-		if !silent && time.Since(began) > d/2 {
-			silent = true
-			r.silence()
+		if r.sharing.idle > 0 && time.Since(loud) > every {
+			r.silence(d >= longRotation)
+			loud = time.Now()
 		}
 		if steps%25 == 0 { // nobody may be kept from ever getting on
 			r.reviveAll()
@@ -246,12 +249,60 @@ func (r *rotation) rotate(d time.Duration) {
 	r.forgetMembers()
 }
 
-// silence has no producer for so long that the nodes tick, and what comes after it is late.
-func (r *rotation) silence() {
+// longRotation is how long a rotation takes at least that waits for the ticks of a partition that has moved: its new owner
+// makes none before it can be sure that the one before is gone.
+const longRotation = 30 * time.Second
+
+// silence has no producer for so long that the nodes tick, and what comes after it is late. A long one has a partition tick,
+// move, and tick again.
+func (r *rotation) silence(long bool) {
+	r.t.Helper()
 	r.reviveAll()
 	r.source.c.kill()
 	r.source.state = isGone
+	if !long || !r.sharing.nats {
+		time.Sleep(r.sharing.idle + 2500*time.Millisecond)
+		return
+	}
+	r.forgetMembers()
+	r.awaitTicks()
+	for _, n := range r.nodes[1:] {
+		if n.state == isUp {
+			r.hit(n)
+		}
+	}
 	time.Sleep(r.sharing.idle + 2500*time.Millisecond)
+	for _, n := range r.nodes[1:] {
+		r.revive(n)
+	}
+	r.forgetMembers()
+	r.awaitTicks()
+}
+
+var ticksIn = regexp.MustCompile(`(?m)^freshet_ticks_total (\d+)$`)
+
+// awaitTicks waits until a node has ticked that had not when it was called.
+func (r *rotation) awaitTicks() {
+	r.t.Helper()
+	from := map[*actor]int{}
+	eventually(r.t, "somebody ticks", func() error {
+		for _, n := range r.nodes {
+			if _, err := r.status(n); err != nil {
+				return err
+			}
+			_, _, body, err := fetch(n.c.api()+"/metrics", "")
+			found := ticksIn.FindStringSubmatch(body)
+			if err != nil || found == nil {
+				return fmt.Errorf("the metrics of %s: %w", n.name, err)
+			}
+			ticks, _ := strconv.Atoi(found[1])
+			if before, ok := from[n]; ok && ticks > before {
+				return nil
+			}
+			from[n] = ticks
+		}
+		return errors.New("nobody does")
+	})
 }
 
 // check fails the test where a process has ended that should not have. One that finds no broker at its start ends, and whoever
@@ -575,6 +626,12 @@ func TestRotation(t *testing.T) {
 	t.Logf("%s=%d", seedVariable, seed)
 	ran := false
 	for _, how := range sharings {
+		if *rotationOf == len(how.other) {
+			how.nodes = how.other
+		}
+		if *rotationOf != 0 && *rotationOf != len(how.nodes) {
+			t.Fatalf("-rotation.nodes=%d: it is 2 or 3", *rotationOf)
+		}
 		if how.name == *rotationOwn || *rotationOwn == "" && how.takes > 0 {
 			ran = true
 			t.Run(how.name, func(t *testing.T) { newRotation(t, how, seed).run(t, cmp.Or(*rotationFor, how.takes, time.Minute)) })
@@ -622,6 +679,9 @@ func (r *rotation) run(t *testing.T, d time.Duration) {
 			t.Errorf("the shop has sent %d records that are %s, aside are %d", n, reason, a.aside[reason])
 		}
 	}
+	if r.sharing.idle > 0 && d >= longRotation && a.ticks == 0 {
+		t.Error("no tick is in a log")
+	}
 	kinds, hits := make([]string, 0, len(r.hits)), 0
 	for kind, n := range r.hits {
 		kinds = append(kinds, fmt.Sprintf("%s %d", kind, n))
@@ -629,8 +689,8 @@ func (r *rotation) run(t *testing.T, d time.Duration) {
 	}
 	slices.Sort(kinds)
 	t.Logf("%v: %d processes hit: %s", took.Round(time.Second), hits, strings.Join(kinds, ", "))
-	t.Logf("%d records (%.0f a second) of %d users: %d in %d parts, %d again, aside %v; %d ticks; %d of %d entries are on two nodes, alike",
-		a.records, float64(a.records)/took.Seconds(), len(a.inTopic), a.logged, a.parts, a.duplicates, a.aside, a.ticks, a.shared, a.entries)
+	t.Logf("%d records (%.0f a second) of %d users: %d in %d parts, %d again, aside %v; %d ticks; %d entries, and %d copies of them elsewhere, alike",
+		a.records, float64(a.records)/took.Seconds(), len(a.inTopic), a.logged, a.parts, a.duplicates, a.aside, a.ticks, a.entries, a.shared)
 }
 
 func sum(counts map[schema.Reason]int64) (n int64) {
