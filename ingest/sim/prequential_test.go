@@ -194,6 +194,9 @@ func (st *stand) structured(u *shopper, scores []float64) []float64 {
 // The stream is worth a model: the best reachable is far above popularity and above the counts of the next item, there is
 // room between those and a learner of the world's structure, and none of them is without a chance.
 func TestYardsticks(t *testing.T) {
+	if raceEnabled {
+		t.Skip("a statistic of one goroutine: the same without the race detector")
+	}
 	c := DefaultConfig()
 	c.Records = *records
 	s := yardsticks(t, c)

@@ -302,6 +302,9 @@ func TestExposuresCanBeSwitchedOff(t *testing.T) {
 
 // The memory of a shop does not grow with the stream: four times the records, and the same heap.
 func TestMemoryIsFlat(t *testing.T) {
+	if raceEnabled {
+		t.Skip("a statistic of one goroutine: the same without the race detector")
+	}
 	c := DefaultConfig()
 	c.ItemLife = 2 * time.Minute // so that the catalogue turns over many times
 	s := open(t, c)
