@@ -17,6 +17,7 @@ go version
 lscpu | grep -E 'Model name|^CPU\(s\)' || true
 bench ./cmd/freshet 'Pipeline/(kafka-go|fetch|ingest)' 5x "$runs" # records to a durable log, beside bare loops
 bench ./ingest/window 'Add$' 1000000x "$runs"                      # click to window, 10 k to 1 M open sessions
+bench ./ingest/window 'AddAhead' 30x "$runs"                       # the same, with and without looking ahead, in turn
 bench ./ingest/window 'Memory|Restore' 1x "$runs"                  # bytes of an open session, start with 1 M of them
 bench ./ingest 'Apply/disk' 300x 1                                 # clicks to synced commits, 10 k to 1 M open sessions
 bench ./ingest/buffer 'Commit/disk' 1000x 1                        # bytes that Pebble writes for a click

@@ -55,6 +55,7 @@ type partition struct {
 	idle   idleness
 	commit buffer.Commit // its slices are used again and again
 	click  schema.Click  // the one that is being taken
+	keys   [][]byte      // of the records that come next
 
 	lease   atomic.Pointer[lease] // nil where partitions do not move; written under mu
 	checked time.Time             // when the claim was last known to stand

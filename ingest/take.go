@@ -15,10 +15,25 @@ import (
 // maxDetailBytes bounds the sentence that is kept beside a record that went aside.
 const maxDetailBytes = 512
 
+// lookAhead is of how many records the window is told the users before it takes the first of them.
+const lookAhead = 16
+
+// expect tells the window whose clicks come next, which the key of a record should say. Where it does not nothing is gained.
+func (o *partition) expect(records []source.Record) {
+	o.keys = o.keys[:0]
+	for i := range records[:min(len(records), lookAhead)] {
+		o.keys = append(o.keys, records[i].Key)
+	}
+	o.window.Expect(o.keys)
+}
+
 // take gives records to o's window, and what comes of them to c. Records that o has had already are skipped: Kafka delivers
 // again what was not committed to it, and freshet commits to its own store (I2).
 func (n *Node) take(ctx context.Context, o *partition, records []source.Record, c *buffer.Commit, several bool) error {
 	for i := range records {
+		if i%lookAhead == 0 {
+			o.expect(records[i:])
+		}
 		r := &records[i]
 		if r.Offset < o.next {
 			continue

@@ -30,13 +30,16 @@ func newVisits(n int) *visits {
 	return v
 }
 
+// number returns the number in the user id of click i.
+func (v *visits) number(i int) int64 { return int64(i*7919%v.n + 10_000_000) }
+
 // next returns click number i. It is valid until the next call.
 func (v *visits) next(i int) *schema.Click {
 	t := int64(float64(i) * v.step)
 	if v.early > 0 && i%20 == 19 {
 		t -= int64(i % 4001)
 	}
-	v.user = strconv.AppendInt(append(v.user[:0], "user-"...), int64(i*7919%v.n+10_000_000), 10)
+	v.user = strconv.AppendInt(append(v.user[:0], "user-"...), v.number(i), 10)
 	v.event = strconv.AppendInt(append(v.event[:0], "e-"...), int64(i+1_000_000), 10)
 	c := &v.click
 	c.UserID = unsafe.String(unsafe.SliceData(v.user), len(v.user))
@@ -90,6 +93,51 @@ func BenchmarkAdd(b *testing.B) {
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkAddAhead measures the same click, each also a part, where its user is known sixteen clicks before and where it is
+// not, in turn in one run.
+func BenchmarkAddAhead(b *testing.B) {
+	const run = 16 * 2000
+	for _, n := range []int{10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("open=%d", n), func(b *testing.B) {
+			c := window.DefaultConfig()
+			c.MaxOpenSessions = 0
+			w, err := window.New(c)
+			if err != nil {
+				b.Fatal(err)
+			}
+			v, done := newVisits(n), 0
+			keys := make([][]byte, 16)
+			add := func(count int, ahead bool) time.Duration {
+				start := time.Now()
+				for i := range count {
+					if i%len(keys) == 0 {
+						for k := range keys {
+							keys[k] = strconv.AppendInt(append(keys[k][:0], "user-"...), v.number(done+k), 10)
+						}
+						if ahead {
+							w.Expect(keys)
+						}
+					}
+					w.Add(v.next(done))
+					if done++; done%1000 == 0 {
+						w.Committed()
+					}
+				}
+				return time.Since(start)
+			}
+			add(2*n, false)
+			var took [2]time.Duration
+			b.ResetTimer()
+			for range b.N {
+				took[0] += add(run, false)
+				took[1] += add(run, true)
+			}
+			b.ReportMetric(float64(took[0].Nanoseconds())/float64(b.N*run), "alone-ns/click")
+			b.ReportMetric(float64(took[1].Nanoseconds())/float64(b.N*run), "ahead-ns/click")
+		})
 	}
 }
 

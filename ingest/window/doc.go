@@ -37,7 +37,7 @@
 //
 // # Cost
 //
-// A click costs the same however many sessions are open, but for the memory's own: a session is a place in a slab and a
+// A click costs the same work however many sessions are open, and waits for memory beside it, of which Expect takes some away: a session is a place in a slab and a
 // block of bytes, in which clicks lie packed (package packed); a table without pointers finds it; two calendars order the
 // sessions by due. A million sessions of two clicks take about 290 MB and cost the garbage collector nothing. Memory that
 // was once needed is kept for sessions to come, until an end.

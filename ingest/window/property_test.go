@@ -311,6 +311,10 @@ func TestTheFastWindowerEqualsThePlainOne(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 3).Draw(t, "epochs") {
 			for _, k := range drawClicks(t, max(1000, fast.Meta().Watermark)) {
+				if rapid.Bool().Draw(t, "expected") { // whoever comes then
+					other := rapid.SampledFrom([]string{"", "nobody", k.UserID}).Draw(t, "too")
+					window.ExpectAnyway(fast, []byte(k.UserID), []byte(other))
+				}
 				want, wantReason := plain.Add(k)
 				got, reason := fast.Add(&k)
 				if reason != wantReason {

@@ -31,6 +31,7 @@ type Windower struct {
 	replaying bool   // parts are in the log already
 	out       []Part // what is due now; the room before it belongs to callers
 	large     bool   // a part in out has much text
+	expected  byte   // of what Expect has read, so that it is read
 	text      []byte // room for the bytes of parts; the room before it belongs to callers
 }
 
