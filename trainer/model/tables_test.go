@@ -84,7 +84,7 @@ func TestEveryVariantRestores(t *testing.T) {
 		v.name += " with all state"
 		v.set = func(c *Config) {
 			set(c)
-			c.RowOptimizer, c.RowRate, c.SceneNorm, c.ClickWeight, c.PayWeight, c.Dropout = adam, 1e-3, true, 0.7, 0.4, 0.2
+			c.RowOptimizer, c.RowRate, c.SceneNorm, c.Exposures, c.ClickWeight, c.PayWeight, c.Dropout = adam, 1e-3, true, true, 0.7, 0.4, 0.2
 		}
 		all = append(all, v)
 	}

@@ -1,6 +1,10 @@
 package nn
 
-import "math"
+import (
+	"math"
+
+	"github.com/freshet-ml/freshet/trainer/nn/simd"
+)
 
 // ReLU sets y = max(0, x), and keeps the slope. What is not a number stays so. y may be x.
 func ReLU[F Float](y, slope, x []F) {
@@ -41,16 +45,17 @@ func Dropout[F Float](x []F, p float64, seed uint64) {
 	if p == 0 {
 		return
 	}
-	keep := F(1 / (1 - p))
-	bound := uint64(p * (1 << 16))
-	for i := 0; i < len(x); i += 4 {
-		bits := mix(seed + uint64(i)*0x9e3779b97f4a7c15)
-		for j := range min(4, len(x)-i) {
-			if bits>>(16*j)&0xffff < bound {
-				x[i+j] = 0
-			} else {
-				x[i+j] *= keep
-			}
+	short := uint32(mix(seed))
+	if single[F]() {
+		simd.Dropout(f32(x), p, float32(1/(1-p)), short)
+		return
+	}
+	keep, bound := F(1/(1-p)), simd.DropoutBound(p)
+	for i := range x {
+		if simd.DropoutDraw(short, uint32(i)) < bound {
+			x[i] = 0
+		} else {
+			x[i] *= keep
 		}
 	}
 }

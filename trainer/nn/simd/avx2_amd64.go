@@ -75,6 +75,9 @@ func gatherTableAVX2(dst []float32, table []float32, index []uint8)
 func largestAVX2(index []uint8) uint8
 
 //go:noescape
+func dropoutAVX2(x []float32, keep float32, bound uint32, seed uint32)
+
+//go:noescape
 func adamWAVX2(w []float32, g []float32, m []float32, v []float32, scale float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, rate float32, correct float32, eps float32, keep float32)
 
 //go:noescape

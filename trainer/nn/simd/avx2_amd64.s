@@ -2434,6 +2434,174 @@ done124:
 	MOVB DL, ret+24(FP)
 	RET
 
+// func dropoutAVX2(x []float32, keep float32, bound uint32, seed uint32)
+// Requires: AVX, AVX2
+TEXT ·dropoutAVX2(SB), NOSPLIT, $0-36
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	VBROADCASTSS keep+24(FP), Y0
+	MOVL         bound+28(FP), DX
+	VMOVD        DX, X1
+	VPBROADCASTD X1, Y1
+	MOVL         seed+32(FP), DX
+	VMOVD        DX, X2
+	VPBROADCASTD X2, Y2
+	XORQ         DX, DX
+
+many125:
+	CMPQ         CX, $+16
+	JLT          one126
+	LEAL         (DX), BX
+	VMOVD        BX, X3
+	VPBROADCASTD X3, Y3
+	VPADDD       placesAVX2<>+0(SB), Y3, Y3
+	VPMULLD      goldenAVX2<>+0(SB), Y3, Y3
+	VPADDD       Y2, Y3, Y3
+	VPSRLD       $0x10, Y3, Y4
+	VPXOR        Y4, Y3, Y3
+	VPMULLD      hashFirstAVX2<>+0(SB), Y3, Y3
+	VPSRLD       $0x0f, Y3, Y4
+	VPXOR        Y4, Y3, Y3
+	VPMULLD      hashSecondAVX2<>+0(SB), Y3, Y3
+	VPSRLD       $0x0f, Y3, Y4
+	VPXOR        Y4, Y3, Y3
+	VPSRLD       $0x01, Y3, Y3
+	VMOVUPS      (AX)(DX*4), Y5
+	VMULPS       Y0, Y5, Y5
+	VPCMPGTD     Y3, Y1, Y4
+	VANDNPS      Y5, Y4, Y5
+	VMOVUPS      Y5, (AX)(DX*4)
+	LEAL         8(DX), BX
+	VMOVD        BX, X3
+	VPBROADCASTD X3, Y3
+	VPADDD       placesAVX2<>+0(SB), Y3, Y3
+	VPMULLD      goldenAVX2<>+0(SB), Y3, Y3
+	VPADDD       Y2, Y3, Y3
+	VPSRLD       $0x10, Y3, Y4
+	VPXOR        Y4, Y3, Y3
+	VPMULLD      hashFirstAVX2<>+0(SB), Y3, Y3
+	VPSRLD       $0x0f, Y3, Y4
+	VPXOR        Y4, Y3, Y3
+	VPMULLD      hashSecondAVX2<>+0(SB), Y3, Y3
+	VPSRLD       $0x0f, Y3, Y4
+	VPXOR        Y4, Y3, Y3
+	VPSRLD       $0x01, Y3, Y3
+	VMOVUPS      32(AX)(DX*4), Y5
+	VMULPS       Y0, Y5, Y5
+	VPCMPGTD     Y3, Y1, Y4
+	VANDNPS      Y5, Y4, Y5
+	VMOVUPS      Y5, 32(AX)(DX*4)
+	ADDQ         $+16, DX
+	SUBQ         $+16, CX
+	JMP          many125
+
+one126:
+	CMPQ         CX, $+8
+	JLT          rest127
+	LEAL         (DX), BX
+	VMOVD        BX, X3
+	VPBROADCASTD X3, Y3
+	VPADDD       placesAVX2<>+0(SB), Y3, Y3
+	VPMULLD      goldenAVX2<>+0(SB), Y3, Y3
+	VPADDD       Y2, Y3, Y3
+	VPSRLD       $0x10, Y3, Y4
+	VPXOR        Y4, Y3, Y3
+	VPMULLD      hashFirstAVX2<>+0(SB), Y3, Y3
+	VPSRLD       $0x0f, Y3, Y4
+	VPXOR        Y4, Y3, Y3
+	VPMULLD      hashSecondAVX2<>+0(SB), Y3, Y3
+	VPSRLD       $0x0f, Y3, Y4
+	VPXOR        Y4, Y3, Y3
+	VPSRLD       $0x01, Y3, Y3
+	VMOVUPS      (AX)(DX*4), Y5
+	VMULPS       Y0, Y5, Y5
+	VPCMPGTD     Y3, Y1, Y4
+	VANDNPS      Y5, Y4, Y5
+	VMOVUPS      Y5, (AX)(DX*4)
+	ADDQ         $+8, DX
+	SUBQ         $+8, CX
+	JMP          one126
+
+rest127:
+	TESTQ        CX, CX
+	JEQ          done128
+	LEAQ         firstLanesAVX2<>+32(SB), BX
+	SHLQ         $0x02, CX
+	SUBQ         CX, BX
+	VMOVUPS      (BX), Y3
+	LEAL         (DX), CX
+	VMOVD        CX, X4
+	VPBROADCASTD X4, Y4
+	VPADDD       placesAVX2<>+0(SB), Y4, Y4
+	VPMULLD      goldenAVX2<>+0(SB), Y4, Y4
+	VPADDD       Y2, Y4, Y4
+	VPSRLD       $0x10, Y4, Y2
+	VPXOR        Y2, Y4, Y4
+	VPMULLD      hashFirstAVX2<>+0(SB), Y4, Y4
+	VPSRLD       $0x0f, Y4, Y2
+	VPXOR        Y2, Y4, Y4
+	VPMULLD      hashSecondAVX2<>+0(SB), Y4, Y4
+	VPSRLD       $0x0f, Y4, Y2
+	VPXOR        Y2, Y4, Y4
+	VPSRLD       $0x01, Y4, Y4
+	VMASKMOVPS   (AX)(DX*4), Y3, Y5
+	VMULPS       Y0, Y5, Y5
+	VPCMPGTD     Y4, Y1, Y2
+	VANDNPS      Y5, Y2, Y5
+	VMASKMOVPS   Y5, Y3, (AX)(DX*4)
+
+done128:
+	VZEROUPPER
+	RET
+
+DATA placesAVX2<>+0(SB)/4, $0x00000000
+DATA placesAVX2<>+4(SB)/4, $0x00000001
+DATA placesAVX2<>+8(SB)/4, $0x00000002
+DATA placesAVX2<>+12(SB)/4, $0x00000003
+DATA placesAVX2<>+16(SB)/4, $0x00000004
+DATA placesAVX2<>+20(SB)/4, $0x00000005
+DATA placesAVX2<>+24(SB)/4, $0x00000006
+DATA placesAVX2<>+28(SB)/4, $0x00000007
+DATA placesAVX2<>+32(SB)/4, $0x00000008
+DATA placesAVX2<>+36(SB)/4, $0x00000009
+DATA placesAVX2<>+40(SB)/4, $0x0000000a
+DATA placesAVX2<>+44(SB)/4, $0x0000000b
+DATA placesAVX2<>+48(SB)/4, $0x0000000c
+DATA placesAVX2<>+52(SB)/4, $0x0000000d
+DATA placesAVX2<>+56(SB)/4, $0x0000000e
+DATA placesAVX2<>+60(SB)/4, $0x0000000f
+GLOBL placesAVX2<>(SB), RODATA|NOPTR, $64
+
+DATA goldenAVX2<>+0(SB)/4, $0x9e3779b1
+DATA goldenAVX2<>+4(SB)/4, $0x9e3779b1
+DATA goldenAVX2<>+8(SB)/4, $0x9e3779b1
+DATA goldenAVX2<>+12(SB)/4, $0x9e3779b1
+DATA goldenAVX2<>+16(SB)/4, $0x9e3779b1
+DATA goldenAVX2<>+20(SB)/4, $0x9e3779b1
+DATA goldenAVX2<>+24(SB)/4, $0x9e3779b1
+DATA goldenAVX2<>+28(SB)/4, $0x9e3779b1
+GLOBL goldenAVX2<>(SB), RODATA|NOPTR, $32
+
+DATA hashFirstAVX2<>+0(SB)/4, $0x21f0aaad
+DATA hashFirstAVX2<>+4(SB)/4, $0x21f0aaad
+DATA hashFirstAVX2<>+8(SB)/4, $0x21f0aaad
+DATA hashFirstAVX2<>+12(SB)/4, $0x21f0aaad
+DATA hashFirstAVX2<>+16(SB)/4, $0x21f0aaad
+DATA hashFirstAVX2<>+20(SB)/4, $0x21f0aaad
+DATA hashFirstAVX2<>+24(SB)/4, $0x21f0aaad
+DATA hashFirstAVX2<>+28(SB)/4, $0x21f0aaad
+GLOBL hashFirstAVX2<>(SB), RODATA|NOPTR, $32
+
+DATA hashSecondAVX2<>+0(SB)/4, $0x735a2d97
+DATA hashSecondAVX2<>+4(SB)/4, $0x735a2d97
+DATA hashSecondAVX2<>+8(SB)/4, $0x735a2d97
+DATA hashSecondAVX2<>+12(SB)/4, $0x735a2d97
+DATA hashSecondAVX2<>+16(SB)/4, $0x735a2d97
+DATA hashSecondAVX2<>+20(SB)/4, $0x735a2d97
+DATA hashSecondAVX2<>+24(SB)/4, $0x735a2d97
+DATA hashSecondAVX2<>+28(SB)/4, $0x735a2d97
+GLOBL hashSecondAVX2<>(SB), RODATA|NOPTR, $32
+
 // func adamWAVX2(w []float32, g []float32, m []float32, v []float32, scale float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, rate float32, correct float32, eps float32, keep float32)
 // Requires: AVX, FMA3
 TEXT ·adamWAVX2(SB), NOSPLIT, $0-132
@@ -2453,9 +2621,9 @@ TEXT ·adamWAVX2(SB), NOSPLIT, $0-132
 	VBROADCASTSS keep+128(FP), Y8
 	XORQ         DI, DI
 
-one126:
+one130:
 	CMPQ        SI, $+8
-	JLT         rest127
+	JLT         rest131
 	VMOVUPS     (CX)(DI*4), Y9
 	VMOVUPS     (DX)(DI*4), Y10
 	VMULPS      Y0, Y9, Y9
@@ -2477,11 +2645,11 @@ one126:
 	VMOVUPS     Y9, (AX)(DI*4)
 	ADDQ        $+8, DI
 	SUBQ        $+8, SI
-	JMP         one126
+	JMP         one130
 
-rest127:
+rest131:
 	TESTQ       SI, SI
-	JEQ         done128
+	JEQ         done132
 	LEAQ        firstLanesAVX2<>+32(SB), R8
 	SHLQ        $0x02, SI
 	SUBQ        SI, R8
@@ -2506,7 +2674,7 @@ rest127:
 	VFMSUB132PS Y8, Y11, Y0
 	VMASKMOVPS  Y0, Y9, (AX)(DI*4)
 
-done128:
+done132:
 	VZEROUPPER
 	RET
 
@@ -2521,9 +2689,9 @@ TEXT ·gemvAVX2(SB), NOSPLIT, $0-88
 	MOVQ d+56(FP), SI
 	MOVQ x_base+64(FP), DI
 
-four129:
+four133:
 	CMPQ   DX, $0x04
-	JLT    rest130
+	JLT    rest134
 	LEAQ   (CX)(BX*1), R8
 	LEAQ   (R8)(BX*1), R9
 	LEAQ   (R9)(BX*1), R10
@@ -2534,9 +2702,9 @@ four129:
 	MOVQ   SI, R11
 	XORQ   R12, R12
 
-one132:
+one136:
 	CMPQ        R11, $+8
-	JLT         rest133
+	JLT         rest137
 	VMOVUPS     (DI)(R12*4), Y4
 	VFMADD231PS (CX)(R12*4), Y4, Y0
 	VFMADD231PS (R8)(R12*4), Y4, Y1
@@ -2544,11 +2712,11 @@ one132:
 	VFMADD231PS (R10)(R12*4), Y4, Y3
 	ADDQ        $+8, R12
 	SUBQ        $+8, R11
-	JMP         one132
+	JMP         one136
 
-rest133:
+rest137:
 	TESTQ       R11, R11
-	JEQ         done134
+	JEQ         done138
 	LEAQ        firstLanesAVX2<>+32(SB), R13
 	SHLQ        $0x02, R11
 	SUBQ        R11, R13
@@ -2563,7 +2731,7 @@ rest133:
 	VMASKMOVPS  (R10)(R12*4), Y4, Y4
 	VFMADD231PS Y4, Y5, Y3
 
-done134:
+done138:
 	VHADDPS      Y1, Y0, Y0
 	VHADDPS      Y3, Y2, Y2
 	VHADDPS      Y2, Y0, Y0
@@ -2573,12 +2741,12 @@ done134:
 	ADDQ         $0x10, AX
 	LEAQ         (R10)(BX*1), CX
 	SUBQ         $0x04, DX
-	JMP          four129
+	JMP          four133
 
-rest130:
-row135:
+rest134:
+row139:
 	TESTQ  DX, DX
-	JEQ    rows136
+	JEQ    rows140
 	MOVQ   CX, R8
 	MOVQ   CX, R9
 	MOVQ   CX, R10
@@ -2589,9 +2757,9 @@ row135:
 	MOVQ   SI, R11
 	XORQ   R12, R12
 
-one138:
+one142:
 	CMPQ        R11, $+8
-	JLT         rest139
+	JLT         rest143
 	VMOVUPS     (DI)(R12*4), Y4
 	VFMADD231PS (CX)(R12*4), Y4, Y0
 	VFMADD231PS (R8)(R12*4), Y4, Y1
@@ -2599,11 +2767,11 @@ one138:
 	VFMADD231PS (R10)(R12*4), Y4, Y3
 	ADDQ        $+8, R12
 	SUBQ        $+8, R11
-	JMP         one138
+	JMP         one142
 
-rest139:
+rest143:
 	TESTQ       R11, R11
-	JEQ         done140
+	JEQ         done144
 	LEAQ        firstLanesAVX2<>+32(SB), R13
 	SHLQ        $0x02, R11
 	SUBQ        R11, R13
@@ -2618,7 +2786,7 @@ rest139:
 	VMASKMOVPS  (R10)(R12*4), Y4, Y4
 	VFMADD231PS Y4, Y5, Y3
 
-done140:
+done144:
 	VHADDPS      Y1, Y0, Y0
 	VHADDPS      Y3, Y2, Y2
 	VHADDPS      Y2, Y0, Y0
@@ -2628,9 +2796,9 @@ done140:
 	ADDQ         $0x04, AX
 	ADDQ         BX, CX
 	DECQ         DX
-	JMP          row135
+	JMP          row139
 
-rows136:
+rows140:
 	VZEROUPPER
 	RET
 
@@ -2643,9 +2811,9 @@ TEXT ·countAtLeastAVX2(SB), NOSPLIT, $0-40
 	XORQ         DX, DX
 	XORQ         BX, BX
 
-many141:
+many145:
 	CMPQ      CX, $+32
-	JLT       one142
+	JLT       one146
 	VMOVUPS   (AX)(BX*4), Y1
 	VCMPPS    $0x1d, Y0, Y1, Y1
 	VMOVMSKPS Y1, SI
@@ -2668,11 +2836,11 @@ many141:
 	ADDQ      SI, DX
 	ADDQ      $+32, BX
 	SUBQ      $+32, CX
-	JMP       many141
+	JMP       many145
 
-one142:
+one146:
 	CMPQ      CX, $+8
-	JLT       rest143
+	JLT       rest147
 	VMOVUPS   (AX)(BX*4), Y1
 	VCMPPS    $0x1d, Y0, Y1, Y1
 	VMOVMSKPS Y1, SI
@@ -2680,11 +2848,11 @@ one142:
 	ADDQ      SI, DX
 	ADDQ      $+8, BX
 	SUBQ      $+8, CX
-	JMP       one142
+	JMP       one146
 
-rest143:
+rest147:
 	TESTQ      CX, CX
-	JEQ        done144
+	JEQ        done148
 	LEAQ       firstLanesAVX2<>+32(SB), SI
 	SHLQ       $0x02, CX
 	SUBQ       CX, SI
@@ -2696,7 +2864,7 @@ rest143:
 	POPCNTL    AX, AX
 	ADDQ       AX, DX
 
-done144:
+done148:
 	VZEROUPPER
 	MOVQ DX, ret+32(FP)
 	RET
@@ -2710,9 +2878,9 @@ TEXT ·firstAboveAVX2(SB), NOSPLIT, $0-48
 	VBROADCASTSS bound+32(FP), Y0
 	SUBQ         DX, CX
 
-many145:
+many149:
 	CMPQ      CX, $+32
-	JLT       one146
+	JLT       one150
 	VMOVUPS   (AX)(DX*4), Y1
 	VCMPPS    $0x1e, Y0, Y1, Y1
 	VMOVAPS   Y1, Y1
@@ -2727,26 +2895,26 @@ many145:
 	VORPS     Y2, Y1, Y1
 	VMOVMSKPS Y1, BX
 	TESTL     BX, BX
-	JNE       one146
+	JNE       one150
 	ADDQ      $+32, DX
 	SUBQ      $+32, CX
-	JMP       many145
+	JMP       many149
 
-one146:
+one150:
 	CMPQ      CX, $+8
-	JLT       rest147
+	JLT       rest151
 	VMOVUPS   (AX)(DX*4), Y1
 	VCMPPS    $0x1e, Y0, Y1, Y1
 	VMOVMSKPS Y1, BX
 	TESTL     BX, BX
-	JNE       hit148
+	JNE       hit152
 	ADDQ      $+8, DX
 	SUBQ      $+8, CX
-	JMP       one146
+	JMP       one150
 
-rest147:
+rest151:
 	TESTQ      CX, CX
-	JEQ        none149
+	JEQ        none153
 	LEAQ       firstLanesAVX2<>+32(SB), BX
 	MOVQ       CX, SI
 	SHLQ       $0x02, SI
@@ -2758,15 +2926,15 @@ rest147:
 	VMOVMSKPS  Y0, AX
 	MOVL       AX, BX
 	TESTL      BX, BX
-	JNE        hit148
+	JNE        hit152
 	ADDQ       CX, DX
-	JMP        none149
+	JMP        none153
 
-hit148:
+hit152:
 	TZCNTL BX, BX
 	ADDQ   BX, DX
 
-none149:
+none153:
 	VZEROUPPER
 	MOVQ DX, ret+40(FP)
 	RET
@@ -2780,17 +2948,17 @@ TEXT ·dotInt8RowsAVX2(SB), NOSPLIT, $0-80
 	MOVQ d+48(FP), BX
 	MOVQ q_base+56(FP), SI
 
-row150:
+row154:
 	TESTQ  DX, DX
-	JEQ    rows151
+	JEQ    rows155
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ   BX, DI
 	XORQ   R8, R8
 
-two152:
+two156:
 	CMPQ       DI, $+32
-	JLT        one153
+	JLT        one157
 	PREFETCHT0 16384(CX)(R8*1)
 	VPMOVSXBW  (CX)(R8*1), Y2
 	VPMOVSXBW  (SI)(R8*1), Y3
@@ -2802,20 +2970,20 @@ two152:
 	VPADDD     Y3, Y1, Y1
 	ADDQ       $+32, R8
 	SUBQ       $+32, DI
-	JMP        two152
+	JMP        two156
 
-one153:
+one157:
 	CMPQ      DI, $+16
-	JLT       rest154
+	JLT       rest158
 	VPMOVSXBW (CX)(R8*1), Y2
 	VPMOVSXBW (SI)(R8*1), Y3
 	VPMADDWD  Y2, Y3, Y3
 	VPADDD    Y3, Y0, Y0
 	ADDQ      $+16, R8
 	SUBQ      $+16, DI
-	JMP       one153
+	JMP       one157
 
-rest154:
+rest158:
 	VPADDD       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VPADDD       X1, X0, X0
@@ -2825,25 +2993,25 @@ rest154:
 	VPADDD       X1, X0, X0
 	VMOVD        X0, R9
 
-next155:
+next159:
 	TESTQ   DI, DI
-	JEQ     done156
+	JEQ     done160
 	MOVBLSX (CX)(R8*1), R10
 	MOVBLSX (SI)(R8*1), R11
 	IMULL   R10, R11
 	ADDL    R11, R9
 	INCQ    R8
 	DECQ    DI
-	JMP     next155
+	JMP     next159
 
-done156:
+done160:
 	MOVL R9, (AX)
 	ADDQ $0x04, AX
 	ADDQ BX, CX
 	DECQ DX
-	JMP  row150
+	JMP  row154
 
-rows151:
+rows155:
 	VZEROUPPER
 	RET
 
@@ -2864,9 +3032,9 @@ TEXT ·gemmPanel1AVX2(SB), NOSPLIT, $0-88
 	SUBQ    R10, R11
 	VMOVUPS (R11), Y0
 
-full157:
+full161:
 	CMPQ   R8, $0x06
-	JLT    rest158
+	JLT    rest162
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -2878,9 +3046,9 @@ full157:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum161
+	JEQ    sum165
 
-next160:
+next164:
 	VMASKMOVPS   (R12), Y0, Y7
 	VBROADCASTSS (R10), Y8
 	VFMADD231PS  Y7, Y8, Y1
@@ -2898,13 +3066,13 @@ next160:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next160
+	JNE          next164
 
-sum161:
+sum165:
 	VBROADCASTSS alpha+80(FP), Y7
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add162
+	JNE          add166
 	VMULPS       Y7, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -2923,9 +3091,9 @@ sum161:
 	VMULPS       Y7, Y6, Y6
 	VMASKMOVPS   Y6, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored163
+	JMP          stored167
 
-add162:
+add166:
 	VBROADCASTSS beta+84(FP), Y8
 	VMASKMOVPS   (CX), Y0, Y9
 	VMULPS       Y8, Y9, Y9
@@ -2958,14 +3126,14 @@ add162:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored163:
+stored167:
 	LEAQ (AX)(R9*2), AX
 	SUBQ $0x06, R8
-	JMP  full157
+	JMP  full161
 
-rest158:
+rest162:
 	CMPQ   R8, $0x05
-	JNE    fewer164
+	JNE    fewer168
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -2976,9 +3144,9 @@ rest158:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum166
+	JEQ    sum170
 
-next165:
+next169:
 	VMASKMOVPS   (R10), Y0, Y6
 	VBROADCASTSS (R8), Y7
 	VFMADD231PS  Y6, Y7, Y1
@@ -2994,13 +3162,13 @@ next165:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next165
+	JNE          next169
 
-sum166:
+sum170:
 	VBROADCASTSS alpha+80(FP), Y6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add167
+	JNE          add171
 	VMULPS       Y6, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3016,9 +3184,9 @@ sum166:
 	VMULPS       Y6, Y5, Y5
 	VMASKMOVPS   Y5, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored168
+	JMP          stored172
 
-add167:
+add171:
 	VBROADCASTSS beta+84(FP), Y7
 	VMASKMOVPS   (CX), Y0, Y8
 	VMULPS       Y7, Y8, Y8
@@ -3046,12 +3214,12 @@ add167:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored168:
-	JMP end159
+stored172:
+	JMP end163
 
-fewer164:
+fewer168:
 	CMPQ   R8, $0x04
-	JNE    fewer169
+	JNE    fewer173
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3059,9 +3227,9 @@ fewer164:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum171
+	JEQ    sum175
 
-next170:
+next174:
 	VMASKMOVPS   (R8), Y0, Y5
 	VBROADCASTSS (AX), Y6
 	VFMADD231PS  Y5, Y6, Y1
@@ -3074,13 +3242,13 @@ next170:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next170
+	JNE          next174
 
-sum171:
+sum175:
 	VBROADCASTSS alpha+80(FP), Y5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add172
+	JNE          add176
 	VMULPS       Y5, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3093,9 +3261,9 @@ sum171:
 	VMULPS       Y5, Y4, Y4
 	VMASKMOVPS   Y4, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored173
+	JMP          stored177
 
-add172:
+add176:
 	VBROADCASTSS beta+84(FP), Y6
 	VMASKMOVPS   (CX), Y0, Y7
 	VMULPS       Y6, Y7, Y7
@@ -3118,21 +3286,21 @@ add172:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored173:
-	JMP end159
+stored177:
+	JMP end163
 
-fewer169:
+fewer173:
 	CMPQ   R8, $0x03
-	JNE    fewer174
+	JNE    fewer178
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum176
+	JEQ    sum180
 
-next175:
+next179:
 	VMASKMOVPS   (R8), Y0, Y4
 	VBROADCASTSS (AX), Y5
 	VFMADD231PS  Y4, Y5, Y1
@@ -3143,13 +3311,13 @@ next175:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next175
+	JNE          next179
 
-sum176:
+sum180:
 	VBROADCASTSS alpha+80(FP), Y4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add177
+	JNE          add181
 	VMULPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3159,9 +3327,9 @@ sum176:
 	VMULPS       Y4, Y3, Y3
 	VMASKMOVPS   Y3, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored178
+	JMP          stored182
 
-add177:
+add181:
 	VBROADCASTSS beta+84(FP), Y5
 	VMASKMOVPS   (CX), Y0, Y6
 	VMULPS       Y5, Y6, Y6
@@ -3179,20 +3347,20 @@ add177:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored178:
-	JMP end159
+stored182:
+	JMP end163
 
-fewer174:
+fewer178:
 	CMPQ   R8, $0x02
-	JNE    fewer179
+	JNE    fewer183
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum181
+	JEQ    sum185
 
-next180:
+next184:
 	VMASKMOVPS   (R8), Y0, Y3
 	VBROADCASTSS (AX), Y4
 	VFMADD231PS  Y3, Y4, Y1
@@ -3201,22 +3369,22 @@ next180:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next180
+	JNE          next184
 
-sum181:
+sum185:
 	VBROADCASTSS alpha+80(FP), Y3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add182
+	JNE          add186
 	VMULPS       Y3, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 	VMULPS       Y3, Y2, Y2
 	VMASKMOVPS   Y2, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored183
+	JMP          stored187
 
-add182:
+add186:
 	VBROADCASTSS beta+84(FP), Y4
 	VMASKMOVPS   (CX), Y0, Y5
 	VMULPS       Y4, Y5, Y5
@@ -3229,38 +3397,38 @@ add182:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored183:
-	JMP end159
+stored187:
+	JMP end163
 
-fewer179:
+fewer183:
 	CMPQ   R8, $0x01
-	JNE    fewer184
+	JNE    fewer188
 	VXORPS Y1, Y1, Y1
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum186
+	JEQ    sum190
 
-next185:
+next189:
 	VMASKMOVPS   (DX), Y0, Y2
 	VBROADCASTSS (AX), Y3
 	VFMADD231PS  Y2, Y3, Y1
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next185
+	JNE          next189
 
-sum186:
+sum190:
 	VBROADCASTSS alpha+80(FP), Y2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add187
+	JNE          add191
 	VMULPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored188
+	JMP          stored192
 
-add187:
+add191:
 	VBROADCASTSS beta+84(FP), Y3
 	VMASKMOVPS   (CX), Y0, Y4
 	VMULPS       Y3, Y4, Y4
@@ -3268,11 +3436,11 @@ add187:
 	VMASKMOVPS   Y4, Y0, (CX)
 	ADDQ         DI, CX
 
-stored188:
-	JMP end159
+stored192:
+	JMP end163
 
-fewer184:
-end159:
+fewer188:
+end163:
 	VZEROUPPER
 	RET
 
@@ -3294,9 +3462,9 @@ TEXT ·gemmPanel2AVX2(SB), NOSPLIT, $0-88
 	SUBQ    R10, R11
 	VMOVUPS (R11), Y0
 
-full189:
+full193:
 	CMPQ   R8, $0x06
-	JLT    rest190
+	JLT    rest194
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3314,9 +3482,9 @@ full189:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum193
+	JEQ    sum197
 
-next192:
+next196:
 	VMOVUPS      (R12), Y13
 	VMASKMOVPS   32(R12), Y0, Y14
 	VBROADCASTSS (R10), Y15
@@ -3341,13 +3509,13 @@ next192:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next192
+	JNE          next196
 
-sum193:
+sum197:
 	VBROADCASTSS alpha+80(FP), Y13
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add194
+	JNE          add198
 	VMULPS       Y13, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y13, Y2, Y2
@@ -3378,9 +3546,9 @@ sum193:
 	VMULPS       Y13, Y12, Y12
 	VMASKMOVPS   Y12, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored195
+	JMP          stored199
 
-add194:
+add198:
 	VBROADCASTSS beta+84(FP), Y14
 	VMOVUPS      (CX), Y15
 	VMULPS       Y14, Y15, Y15
@@ -3437,14 +3605,14 @@ add194:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored195:
+stored199:
 	LEAQ (AX)(R9*2), AX
 	SUBQ $0x06, R8
-	JMP  full189
+	JMP  full193
 
-rest190:
+rest194:
 	CMPQ   R8, $0x05
-	JNE    fewer196
+	JNE    fewer200
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3460,9 +3628,9 @@ rest190:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum198
+	JEQ    sum202
 
-next197:
+next201:
 	VMOVUPS      (R10), Y11
 	VMASKMOVPS   32(R10), Y0, Y12
 	VBROADCASTSS (R8), Y13
@@ -3484,13 +3652,13 @@ next197:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next197
+	JNE          next201
 
-sum198:
+sum202:
 	VBROADCASTSS alpha+80(FP), Y11
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add199
+	JNE          add203
 	VMULPS       Y11, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y11, Y2, Y2
@@ -3516,9 +3684,9 @@ sum198:
 	VMULPS       Y11, Y10, Y10
 	VMASKMOVPS   Y10, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored200
+	JMP          stored204
 
-add199:
+add203:
 	VBROADCASTSS beta+84(FP), Y12
 	VMOVUPS      (CX), Y13
 	VMULPS       Y12, Y13, Y13
@@ -3566,12 +3734,12 @@ add199:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored200:
-	JMP end191
+stored204:
+	JMP end195
 
-fewer196:
+fewer200:
 	CMPQ   R8, $0x04
-	JNE    fewer201
+	JNE    fewer205
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3583,9 +3751,9 @@ fewer196:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum203
+	JEQ    sum207
 
-next202:
+next206:
 	VMOVUPS      (R8), Y9
 	VMASKMOVPS   32(R8), Y0, Y10
 	VBROADCASTSS (AX), Y11
@@ -3603,13 +3771,13 @@ next202:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next202
+	JNE          next206
 
-sum203:
+sum207:
 	VBROADCASTSS alpha+80(FP), Y9
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add204
+	JNE          add208
 	VMULPS       Y9, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y9, Y2, Y2
@@ -3630,9 +3798,9 @@ sum203:
 	VMULPS       Y9, Y8, Y8
 	VMASKMOVPS   Y8, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored205
+	JMP          stored209
 
-add204:
+add208:
 	VBROADCASTSS beta+84(FP), Y10
 	VMOVUPS      (CX), Y11
 	VMULPS       Y10, Y11, Y11
@@ -3671,12 +3839,12 @@ add204:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored205:
-	JMP end191
+stored209:
+	JMP end195
 
-fewer201:
+fewer205:
 	CMPQ   R8, $0x03
-	JNE    fewer206
+	JNE    fewer210
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3686,9 +3854,9 @@ fewer201:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum208
+	JEQ    sum212
 
-next207:
+next211:
 	VMOVUPS      (R8), Y7
 	VMASKMOVPS   32(R8), Y0, Y8
 	VBROADCASTSS (AX), Y9
@@ -3703,13 +3871,13 @@ next207:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next207
+	JNE          next211
 
-sum208:
+sum212:
 	VBROADCASTSS alpha+80(FP), Y7
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add209
+	JNE          add213
 	VMULPS       Y7, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y7, Y2, Y2
@@ -3725,9 +3893,9 @@ sum208:
 	VMULPS       Y7, Y6, Y6
 	VMASKMOVPS   Y6, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored210
+	JMP          stored214
 
-add209:
+add213:
 	VBROADCASTSS beta+84(FP), Y8
 	VMOVUPS      (CX), Y9
 	VMULPS       Y8, Y9, Y9
@@ -3757,12 +3925,12 @@ add209:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored210:
-	JMP end191
+stored214:
+	JMP end195
 
-fewer206:
+fewer210:
 	CMPQ   R8, $0x02
-	JNE    fewer211
+	JNE    fewer215
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3770,9 +3938,9 @@ fewer206:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum213
+	JEQ    sum217
 
-next212:
+next216:
 	VMOVUPS      (R8), Y5
 	VMASKMOVPS   32(R8), Y0, Y6
 	VBROADCASTSS (AX), Y7
@@ -3784,13 +3952,13 @@ next212:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next212
+	JNE          next216
 
-sum213:
+sum217:
 	VBROADCASTSS alpha+80(FP), Y5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add214
+	JNE          add218
 	VMULPS       Y5, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y5, Y2, Y2
@@ -3801,9 +3969,9 @@ sum213:
 	VMULPS       Y5, Y4, Y4
 	VMASKMOVPS   Y4, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored215
+	JMP          stored219
 
-add214:
+add218:
 	VBROADCASTSS beta+84(FP), Y6
 	VMOVUPS      (CX), Y7
 	VMULPS       Y6, Y7, Y7
@@ -3824,20 +3992,20 @@ add214:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored215:
-	JMP end191
+stored219:
+	JMP end195
 
-fewer211:
+fewer215:
 	CMPQ   R8, $0x01
-	JNE    fewer216
+	JNE    fewer220
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum218
+	JEQ    sum222
 
-next217:
+next221:
 	VMOVUPS      (DX), Y3
 	VMASKMOVPS   32(DX), Y0, Y4
 	VBROADCASTSS (AX), Y5
@@ -3846,21 +4014,21 @@ next217:
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next217
+	JNE          next221
 
-sum218:
+sum222:
 	VBROADCASTSS alpha+80(FP), Y3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add219
+	JNE          add223
 	VMULPS       Y3, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y3, Y2, Y2
 	VMASKMOVPS   Y2, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored220
+	JMP          stored224
 
-add219:
+add223:
 	VBROADCASTSS beta+84(FP), Y4
 	VMOVUPS      (CX), Y5
 	VMULPS       Y4, Y5, Y5
@@ -3872,11 +4040,11 @@ add219:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored220:
-	JMP end191
+stored224:
+	JMP end195
 
-fewer216:
-end191:
+fewer220:
+end195:
 	VZEROUPPER
 	RET
 
@@ -3894,9 +4062,9 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (R8)(BX*1), R9
 	LEAQ (R9)(BX*1), BX
 
-row221:
+row225:
 	TESTQ       SI, SI
-	JEQ         rows222
+	JEQ         rows226
 	VMOVUPS     (CX), X0
 	VINSERTF128 $0x01, (CX)(DI*1), Y0, Y0
 	ADDQ        $0x10, CX
@@ -3926,9 +4094,9 @@ row221:
 	VMOVUPS     Y4, (AX)
 	ADDQ        DX, AX
 	DECQ        SI
-	JMP         row221
+	JMP         row225
 
-rows222:
+rows226:
 	VZEROUPPER
 	RET
 
@@ -3942,16 +4110,16 @@ TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ    n+32(FP), SI
 	MOVQ    k+40(FP), DI
 	CMPQ    SI, $+8
-	JLE     narrow223
+	JLE     narrow227
 	SUBQ    $+8, SI
 	LEAQ    firstLanesAVX2<>+32(SB), R8
 	SHLQ    $0x02, SI
 	SUBQ    SI, R8
 	VMOVUPS (R8), Y0
 
-row225:
+row229:
 	TESTQ      DI, DI
-	JEQ        rows226
+	JEQ        rows230
 	PREFETCHT0 (CX)(BX*8)
 	PREFETCHT0 64(CX)(BX*8)
 	VMOVUPS    (CX), Y1
@@ -3961,28 +4129,28 @@ row225:
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row225
+	JMP        row229
 
-rows226:
-	JMP packed224
+rows230:
+	JMP packed228
 
-narrow223:
+narrow227:
 	LEAQ    firstLanesAVX2<>+32(SB), R8
 	SHLQ    $0x02, SI
 	SUBQ    SI, R8
 	VMOVUPS (R8), Y0
 
-row227:
+row231:
 	TESTQ      DI, DI
-	JEQ        rows228
+	JEQ        rows232
 	VMASKMOVPS (CX), Y0, Y1
 	VMOVUPS    Y1, (AX)
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row227
+	JMP        row231
 
-rows228:
-packed224:
+rows232:
+packed228:
 	VZEROUPPER
 	RET

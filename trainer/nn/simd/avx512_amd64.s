@@ -2318,6 +2318,149 @@ done124:
 	MOVB DL, ret+24(FP)
 	RET
 
+// func dropoutAVX512(x []float32, keep float32, bound uint32, seed uint32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·dropoutAVX512(SB), NOSPLIT, $0-36
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	VBROADCASTSS keep+24(FP), Z0
+	MOVL         bound+28(FP), DX
+	VPBROADCASTD DX, Z1
+	MOVL         seed+32(FP), DX
+	VPBROADCASTD DX, Z2
+	VPBROADCASTD goldenAVX512<>+0(SB), Z3
+	VPBROADCASTD hashFirstAVX512<>+0(SB), Z4
+	VPBROADCASTD hashSecondAVX512<>+0(SB), Z5
+	XORQ         DX, DX
+
+many125:
+	CMPQ         CX, $+32
+	JLT          one126
+	LEAL         (DX), BX
+	VPBROADCASTD BX, Z6
+	VPADDD       placesAVX512<>+0(SB), Z6, Z6
+	VPMULLD      Z3, Z6, Z6
+	VPADDD       Z2, Z6, Z6
+	VPSRLD       $0x10, Z6, Z7
+	VPXORD       Z7, Z6, Z6
+	VPMULLD      Z4, Z6, Z6
+	VPSRLD       $0x0f, Z6, Z7
+	VPXORD       Z7, Z6, Z6
+	VPMULLD      Z5, Z6, Z6
+	VPSRLD       $0x0f, Z6, Z7
+	VPXORD       Z7, Z6, Z6
+	VPSRLD       $0x01, Z6, Z6
+	VMOVUPS      (AX)(DX*4), Z7
+	VMULPS       Z0, Z7, Z7
+	VPCMPD       $0x05, Z1, Z6, K1
+	VMOVAPS.Z    Z7, K1, Z7
+	VMOVUPS      Z7, (AX)(DX*4)
+	LEAL         16(DX), BX
+	VPBROADCASTD BX, Z6
+	VPADDD       placesAVX512<>+0(SB), Z6, Z6
+	VPMULLD      Z3, Z6, Z6
+	VPADDD       Z2, Z6, Z6
+	VPSRLD       $0x10, Z6, Z7
+	VPXORD       Z7, Z6, Z6
+	VPMULLD      Z4, Z6, Z6
+	VPSRLD       $0x0f, Z6, Z7
+	VPXORD       Z7, Z6, Z6
+	VPMULLD      Z5, Z6, Z6
+	VPSRLD       $0x0f, Z6, Z7
+	VPXORD       Z7, Z6, Z6
+	VPSRLD       $0x01, Z6, Z6
+	VMOVUPS      64(AX)(DX*4), Z7
+	VMULPS       Z0, Z7, Z7
+	VPCMPD       $0x05, Z1, Z6, K1
+	VMOVAPS.Z    Z7, K1, Z7
+	VMOVUPS      Z7, 64(AX)(DX*4)
+	ADDQ         $+32, DX
+	SUBQ         $+32, CX
+	JMP          many125
+
+one126:
+	CMPQ         CX, $+16
+	JLT          rest127
+	LEAL         (DX), BX
+	VPBROADCASTD BX, Z6
+	VPADDD       placesAVX512<>+0(SB), Z6, Z6
+	VPMULLD      Z3, Z6, Z6
+	VPADDD       Z2, Z6, Z6
+	VPSRLD       $0x10, Z6, Z7
+	VPXORD       Z7, Z6, Z6
+	VPMULLD      Z4, Z6, Z6
+	VPSRLD       $0x0f, Z6, Z7
+	VPXORD       Z7, Z6, Z6
+	VPMULLD      Z5, Z6, Z6
+	VPSRLD       $0x0f, Z6, Z7
+	VPXORD       Z7, Z6, Z6
+	VPSRLD       $0x01, Z6, Z6
+	VMOVUPS      (AX)(DX*4), Z7
+	VMULPS       Z0, Z7, Z7
+	VPCMPD       $0x05, Z1, Z6, K1
+	VMOVAPS.Z    Z7, K1, Z7
+	VMOVUPS      Z7, (AX)(DX*4)
+	ADDQ         $+16, DX
+	SUBQ         $+16, CX
+	JMP          one126
+
+rest127:
+	TESTQ        CX, CX
+	JEQ          done128
+	MOVL         $-1, BX
+	BZHIL        CX, BX, BX
+	KMOVW        BX, K1
+	LEAL         (DX), CX
+	VPBROADCASTD CX, Z6
+	VPADDD       placesAVX512<>+0(SB), Z6, Z6
+	VPMULLD      Z3, Z6, Z6
+	VPADDD       Z2, Z6, Z6
+	VPSRLD       $0x10, Z6, Z2
+	VPXORD       Z2, Z6, Z6
+	VPMULLD      Z4, Z6, Z6
+	VPSRLD       $0x0f, Z6, Z2
+	VPXORD       Z2, Z6, Z6
+	VPMULLD      Z5, Z6, Z6
+	VPSRLD       $0x0f, Z6, Z2
+	VPXORD       Z2, Z6, Z6
+	VPSRLD       $0x01, Z6, Z6
+	VMOVUPS.Z    (AX)(DX*4), K1, Z2
+	VMULPS       Z0, Z2, Z2
+	VPCMPD       $0x05, Z1, Z6, K2
+	VMOVAPS.Z    Z2, K2, Z2
+	VMOVUPS      Z2, K1, (AX)(DX*4)
+
+done128:
+	VZEROUPPER
+	RET
+
+DATA placesAVX512<>+0(SB)/4, $0x00000000
+DATA placesAVX512<>+4(SB)/4, $0x00000001
+DATA placesAVX512<>+8(SB)/4, $0x00000002
+DATA placesAVX512<>+12(SB)/4, $0x00000003
+DATA placesAVX512<>+16(SB)/4, $0x00000004
+DATA placesAVX512<>+20(SB)/4, $0x00000005
+DATA placesAVX512<>+24(SB)/4, $0x00000006
+DATA placesAVX512<>+28(SB)/4, $0x00000007
+DATA placesAVX512<>+32(SB)/4, $0x00000008
+DATA placesAVX512<>+36(SB)/4, $0x00000009
+DATA placesAVX512<>+40(SB)/4, $0x0000000a
+DATA placesAVX512<>+44(SB)/4, $0x0000000b
+DATA placesAVX512<>+48(SB)/4, $0x0000000c
+DATA placesAVX512<>+52(SB)/4, $0x0000000d
+DATA placesAVX512<>+56(SB)/4, $0x0000000e
+DATA placesAVX512<>+60(SB)/4, $0x0000000f
+GLOBL placesAVX512<>(SB), RODATA|NOPTR, $64
+
+DATA goldenAVX512<>+0(SB)/4, $0x9e3779b1
+GLOBL goldenAVX512<>(SB), RODATA|NOPTR, $4
+
+DATA hashFirstAVX512<>+0(SB)/4, $0x21f0aaad
+GLOBL hashFirstAVX512<>(SB), RODATA|NOPTR, $4
+
+DATA hashSecondAVX512<>+0(SB)/4, $0x735a2d97
+GLOBL hashSecondAVX512<>(SB), RODATA|NOPTR, $4
+
 // func adamWAVX512(w []float32, g []float32, m []float32, v []float32, scale float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, rate float32, correct float32, eps float32, keep float32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·adamWAVX512(SB), NOSPLIT, $0-132
@@ -2337,9 +2480,9 @@ TEXT ·adamWAVX512(SB), NOSPLIT, $0-132
 	VBROADCASTSS keep+128(FP), Z8
 	XORQ         DI, DI
 
-one126:
+one130:
 	CMPQ        SI, $+16
-	JLT         rest127
+	JLT         rest131
 	VMOVUPS     (CX)(DI*4), Z9
 	VMOVUPS     (DX)(DI*4), Z10
 	VMULPS      Z0, Z9, Z9
@@ -2361,11 +2504,11 @@ one126:
 	VMOVUPS     Z9, (AX)(DI*4)
 	ADDQ        $+16, DI
 	SUBQ        $+16, SI
-	JMP         one126
+	JMP         one130
 
-rest127:
+rest131:
 	TESTQ       SI, SI
-	JEQ         done128
+	JEQ         done132
 	MOVL        $-1, R8
 	BZHIL       SI, R8, R8
 	KMOVW       R8, K1
@@ -2389,7 +2532,7 @@ rest127:
 	VFMSUB132PS Z8, Z10, Z0
 	VMOVUPS     Z0, K1, (AX)(DI*4)
 
-done128:
+done132:
 	VZEROUPPER
 	RET
 
@@ -2404,9 +2547,9 @@ TEXT ·gemvAVX512(SB), NOSPLIT, $0-88
 	MOVQ d+56(FP), SI
 	MOVQ x_base+64(FP), DI
 
-four129:
+four133:
 	CMPQ   DX, $0x04
-	JLT    rest130
+	JLT    rest134
 	LEAQ   (CX)(BX*1), R8
 	LEAQ   (R8)(BX*1), R9
 	LEAQ   (R9)(BX*1), R10
@@ -2417,9 +2560,9 @@ four129:
 	MOVQ   SI, R11
 	XORQ   R12, R12
 
-one132:
+one136:
 	CMPQ        R11, $+16
-	JLT         rest133
+	JLT         rest137
 	VMOVUPS     (DI)(R12*4), Z4
 	VFMADD231PS (CX)(R12*4), Z4, Z0
 	VFMADD231PS (R8)(R12*4), Z4, Z1
@@ -2427,11 +2570,11 @@ one132:
 	VFMADD231PS (R10)(R12*4), Z4, Z3
 	ADDQ        $+16, R12
 	SUBQ        $+16, R11
-	JMP         one132
+	JMP         one136
 
-rest133:
+rest137:
 	TESTQ       R11, R11
-	JEQ         done134
+	JEQ         done138
 	MOVL        $-1, R13
 	BZHIL       R11, R13, R13
 	KMOVW       R13, K1
@@ -2445,7 +2588,7 @@ rest133:
 	VMOVUPS.Z   (R10)(R12*4), K1, Z5
 	VFMADD231PS Z5, Z4, Z3
 
-done134:
+done138:
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VADDPS        Y4, Y0, Y4
 	VEXTRACTF64X4 $0x01, Z1, Y0
@@ -2463,12 +2606,12 @@ done134:
 	ADDQ          $0x10, AX
 	LEAQ          (R10)(BX*1), CX
 	SUBQ          $0x04, DX
-	JMP           four129
+	JMP           four133
 
-rest130:
-row135:
+rest134:
+row139:
 	TESTQ  DX, DX
-	JEQ    rows136
+	JEQ    rows140
 	MOVQ   CX, R8
 	MOVQ   CX, R9
 	MOVQ   CX, R10
@@ -2479,9 +2622,9 @@ row135:
 	MOVQ   SI, R11
 	XORQ   R12, R12
 
-one138:
+one142:
 	CMPQ        R11, $+16
-	JLT         rest139
+	JLT         rest143
 	VMOVUPS     (DI)(R12*4), Z4
 	VFMADD231PS (CX)(R12*4), Z4, Z0
 	VFMADD231PS (R8)(R12*4), Z4, Z1
@@ -2489,11 +2632,11 @@ one138:
 	VFMADD231PS (R10)(R12*4), Z4, Z3
 	ADDQ        $+16, R12
 	SUBQ        $+16, R11
-	JMP         one138
+	JMP         one142
 
-rest139:
+rest143:
 	TESTQ       R11, R11
-	JEQ         done140
+	JEQ         done144
 	MOVL        $-1, R13
 	BZHIL       R11, R13, R13
 	KMOVW       R13, K1
@@ -2507,7 +2650,7 @@ rest139:
 	VMOVUPS.Z   (R10)(R12*4), K1, Z5
 	VFMADD231PS Z5, Z4, Z3
 
-done140:
+done144:
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VADDPS        Y4, Y0, Y4
 	VEXTRACTF64X4 $0x01, Z1, Y0
@@ -2525,9 +2668,9 @@ done140:
 	ADDQ          $0x04, AX
 	ADDQ          BX, CX
 	DECQ          DX
-	JMP           row135
+	JMP           row139
 
-rows136:
+rows140:
 	VZEROUPPER
 	RET
 
@@ -2540,9 +2683,9 @@ TEXT ·countAtLeastAVX512(SB), NOSPLIT, $0-40
 	XORQ         DX, DX
 	XORQ         BX, BX
 
-many141:
+many145:
 	CMPQ    CX, $+64
-	JLT     one142
+	JLT     one146
 	VMOVUPS (AX)(BX*4), Z1
 	VCMPPS  $0x1d, Z0, Z1, K1
 	KMOVW   K1, SI
@@ -2565,11 +2708,11 @@ many141:
 	ADDQ    SI, DX
 	ADDQ    $+64, BX
 	SUBQ    $+64, CX
-	JMP     many141
+	JMP     many145
 
-one142:
+one146:
 	CMPQ    CX, $+16
-	JLT     rest143
+	JLT     rest147
 	VMOVUPS (AX)(BX*4), Z1
 	VCMPPS  $0x1d, Z0, Z1, K1
 	KMOVW   K1, SI
@@ -2577,11 +2720,11 @@ one142:
 	ADDQ    SI, DX
 	ADDQ    $+16, BX
 	SUBQ    $+16, CX
-	JMP     one142
+	JMP     one146
 
-rest143:
+rest147:
 	TESTQ     CX, CX
-	JEQ       done144
+	JEQ       done148
 	MOVL      $-1, SI
 	BZHIL     CX, SI, SI
 	KMOVW     SI, K1
@@ -2591,7 +2734,7 @@ rest143:
 	POPCNTL   AX, AX
 	ADDQ      AX, DX
 
-done144:
+done148:
 	VZEROUPPER
 	MOVQ DX, ret+32(FP)
 	RET
@@ -2605,9 +2748,9 @@ TEXT ·firstAboveAVX512(SB), NOSPLIT, $0-48
 	VBROADCASTSS bound+32(FP), Z0
 	SUBQ         DX, CX
 
-many145:
+many149:
 	CMPQ     CX, $+64
-	JLT      one146
+	JLT      one150
 	VMOVUPS  (AX)(DX*4), Z1
 	VCMPPS   $0x1e, Z0, Z1, K1
 	KMOVW    K1, K1
@@ -2621,26 +2764,26 @@ many145:
 	VCMPPS   $0x1e, Z0, Z1, K2
 	KORW     K2, K1, K1
 	KORTESTW K1, K1
-	JNE      one146
+	JNE      one150
 	ADDQ     $+64, DX
 	SUBQ     $+64, CX
-	JMP      many145
+	JMP      many149
 
-one146:
+one150:
 	CMPQ    CX, $+16
-	JLT     rest147
+	JLT     rest151
 	VMOVUPS (AX)(DX*4), Z1
 	VCMPPS  $0x1e, Z0, Z1, K1
 	KMOVW   K1, BX
 	TESTL   BX, BX
-	JNE     hit148
+	JNE     hit152
 	ADDQ    $+16, DX
 	SUBQ    $+16, CX
-	JMP     one146
+	JMP     one150
 
-rest147:
+rest151:
 	TESTQ     CX, CX
-	JEQ       none149
+	JEQ       none153
 	MOVL      $-1, BX
 	BZHIL     CX, BX, BX
 	KMOVW     BX, K1
@@ -2649,15 +2792,15 @@ rest147:
 	KMOVW     K1, AX
 	MOVL      AX, BX
 	TESTL     BX, BX
-	JNE       hit148
+	JNE       hit152
 	ADDQ      CX, DX
-	JMP       none149
+	JMP       none153
 
-hit148:
+hit152:
 	TZCNTL BX, BX
 	ADDQ   BX, DX
 
-none149:
+none153:
 	VZEROUPPER
 	MOVQ DX, ret+40(FP)
 	RET
@@ -2680,9 +2823,9 @@ TEXT ·dotInt8RowsVNNIAVX512(SB), NOSPLIT, $0-84
 	BZHIQ        DI, R8, R8
 	KMOVQ        R8, K1
 
-four150:
+four154:
 	CMPQ   DX, $0x04
-	JLT    rest151
+	JLT    rest155
 	LEAQ   (CX)(BX*1), DI
 	LEAQ   (DI)(BX*1), R8
 	LEAQ   (R8)(BX*1), R9
@@ -2693,9 +2836,9 @@ four150:
 	MOVQ   BX, R10
 	XORQ   R11, R11
 
-vectors152:
+vectors156:
 	CMPQ       R10, $0x40
-	JLT        rest153
+	JLT        rest157
 	VMOVDQU8   (SI)(R11*1), Z6
 	PREFETCHT0 16384(CX)(R11*1)
 	VPXORD     (CX)(R11*1), Z0, Z7
@@ -2711,11 +2854,11 @@ vectors152:
 	VPDPBUSD   Z6, Z7, Z5
 	ADDQ       $0x40, R11
 	SUBQ       $0x40, R10
-	JMP        vectors152
+	JMP        vectors156
 
-rest153:
+rest157:
 	TESTQ      R10, R10
-	JEQ        done154
+	JEQ        done158
 	VMOVDQU8.Z (SI)(R11*1), K1, Z6
 	VMOVDQU8.Z (CX)(R11*1), K1, Z7
 	VPXORD     Z0, Z7, Z7
@@ -2730,7 +2873,7 @@ rest153:
 	VPXORD     Z0, Z7, Z7
 	VPDPBUSD   Z6, Z7, Z5
 
-done154:
+done158:
 	VEXTRACTI64X4 $0x01, Z2, Y6
 	VPADDD        Y2, Y6, Y6
 	VEXTRACTI64X4 $0x01, Z3, Y2
@@ -2749,12 +2892,12 @@ done154:
 	ADDQ          $0x10, AX
 	LEAQ          (R9)(BX*1), CX
 	SUBQ          $0x04, DX
-	JMP           four150
+	JMP           four154
 
-rest151:
-row155:
+rest155:
+row159:
 	TESTQ  DX, DX
-	JEQ    rows156
+	JEQ    rows160
 	MOVQ   CX, DI
 	MOVQ   CX, R8
 	MOVQ   CX, R9
@@ -2765,9 +2908,9 @@ row155:
 	MOVQ   BX, R10
 	XORQ   R11, R11
 
-vectors157:
+vectors161:
 	CMPQ       R10, $0x40
-	JLT        rest158
+	JLT        rest162
 	VMOVDQU8   (SI)(R11*1), Z6
 	PREFETCHT0 16384(CX)(R11*1)
 	VPXORD     (CX)(R11*1), Z0, Z7
@@ -2783,11 +2926,11 @@ vectors157:
 	VPDPBUSD   Z6, Z7, Z5
 	ADDQ       $0x40, R11
 	SUBQ       $0x40, R10
-	JMP        vectors157
+	JMP        vectors161
 
-rest158:
+rest162:
 	TESTQ      R10, R10
-	JEQ        done159
+	JEQ        done163
 	VMOVDQU8.Z (SI)(R11*1), K1, Z6
 	VMOVDQU8.Z (CX)(R11*1), K1, Z7
 	VPXORD     Z0, Z7, Z7
@@ -2802,7 +2945,7 @@ rest158:
 	VPXORD     Z0, Z7, Z7
 	VPDPBUSD   Z6, Z7, Z5
 
-done159:
+done163:
 	VEXTRACTI64X4 $0x01, Z2, Y6
 	VPADDD        Y2, Y6, Y6
 	VEXTRACTI64X4 $0x01, Z3, Y2
@@ -2821,9 +2964,9 @@ done159:
 	ADDQ          $0x04, AX
 	ADDQ          BX, CX
 	DECQ          DX
-	JMP           row155
+	JMP           row159
 
-rows156:
+rows160:
 	VZEROUPPER
 	RET
 
@@ -2839,17 +2982,17 @@ TEXT ·dotInt8RowsAVX512(SB), NOSPLIT, $0-80
 	MOVQ d+48(FP), BX
 	MOVQ q_base+56(FP), SI
 
-row160:
+row164:
 	TESTQ  DX, DX
-	JEQ    rows161
+	JEQ    rows165
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   BX, DI
 	XORQ   R8, R8
 
-two162:
+two166:
 	CMPQ       DI, $+64
-	JLT        one163
+	JLT        one167
 	PREFETCHT0 16384(CX)(R8*1)
 	VPMOVSXBW  (CX)(R8*1), Z2
 	VPMOVSXBW  (SI)(R8*1), Z3
@@ -2861,20 +3004,20 @@ two162:
 	VPADDD     Z3, Z1, Z1
 	ADDQ       $+64, R8
 	SUBQ       $+64, DI
-	JMP        two162
+	JMP        two166
 
-one163:
+one167:
 	CMPQ      DI, $+32
-	JLT       rest164
+	JLT       rest168
 	VPMOVSXBW (CX)(R8*1), Z2
 	VPMOVSXBW (SI)(R8*1), Z3
 	VPMADDWD  Z2, Z3, Z3
 	VPADDD    Z3, Z0, Z0
 	ADDQ      $+32, R8
 	SUBQ      $+32, DI
-	JMP       one163
+	JMP       one167
 
-rest164:
+rest168:
 	VPADDD        Z1, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VPADDD        Y1, Y0, Y0
@@ -2886,25 +3029,25 @@ rest164:
 	VPADDD        X1, X0, X0
 	VMOVD         X0, R9
 
-next165:
+next169:
 	TESTQ   DI, DI
-	JEQ     done166
+	JEQ     done170
 	MOVBLSX (CX)(R8*1), R10
 	MOVBLSX (SI)(R8*1), R11
 	IMULL   R10, R11
 	ADDL    R11, R9
 	INCQ    R8
 	DECQ    DI
-	JMP     next165
+	JMP     next169
 
-done166:
+done170:
 	MOVL R9, (AX)
 	ADDQ $0x04, AX
 	ADDQ BX, CX
 	DECQ DX
-	JMP  row160
+	JMP  row164
 
-rows161:
+rows165:
 	VZEROUPPER
 	RET
 
@@ -2924,9 +3067,9 @@ TEXT ·gemmPanel1AVX512(SB), NOSPLIT, $0-88
 	BZHIL R10, R11, R11
 	KMOVW R11, K1
 
-full167:
+full171:
 	CMPQ   R8, $0x08
-	JLT    rest168
+	JLT    rest172
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2940,9 +3083,9 @@ full167:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum171
+	JEQ    sum175
 
-next170:
+next174:
 	VMOVUPS.Z    (R12), K1, Z8
 	VBROADCASTSS (R10), Z9
 	VFMADD231PS  Z8, Z9, Z0
@@ -2964,13 +3107,13 @@ next170:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next170
+	JNE          next174
 
-sum171:
+sum175:
 	VBROADCASTSS alpha+80(FP), Z8
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add172
+	JNE          add176
 	VMULPS       Z8, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -2995,9 +3138,9 @@ sum171:
 	VMULPS       Z8, Z7, Z7
 	VMOVUPS      Z7, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored173
+	JMP          stored177
 
-add172:
+add176:
 	VBROADCASTSS beta+84(FP), Z9
 	VMOVUPS.Z    (CX), K1, Z10
 	VMULPS       Z9, Z10, Z10
@@ -3040,14 +3183,14 @@ add172:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored173:
+stored177:
 	LEAQ (AX)(DX*8), AX
 	SUBQ $0x08, R8
-	JMP  full167
+	JMP  full171
 
-rest168:
+rest172:
 	CMPQ   R8, $0x07
-	JNE    fewer174
+	JNE    fewer178
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3060,9 +3203,9 @@ rest168:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum176
+	JEQ    sum180
 
-next175:
+next179:
 	VMOVUPS.Z    (R10), K1, Z7
 	VBROADCASTSS (R8), Z8
 	VFMADD231PS  Z7, Z8, Z0
@@ -3082,13 +3225,13 @@ next175:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next175
+	JNE          next179
 
-sum176:
+sum180:
 	VBROADCASTSS alpha+80(FP), Z7
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add177
+	JNE          add181
 	VMULPS       Z7, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3110,9 +3253,9 @@ sum176:
 	VMULPS       Z7, Z6, Z6
 	VMOVUPS      Z6, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored178
+	JMP          stored182
 
-add177:
+add181:
 	VBROADCASTSS beta+84(FP), Z8
 	VMOVUPS.Z    (CX), K1, Z9
 	VMULPS       Z8, Z9, Z9
@@ -3150,12 +3293,12 @@ add177:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored178:
-	JMP end169
+stored182:
+	JMP end173
 
-fewer174:
+fewer178:
 	CMPQ   R8, $0x06
-	JNE    fewer179
+	JNE    fewer183
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3167,9 +3310,9 @@ fewer174:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum181
+	JEQ    sum185
 
-next180:
+next184:
 	VMOVUPS.Z    (R10), K1, Z6
 	VBROADCASTSS (R8), Z7
 	VFMADD231PS  Z6, Z7, Z0
@@ -3187,13 +3330,13 @@ next180:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next180
+	JNE          next184
 
-sum181:
+sum185:
 	VBROADCASTSS alpha+80(FP), Z6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add182
+	JNE          add186
 	VMULPS       Z6, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3212,9 +3355,9 @@ sum181:
 	VMULPS       Z6, Z5, Z5
 	VMOVUPS      Z5, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored183
+	JMP          stored187
 
-add182:
+add186:
 	VBROADCASTSS beta+84(FP), Z7
 	VMOVUPS.Z    (CX), K1, Z8
 	VMULPS       Z7, Z8, Z8
@@ -3247,12 +3390,12 @@ add182:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored183:
-	JMP end169
+stored187:
+	JMP end173
 
-fewer179:
+fewer183:
 	CMPQ   R8, $0x05
-	JNE    fewer184
+	JNE    fewer188
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3263,9 +3406,9 @@ fewer179:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum186
+	JEQ    sum190
 
-next185:
+next189:
 	VMOVUPS.Z    (R10), K1, Z5
 	VBROADCASTSS (R8), Z6
 	VFMADD231PS  Z5, Z6, Z0
@@ -3281,13 +3424,13 @@ next185:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next185
+	JNE          next189
 
-sum186:
+sum190:
 	VBROADCASTSS alpha+80(FP), Z5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add187
+	JNE          add191
 	VMULPS       Z5, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3303,9 +3446,9 @@ sum186:
 	VMULPS       Z5, Z4, Z4
 	VMOVUPS      Z4, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored188
+	JMP          stored192
 
-add187:
+add191:
 	VBROADCASTSS beta+84(FP), Z6
 	VMOVUPS.Z    (CX), K1, Z7
 	VMULPS       Z6, Z7, Z7
@@ -3333,12 +3476,12 @@ add187:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored188:
-	JMP end169
+stored192:
+	JMP end173
 
-fewer184:
+fewer188:
 	CMPQ   R8, $0x04
-	JNE    fewer189
+	JNE    fewer193
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3346,9 +3489,9 @@ fewer184:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum191
+	JEQ    sum195
 
-next190:
+next194:
 	VMOVUPS.Z    (R8), K1, Z4
 	VBROADCASTSS (AX), Z5
 	VFMADD231PS  Z4, Z5, Z0
@@ -3361,13 +3504,13 @@ next190:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next190
+	JNE          next194
 
-sum191:
+sum195:
 	VBROADCASTSS alpha+80(FP), Z4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add192
+	JNE          add196
 	VMULPS       Z4, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3380,9 +3523,9 @@ sum191:
 	VMULPS       Z4, Z3, Z3
 	VMOVUPS      Z3, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored193
+	JMP          stored197
 
-add192:
+add196:
 	VBROADCASTSS beta+84(FP), Z5
 	VMOVUPS.Z    (CX), K1, Z6
 	VMULPS       Z5, Z6, Z6
@@ -3405,21 +3548,21 @@ add192:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored193:
-	JMP end169
+stored197:
+	JMP end173
 
-fewer189:
+fewer193:
 	CMPQ   R8, $0x03
-	JNE    fewer194
+	JNE    fewer198
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum196
+	JEQ    sum200
 
-next195:
+next199:
 	VMOVUPS.Z    (R8), K1, Z3
 	VBROADCASTSS (AX), Z4
 	VFMADD231PS  Z3, Z4, Z0
@@ -3430,13 +3573,13 @@ next195:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next195
+	JNE          next199
 
-sum196:
+sum200:
 	VBROADCASTSS alpha+80(FP), Z3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add197
+	JNE          add201
 	VMULPS       Z3, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3446,9 +3589,9 @@ sum196:
 	VMULPS       Z3, Z2, Z2
 	VMOVUPS      Z2, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored198
+	JMP          stored202
 
-add197:
+add201:
 	VBROADCASTSS beta+84(FP), Z4
 	VMOVUPS.Z    (CX), K1, Z5
 	VMULPS       Z4, Z5, Z5
@@ -3466,20 +3609,20 @@ add197:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored198:
-	JMP end169
+stored202:
+	JMP end173
 
-fewer194:
+fewer198:
 	CMPQ   R8, $0x02
-	JNE    fewer199
+	JNE    fewer203
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum201
+	JEQ    sum205
 
-next200:
+next204:
 	VMOVUPS.Z    (R8), K1, Z2
 	VBROADCASTSS (AX), Z3
 	VFMADD231PS  Z2, Z3, Z0
@@ -3488,22 +3631,22 @@ next200:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next200
+	JNE          next204
 
-sum201:
+sum205:
 	VBROADCASTSS alpha+80(FP), Z2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add202
+	JNE          add206
 	VMULPS       Z2, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      Z1, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored203
+	JMP          stored207
 
-add202:
+add206:
 	VBROADCASTSS beta+84(FP), Z3
 	VMOVUPS.Z    (CX), K1, Z4
 	VMULPS       Z3, Z4, Z4
@@ -3516,38 +3659,38 @@ add202:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored203:
-	JMP end169
+stored207:
+	JMP end173
 
-fewer199:
+fewer203:
 	CMPQ   R8, $0x01
-	JNE    fewer204
+	JNE    fewer208
 	VPXORD Z0, Z0, Z0
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum206
+	JEQ    sum210
 
-next205:
+next209:
 	VMOVUPS.Z    (DX), K1, Z1
 	VBROADCASTSS (AX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next205
+	JNE          next209
 
-sum206:
+sum210:
 	VBROADCASTSS alpha+80(FP), Z1
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add207
+	JNE          add211
 	VMULPS       Z1, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored208
+	JMP          stored212
 
-add207:
+add211:
 	VBROADCASTSS beta+84(FP), Z2
 	VMOVUPS.Z    (CX), K1, Z3
 	VMULPS       Z2, Z3, Z3
@@ -3555,11 +3698,11 @@ add207:
 	VMOVUPS      Z3, K1, (CX)
 	ADDQ         DI, CX
 
-stored208:
-	JMP end169
+stored212:
+	JMP end173
 
-fewer204:
-end169:
+fewer208:
+end173:
 	VZEROUPPER
 	RET
 
@@ -3580,9 +3723,9 @@ TEXT ·gemmPanel2AVX512(SB), NOSPLIT, $0-88
 	BZHIL R10, R11, R11
 	KMOVW R11, K1
 
-full209:
+full213:
 	CMPQ   R8, $0x08
-	JLT    rest210
+	JLT    rest214
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3604,9 +3747,9 @@ full209:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum213
+	JEQ    sum217
 
-next212:
+next216:
 	VMOVUPS      (R12), Z16
 	VMOVUPS.Z    64(R12), K1, Z17
 	VBROADCASTSS (R10), Z18
@@ -3637,13 +3780,13 @@ next212:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next212
+	JNE          next216
 
-sum213:
+sum217:
 	VBROADCASTSS alpha+80(FP), Z16
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add214
+	JNE          add218
 	VMULPS       Z16, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z16, Z1, Z1
@@ -3684,9 +3827,9 @@ sum213:
 	VMULPS       Z16, Z15, Z15
 	VMOVUPS      Z15, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored215
+	JMP          stored219
 
-add214:
+add218:
 	VBROADCASTSS beta+84(FP), Z17
 	VMOVUPS      (CX), Z18
 	VMULPS       Z17, Z18, Z18
@@ -3761,14 +3904,14 @@ add214:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored215:
+stored219:
 	LEAQ (AX)(DX*8), AX
 	SUBQ $0x08, R8
-	JMP  full209
+	JMP  full213
 
-rest210:
+rest214:
 	CMPQ   R8, $0x07
-	JNE    fewer216
+	JNE    fewer220
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3788,9 +3931,9 @@ rest210:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum218
+	JEQ    sum222
 
-next217:
+next221:
 	VMOVUPS      (R10), Z14
 	VMOVUPS.Z    64(R10), K1, Z15
 	VBROADCASTSS (R8), Z16
@@ -3818,13 +3961,13 @@ next217:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next217
+	JNE          next221
 
-sum218:
+sum222:
 	VBROADCASTSS alpha+80(FP), Z14
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add219
+	JNE          add223
 	VMULPS       Z14, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z14, Z1, Z1
@@ -3860,9 +4003,9 @@ sum218:
 	VMULPS       Z14, Z13, Z13
 	VMOVUPS      Z13, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored220
+	JMP          stored224
 
-add219:
+add223:
 	VBROADCASTSS beta+84(FP), Z15
 	VMOVUPS      (CX), Z16
 	VMULPS       Z15, Z16, Z16
@@ -3928,12 +4071,12 @@ add219:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored220:
-	JMP end211
+stored224:
+	JMP end215
 
-fewer216:
+fewer220:
 	CMPQ   R8, $0x06
-	JNE    fewer221
+	JNE    fewer225
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3951,9 +4094,9 @@ fewer216:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum223
+	JEQ    sum227
 
-next222:
+next226:
 	VMOVUPS      (R10), Z12
 	VMOVUPS.Z    64(R10), K1, Z13
 	VBROADCASTSS (R8), Z14
@@ -3978,13 +4121,13 @@ next222:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next222
+	JNE          next226
 
-sum223:
+sum227:
 	VBROADCASTSS alpha+80(FP), Z12
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add224
+	JNE          add228
 	VMULPS       Z12, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z12, Z1, Z1
@@ -4015,9 +4158,9 @@ sum223:
 	VMULPS       Z12, Z11, Z11
 	VMOVUPS      Z11, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored225
+	JMP          stored229
 
-add224:
+add228:
 	VBROADCASTSS beta+84(FP), Z13
 	VMOVUPS      (CX), Z14
 	VMULPS       Z13, Z14, Z14
@@ -4074,12 +4217,12 @@ add224:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored225:
-	JMP end211
+stored229:
+	JMP end215
 
-fewer221:
+fewer225:
 	CMPQ   R8, $0x05
-	JNE    fewer226
+	JNE    fewer230
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4095,9 +4238,9 @@ fewer221:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum228
+	JEQ    sum232
 
-next227:
+next231:
 	VMOVUPS      (R10), Z10
 	VMOVUPS.Z    64(R10), K1, Z11
 	VBROADCASTSS (R8), Z12
@@ -4119,13 +4262,13 @@ next227:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next227
+	JNE          next231
 
-sum228:
+sum232:
 	VBROADCASTSS alpha+80(FP), Z10
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add229
+	JNE          add233
 	VMULPS       Z10, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z10, Z1, Z1
@@ -4151,9 +4294,9 @@ sum228:
 	VMULPS       Z10, Z9, Z9
 	VMOVUPS      Z9, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored230
+	JMP          stored234
 
-add229:
+add233:
 	VBROADCASTSS beta+84(FP), Z11
 	VMOVUPS      (CX), Z12
 	VMULPS       Z11, Z12, Z12
@@ -4201,12 +4344,12 @@ add229:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored230:
-	JMP end211
+stored234:
+	JMP end215
 
-fewer226:
+fewer230:
 	CMPQ   R8, $0x04
-	JNE    fewer231
+	JNE    fewer235
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4218,9 +4361,9 @@ fewer226:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum233
+	JEQ    sum237
 
-next232:
+next236:
 	VMOVUPS      (R8), Z8
 	VMOVUPS.Z    64(R8), K1, Z9
 	VBROADCASTSS (AX), Z10
@@ -4238,13 +4381,13 @@ next232:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next232
+	JNE          next236
 
-sum233:
+sum237:
 	VBROADCASTSS alpha+80(FP), Z8
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add234
+	JNE          add238
 	VMULPS       Z8, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z8, Z1, Z1
@@ -4265,9 +4408,9 @@ sum233:
 	VMULPS       Z8, Z7, Z7
 	VMOVUPS      Z7, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored235
+	JMP          stored239
 
-add234:
+add238:
 	VBROADCASTSS beta+84(FP), Z9
 	VMOVUPS      (CX), Z10
 	VMULPS       Z9, Z10, Z10
@@ -4306,12 +4449,12 @@ add234:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored235:
-	JMP end211
+stored239:
+	JMP end215
 
-fewer231:
+fewer235:
 	CMPQ   R8, $0x03
-	JNE    fewer236
+	JNE    fewer240
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4321,9 +4464,9 @@ fewer231:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum238
+	JEQ    sum242
 
-next237:
+next241:
 	VMOVUPS      (R8), Z6
 	VMOVUPS.Z    64(R8), K1, Z7
 	VBROADCASTSS (AX), Z8
@@ -4338,13 +4481,13 @@ next237:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next237
+	JNE          next241
 
-sum238:
+sum242:
 	VBROADCASTSS alpha+80(FP), Z6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add239
+	JNE          add243
 	VMULPS       Z6, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z6, Z1, Z1
@@ -4360,9 +4503,9 @@ sum238:
 	VMULPS       Z6, Z5, Z5
 	VMOVUPS      Z5, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored240
+	JMP          stored244
 
-add239:
+add243:
 	VBROADCASTSS beta+84(FP), Z7
 	VMOVUPS      (CX), Z8
 	VMULPS       Z7, Z8, Z8
@@ -4392,12 +4535,12 @@ add239:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored240:
-	JMP end211
+stored244:
+	JMP end215
 
-fewer236:
+fewer240:
 	CMPQ   R8, $0x02
-	JNE    fewer241
+	JNE    fewer245
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4405,9 +4548,9 @@ fewer236:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum243
+	JEQ    sum247
 
-next242:
+next246:
 	VMOVUPS      (R8), Z4
 	VMOVUPS.Z    64(R8), K1, Z5
 	VBROADCASTSS (AX), Z6
@@ -4419,13 +4562,13 @@ next242:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next242
+	JNE          next246
 
-sum243:
+sum247:
 	VBROADCASTSS alpha+80(FP), Z4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add244
+	JNE          add248
 	VMULPS       Z4, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z4, Z1, Z1
@@ -4436,9 +4579,9 @@ sum243:
 	VMULPS       Z4, Z3, Z3
 	VMOVUPS      Z3, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored245
+	JMP          stored249
 
-add244:
+add248:
 	VBROADCASTSS beta+84(FP), Z5
 	VMOVUPS      (CX), Z6
 	VMULPS       Z5, Z6, Z6
@@ -4459,20 +4602,20 @@ add244:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored245:
-	JMP end211
+stored249:
+	JMP end215
 
-fewer241:
+fewer245:
 	CMPQ   R8, $0x01
-	JNE    fewer246
+	JNE    fewer250
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum248
+	JEQ    sum252
 
-next247:
+next251:
 	VMOVUPS      (DX), Z2
 	VMOVUPS.Z    64(DX), K1, Z3
 	VBROADCASTSS (AX), Z4
@@ -4481,21 +4624,21 @@ next247:
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next247
+	JNE          next251
 
-sum248:
+sum252:
 	VBROADCASTSS alpha+80(FP), Z2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add249
+	JNE          add253
 	VMULPS       Z2, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      Z1, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored250
+	JMP          stored254
 
-add249:
+add253:
 	VBROADCASTSS beta+84(FP), Z3
 	VMOVUPS      (CX), Z4
 	VMULPS       Z3, Z4, Z4
@@ -4507,11 +4650,11 @@ add249:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored250:
-	JMP end211
+stored254:
+	JMP end215
 
-fewer246:
-end211:
+fewer250:
+end215:
 	VZEROUPPER
 	RET
 
@@ -4530,9 +4673,9 @@ TEXT ·transposeAVX512(SB), NOSPLIT, $0-40
 	LEAQ (R9)(BX*1), R10
 	LEAQ (R10)(BX*1), BX
 
-row251:
+row255:
 	TESTQ        SI, SI
-	JEQ          rows252
+	JEQ          rows256
 	VMOVUPS      (CX), X0
 	VINSERTF32X4 $0x01, (CX)(DI*1), Z0, Z0
 	VINSERTF32X4 $0x02, (CX)(DI*2), Z0, Z0
@@ -4570,9 +4713,9 @@ row251:
 	VMOVUPS      Z4, (AX)
 	ADDQ         DX, AX
 	DECQ         SI
-	JMP          row251
+	JMP          row255
 
-rows252:
+rows256:
 	VZEROUPPER
 	RET
 
@@ -4586,15 +4729,15 @@ TEXT ·packRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ  n+32(FP), SI
 	MOVQ  k+40(FP), DI
 	CMPQ  SI, $+16
-	JLE   narrow253
+	JLE   narrow257
 	SUBQ  $+16, SI
 	MOVL  $-1, R8
 	BZHIL SI, R8, R8
 	KMOVW R8, K1
 
-row255:
+row259:
 	TESTQ      DI, DI
-	JEQ        rows256
+	JEQ        rows260
 	PREFETCHT0 (CX)(BX*8)
 	PREFETCHT0 64(CX)(BX*8)
 	VMOVUPS    (CX), Z0
@@ -4604,27 +4747,27 @@ row255:
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row255
+	JMP        row259
 
-rows256:
-	JMP packed254
+rows260:
+	JMP packed258
 
-narrow253:
+narrow257:
 	MOVL  $-1, R8
 	BZHIL SI, R8, R8
 	KMOVW R8, K1
 
-row257:
+row261:
 	TESTQ     DI, DI
-	JEQ       rows258
+	JEQ       rows262
 	VMOVUPS.Z (CX), K1, Z0
 	VMOVUPS   Z0, (AX)
 	ADDQ      BX, CX
 	ADDQ      DX, AX
 	DECQ      DI
-	JMP       row257
+	JMP       row261
 
-rows258:
-packed254:
+rows262:
+packed258:
 	VZEROUPPER
 	RET

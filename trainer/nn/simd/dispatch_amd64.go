@@ -278,6 +278,18 @@ func largest(index []uint8) uint8 {
 	return largestGo(index)
 }
 
+func dropout(x []float32, keep float32, bound, seed uint32) {
+	switch level {
+	case AVX512:
+		dropoutAVX512(x, keep, bound, seed)
+		return
+	case AVX2:
+		dropoutAVX2(x, keep, bound, seed)
+		return
+	}
+	dropoutGo(x, keep, bound, seed)
+}
+
 func adamW(w, g, m, v []float32, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep float32) {
 	switch level {
 	case AVX512:

@@ -54,6 +54,8 @@ func gatherTable(dst, table []float32, index []uint8) { gatherTableGo(dst, table
 
 func largest(index []uint8) uint8 { return largestGo(index) }
 
+func dropout(x []float32, keep float32, bound, seed uint32) { dropoutGo(x, keep, bound, seed) }
+
 func adamW(w, g, m, v []float32, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep float32) {
 	adamWGo(w, g, m, v, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep)
 }

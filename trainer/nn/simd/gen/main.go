@@ -44,6 +44,7 @@ var kernels = []kernel{
 	{"rotate", "row, cos, sin []float32, sign float32", "row, cos, sin, sign", "", (*isa).rotate},
 	{"gatherTable", "dst, table []float32, index []uint8", "dst, table, index", "", (*isa).gatherTable},
 	{"largest", "index []uint8", "index", "uint8", (*isa).largest},
+	{"dropout", "x []float32, keep float32, bound, seed uint32", "x, keep, bound, seed", "", (*isa).dropout},
 	{"adamW", "w, g, m, v []float32, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep float32", "w, g, m, v, scale, beta1, rest1, beta2, rest2, rate, correct, eps, keep", "", (*isa).adamW},
 	{"gemv", "y, a []float32, stride, d int, x []float32", "y, a, stride, d, x", "", (*isa).gemv},
 	{"countAtLeast", "x []float32, bound float32", "x, bound", "int", (*isa).countAtLeast},
