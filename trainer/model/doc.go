@@ -1,24 +1,34 @@
-// Package model is TBGRecall (arXiv 2508.11977) in its plain form: it reads the sessions of a user and predicts the set of items of the
-// next one.
+// Package model is TBGRecall (arXiv 2508.11977): it reads the sessions of a user and predicts the set of items of the next one. Each piece has a switch
+// (Config), so that HSTU (arXiv 2402.17152) and SASRec (arXiv 1808.09781), and TBGRecall without one of its pieces, run in the same code.
 //
 // # Nouns
 //
 //	Row       the place of an item in the tables; items get rows in the order in which they appear
 //	Sides     side information of an item, its category and its price band: rows of a table that items share
 //	Session   what a user did in one emitted part: distinct items, each with its strongest action
-//	Example   the past sessions of a user, the moment of a request, and the items of the part that followed
+//	Example   the past sessions of a user, the moment of a request, and the items of the part that followed; or a whole history
 //	Model     weights, rows, optimiser, vocabulary and random state: what is trained
 //	Snapshot  what changed since the last one, copied, to be encoded elsewhere
 //	Served    an immutable model that answers requests
 //
 // # How it works
 //
-// Every session is one context token, which stands for the request (scene, hour, time since the session before), and one token per
-// item. The sequence ends with the context token of the request to be answered. Tokens see all earlier sessions, the context token of their own
-// and themselves, never their siblings: what was shown together has no order. All tokens of a session share one rotary position and one
-// time. The tokens run through HSTU blocks (arXiv 2402.17152); the last token's output is the query vector, and an item's score is its product
-// with the item's vector plus the item's bias. Both a token and a target add to the item's own vector the mean of those of its side information: what was
-// learned of a category holds for an item of it that was never clicked. Training is one sampled softmax a micro-batch, corrected for how often an item is sampled.
+// Every session is one context token, which stands for the request (scene, hour, time since the session before, user), and one token per
+// item (item, action, scene). The sequence ends with the context token of the request to be answered. Tokens see all earlier sessions, the context token of
+// their own and themselves, never their siblings: what was shown together has no order. All tokens of a session share one rotary position and one
+// time. The tokens run through HSTU blocks, optionally with experts behind them; a context token's output, through a head for how many sessions it looks ahead,
+// is a query vector, and an item's score is its product with the item's vector plus the item's bias. Both a token and a target add to the item's own
+// vector the mean of those of its side information: what was learned of a category holds for an item of it that was never clicked. The loss is a softmax of
+// each positive over sampled items, corrected for how often an item is sampled, and two that tell clicked from shown and bought from clicked.
+//
+// Under Config.Tokens item there are no context tokens: each item asks for the next one. With pointwise attention that is HSTU, with softmax and a network of
+// its own SASRec.
+//
+// # How it is fast
+//
+// Only tokens that are there are computed, and of the attention only what the mask reaches; in the last block only what is asked. A batch is cut into
+// groups of sequences that fit the second cache, forward and backward one after the other (net.go), and dealt to Config.Lanes lanes. Lanes have
+// gradients of their own, added in a fixed order. Memory is used again: a step in its stride allocates next to nothing.
 //
 // # Promise
 //
@@ -29,8 +39,8 @@
 // # Caveats
 //
 // A Model belongs to one goroutine. A Served may be used by many. Rows are never given up: memory grows with the number of
-// distinct items, some 350 bytes each at width 64. Rows of the side table are
-// not given up either, but there are at most Config.SideRows; values beyond them are ignored.
+// distinct items, some 350 bytes each at width 64. Rows of the side table are not given up either, but there are at most Config.SideRows; values beyond
+// them are ignored. Users are hashed into Config.UserRows, items never. Dropout does not reach into the attention's weights.
 //
 // What this package does not do: read the stream or decide what is trained when (trainer), move or sign tables (publisher),
 // or measure (trainer's Curve).

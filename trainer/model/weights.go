@@ -195,24 +195,20 @@ func newWeights[F nn.Float](c *Config) *weights[F] {
 	}
 	w := &weights[F]{arena: make([]F, size)}
 	rest := w.arena
-	view := func() []F {
-		n := specs[len(w.views)].size()
-		v := rest[:n:n]
-		w.views, rest = append(w.views, v), rest[n:]
-		return v
-	}
-	matrix := func() nn.Block[F] {
-		cols := specs[len(w.views)].shape[1]
-		return nn.Whole(view(), int(cols))
-	}
-	stack := func() (list []nn.Block[F]) {
-		shape := specs[len(w.views)].shape
-		all := nn.Whole(view(), int(shape[2]))
-		for i := range int(shape[0]) {
-			list = append(list, all.Slice(i*int(shape[1]), (i+1)*int(shape[1])))
+	next := func() nn.Tensor[F] {
+		s := &specs[len(w.views)]
+		shape := make([]int, len(s.shape))
+		for i, d := range s.shape {
+			shape[i] = int(d)
 		}
-		return list
+		n := s.size()
+		t := nn.NewTensor(rest[:n:n], shape...)
+		w.views, rest = append(w.views, t.Values), rest[n:]
+		return t
 	}
+	view := func() []F { return next().Values }
+	matrix := func() nn.Block[F] { return next().Matrix() }
+	stack := func() []nn.Block[F] { return next().Stack() }
 	w.action, w.scene = view(), view()
 	if c.Tokens == session {
 		w.context, w.hour, w.gap = view(), view(), view()

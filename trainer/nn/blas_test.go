@@ -273,8 +273,10 @@ func TestWrongShapesPanic(t *testing.T) {
 	f("short c", func() {
 		Gemm(Block[float32]{Data: x[:5], Rows: 3, Cols: 3, Stride: 3}, Plain, Plain, 1, Whole(x, 4), Whole(x, 3), 0)
 	})
-	f("ragged matrix", func() { NewMatrix(x, 5) })
-	f("matmul", func() { MatMul(NewMatrix(x, 4), NewMatrix(x, 3), NewMatrix(x, 4)) })
+	f("ragged tensor", func() { NewTensor(x, 5, 2) })
+	f("empty tensor", func() { NewTensor(x[:0], 0, 2) })
+	f("no matrix", func() { NewTensor(x, 12).Matrix() })
+	f("no stack", func() { NewTensor(x, 3, 4).Stack() })
 }
 
 // BenchmarkGemm multiplies the shapes of the model: projections of tokens, gradients of weights, attention of one head of sequences of 64
@@ -342,20 +344,6 @@ func BenchmarkGemm(b *testing.B) {
 		if e, name, ok := openBLAS(); ok {
 			run(name, e)
 		}
-	}
-}
-
-// BenchmarkTensor is a product through tensor, to be set against the same one in BenchmarkGemm.
-func BenchmarkTensor(b *testing.B) {
-	for _, s := range [][3]int{{2560, 128, 64}, {40, 40, 32}} {
-		m, n, k := s[0], s[1], s[2]
-		b.Run(fmt.Sprintf("%dx%dx%d", m, n, k), func(b *testing.B) {
-			x, y, z := NewMatrix(make([]float32, m*k), k), NewMatrix(make([]float32, k*n), n), NewMatrix(make([]float32, m*n), n)
-			b.ReportAllocs()
-			for b.Loop() {
-				MatMul(z, x, y)
-			}
-		})
 	}
 }
 

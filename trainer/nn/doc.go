@@ -13,8 +13,8 @@
 //
 // # Matrix products
 //
-// Products that fill a whole matrix go through gorgonia's tensor (MatMul); products that add to a matrix, transpose, or
-// read a block of columns, which tensor has no operation for or gets wrong, call the same engine directly (Gemm). The engine is
+// Weights are tensors of gorgonia.org/tensor over one arena (Tensor). Products go to the engine that tensor is given as well, by Gemm, which
+// adds to a matrix, transposes and reads blocks of columns, and makes no headers for activations whose shapes change with each batch. The engine is
 // package simd for products of small and middling size, which are all that a training step makes, and OpenBLAS, loaded when the
 // program runs, above that; both on one thread, so that sums have one order. Where OpenBLAS is missing, or with FRESHET_BLAS=go in the
 // environment, or in a build with the tag static, simd multiplies everything. Backend says what runs.
