@@ -105,7 +105,11 @@ func dotGo(x, y []float32) float32 {
 func maximumGo(x []float32) float32 {
 	top := float32(math.Inf(-1))
 	for _, v := range x {
-		top = max(top, v)
+		if v > top {
+			top = v
+		} else if v != v {
+			return v
+		}
 	}
 	return top
 }
