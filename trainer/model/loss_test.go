@@ -25,7 +25,7 @@ func ladderExamples(rng *rand.Rand) []Example {
 			}
 			return events
 		}
-		for s := range 2 {
+		for s := range 3 {
 			e.Past = append(e.Past, Session{At: schema.EventTime(1_700_000_000_000 + 60_000*s), Scene: "home", Events: draw()})
 		}
 		for _, of := range draw() {
@@ -47,7 +47,7 @@ func ladderExamples(rng *rand.Rand) []Example {
 func TestLossByItsDefinition(t *testing.T) {
 	for _, cosine := range []bool{false, true} {
 		cfg := tiny()
-		cfg.Horizon, cfg.HorizonDecay, cfg.Exposures, cfg.ClickWeight, cfg.PayWeight, cfg.Cosine, cfg.Temperature, cfg.Loss = 2, 0.3, true, 0.7, 0.4, cosine, 0.5, full
+		cfg.Horizon, cfg.HorizonDecay, cfg.ClickWeight, cfg.PayWeight, cfg.Cosine, cfg.Temperature, cfg.Loss = 3, 0.3, 0.7, 0.4, cosine, 0.5, full
 		rng := rand.New(rand.NewPCG(12, 12))
 		batch := ladderExamples(rng)
 		n := newNetwork(cfg, rng, tinyItems, batch)
@@ -126,7 +126,7 @@ func TestLossByItsDefinition(t *testing.T) {
 				}
 				loss += cfg.ClickWeight*click + cfg.PayWeight*pay
 			}
-			want += math.Pow(cfg.HorizonDecay, float64(q.ahead)) * loss / 10 // two requests with history of five users
+			want += math.Pow(cfg.HorizonDecay, float64(q.ahead)) * loss / 15 // three requests with history of five users
 		}
 		if math.Abs(got-want) > 1e-12*want || clicks == 0 || pays == 0 {
 			t.Errorf("cosine %v: loss %.15g, by the definition %.15g; %d sessions tell clicked from shown, %d bought from clicked", cosine, got, want, clicks, pays)
@@ -266,7 +266,15 @@ func TestDropoutIsOfTrainingAlone(t *testing.T) {
 			t.Error("the loss with dropout is that without")
 		}
 
-		cfg.Dropout = 0.4
+		cfg.Dropout, cfg.Lanes = 0.4, 2
+		twice := newNetwork(cfg, rng, tinyItems, []Example{batch[0], batch[0]})
+		twice.groupTokens = 1
+		twice.aim(rng, tinyItems)
+		twice.learn(&twice.task, true, 1)
+		if a, b := twice.groups[0].pass, twice.groups[1].pass; a == b || slices.Equal(a.z, b.z) {
+			t.Error("two groups draw the same")
+		}
+
 		a := filled(t, cfg, tinyItems)
 		cfg.Dropout = 0
 		b := filled(t, cfg, tinyItems)

@@ -312,9 +312,9 @@ func TestSessionMaskByItsMatrix(t *testing.T) {
 			}
 		}
 	}
-	for _, attention := range []string{hstu, softmax} {
+	for i := range 8 { // also with places and distances
 		cfg := tiny()
-		cfg.Attention, cfg.Blocks = attention, 3
+		cfg.Attention, cfg.Blocks, cfg.Absolute, cfg.Distance = []string{hstu, softmax}[i%2], 3, i&2 > 0, i&4 > 0
 		compareNaive(t, newNetwork(cfg, rand.New(rand.NewPCG(10, 10)), tinyItems, nil), e, tokens, mask, position)
 	}
 }
