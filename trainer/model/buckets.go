@@ -84,3 +84,11 @@ func sceneBucket(scene string, buckets int) uint16 {
 
 // userBucket is a hash of the name: users share rows, items never do.
 func userBucket(user string, buckets int) int32 { return int32(hashOf(user) % uint32(buckets)) }
+
+// userOf is the row of a user whom context tokens know, -1 for none.
+func (c *Config) userOf(name string) int32 {
+	if c.UserRows == 0 || name == "" {
+		return -1
+	}
+	return userBucket(name, c.UserRows)
+}

@@ -105,21 +105,12 @@ func (l *layout) add(c *Config, e *Example, number int, place func(Row) int32) {
 }
 
 func (l *layout) addSessions(c *Config, e *Example, keep []kept, first, number int, place func(Row) int32) {
-	user := int32(-1)
-	if c.UserRows > 0 && e.User != "" {
-		user = userBucket(e.User, c.UserRows)
-	}
+	user := c.userOf(e.User)
 	learned := len(e.Past) - e.Learn // sessions from here on are learned from
 	position := int32(0)
 	before := schema.EventTime(0)
 	context := func(at schema.EventTime, scene string) {
-		i := l.tokens()
-		gap := gapNone
-		if position > 0 {
-			gap = gapBucket(before, at)
-		}
-		l.token(c, -1, position, int32(i-first), first, at, at)
-		l.scene[i], l.hour[i], l.gap[i], l.user[i] = sceneBucket(scene, c.Scenes), hourOf(at), gap, user
+		l.context(c, at, scene, position, before, user, first)
 		before = at
 	}
 	asked := len(l.asked) // contexts ask for their session, and for later ones, once these are there
@@ -155,17 +146,7 @@ func (l *layout) addSessions(c *Config, e *Example, keep []kept, first, number i
 		} else if keep[k].place > len(e.Past)-c.Horizon-e.Learn { // only asked for a later one
 			l.asked = append(l.asked, int32(l.tokens()-1))
 		}
-		own := int32(l.tokens() - first) // a sibling's place: items see up to their context token
-		for _, event := range s.Events[keep[k].first:] {
-			sees := own
-			if c.Mask == causal {
-				sees = int32(l.tokens() - first)
-			}
-			i := l.tokens()
-			l.token(c, place(event.Row), position, sees, first, s.At, s.At)
-			l.action[i] = actionIndex(event.Action)
-			l.scene[i] = l.scene[first+int(own)-1]
-		}
+		l.session(c, s, keep[k].first, position, first, place)
 		position++
 	}
 	context(e.At, e.Scene)
@@ -186,8 +167,7 @@ func (l *layout) addItems(c *Config, e *Example, keep []kept, first, number int,
 					l.askItem(int32(i-1), number, keep[k].place, event.Row, actionIndex(event.Action))
 				}
 			}
-			l.token(c, place(event.Row), int32(i-first), int32(i-first), first, s.At, s.At)
-			l.action[i], l.scene[i] = actionIndex(event.Action), sceneBucket(s.Scene, c.Scenes)
+			l.event(c, s, *event, first, place)
 		}
 	}
 	if l.tokens() == first { // a sequence without tokens asks nothing
@@ -207,6 +187,40 @@ func (l *layout) addItems(c *Config, e *Example, keep []kept, first, number int,
 	}
 	l.request = append(l.request, int32(len(l.queries)))
 	l.queries = append(l.queries, query{ask: int32(len(l.asked) - 1), example: int32(number), session: -1, scene: sceneBucket(e.Scene, c.Scenes), from: from, to: int32(len(l.targets)), history: true})
+}
+
+// context appends the context token of session number position, which the one of the time before precedes. first is where the sequence starts: below
+// zero where its first tokens are elsewhere (Memory).
+func (l *layout) context(c *Config, at schema.EventTime, scene string, position int32, before schema.EventTime, user int32, first int) {
+	i := l.tokens()
+	gap := gapNone
+	if position > 0 {
+		gap = gapBucket(before, at)
+	}
+	l.token(c, -1, position, int32(i-first), first, at, at)
+	l.scene[i], l.hour[i], l.gap[i], l.user[i] = sceneBucket(scene, c.Scenes), hourOf(at), gap, user
+}
+
+// session appends the events of a session from number from on, behind its context token.
+func (l *layout) session(c *Config, s *Session, from int, position int32, first int, place func(Row) int32) {
+	own := int32(l.tokens() - first) // a sibling's place: items see up to their context token
+	for _, event := range s.Events[from:] {
+		sees := own
+		if c.Mask == causal {
+			sees = int32(l.tokens() - first)
+		}
+		i := l.tokens()
+		l.token(c, place(event.Row), position, sees, first, s.At, s.At)
+		l.action[i] = actionIndex(event.Action)
+		l.scene[i] = l.scene[first+int(own)-1]
+	}
+}
+
+// event appends an item of a sequence of items alone.
+func (l *layout) event(c *Config, s *Session, event Event, first int, place func(Row) int32) {
+	i := l.tokens()
+	l.token(c, place(event.Row), int32(i-first), int32(i-first), first, s.At, s.At)
+	l.action[i], l.scene[i] = actionIndex(event.Action), sceneBucket(s.Scene, c.Scenes)
 }
 
 func (l *layout) askItem(token int32, number, session int, row Row, action uint8) {

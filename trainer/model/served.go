@@ -20,8 +20,13 @@ type Served struct {
 	// An item is in base or in recent, never in both: a new version copies recent only, and now and then merges it into a new base.
 	base, recent map[string]Row
 
-	passes *sync.Pool // of *pass[float32], shared by all versions of one config
+	pools *pools // shared by all versions of one config
 }
+
+// pools lend memory to requests.
+type pools struct{ answers, memories sync.Pool }
+
+func (s *Served) lend() *answer { return s.pools.answers.Get().(*answer) }
 
 // labels are what is known of a chunk of rows besides numbers to multiply.
 type labels struct {
@@ -37,9 +42,10 @@ func LoadServed(items, params schema.Table) (*Served, error) {
 	}
 	s := &Served{cfg: cfg, recent: map[string]Row{}}
 	s.items = newCatalogue[float32](cfg.Dim)
-	s.passes = &sync.Pool{New: func() any {
-		return &answer{pass: newPass[float32](&s.cfg), ins: gather[float32]{dim: s.cfg.Dim}}
-	}}
+	s.pools = &pools{
+		answers:  sync.Pool{New: func() any { return &answer{pass: newPass[float32](&s.cfg), ins: gather[float32]{dim: s.cfg.Dim}} }},
+		memories: sync.Pool{New: func() any { return &Memory{} }},
+	}
 	next, err := s.with(items, params)
 	if err != nil {
 		return nil, fmt.Errorf("load model: %w", err)
@@ -77,7 +83,7 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 	if len(popularity) != len(in.ids) || firstBad(popularity) >= 0 {
 		return nil, fmt.Errorf("%w: items: %d popularities for %d items, or one is not finite", schema.ErrCorrupt, len(popularity), len(in.ids))
 	}
-	next := &Served{cfg: s.cfg, w: w, base: s.base, passes: s.passes}
+	next := &Served{cfg: s.cfg, w: w, base: s.base, pools: s.pools}
 	next.items = catalogue[float32]{
 		table: table[float32]{dim: s.cfg.Dim, n: s.items.n, vectors: slices.Clone(s.items.vectors), bias: slices.Clone(s.items.bias)},
 		of:    slices.Clone(s.items.of), side: side,
@@ -174,26 +180,36 @@ type answer struct {
 	layout  layout
 	ins     gather[float32]
 	example Example
-	past    []Session
+	past    []Session // known items of the request's past
+	joined  []Session
 	events  []Event
+	buckets []uint8
 	scores  []float32
+	top     top
 }
 
 // Recommend returns the k items that score highest, best first, equal scores in the order of their rows, among those that keep accepts; nil keeps
 // all. It looks at every row: the answer is exact. Items that the version does not know are left out of the past; where that leaves
 // nothing, ok is false, and Popular is the answer to give.
 func (s *Served) Recommend(q Query, k int, keep func(itemID, category string) bool) (best []Scored, ok bool) {
-	a := s.passes.Get().(*answer)
-	defer s.passes.Put(a)
-	if !s.read(a, q) {
+	a := s.lend()
+	defer s.pools.answers.Put(a)
+	a.name(s, q.Past)
+	if len(a.past) == 0 {
 		return nil, false
 	}
-	a.pass.forward(&a.layout, s.w, &a.ins, 0, 0)
+	z := a.whole(s, Example{Past: a.past, At: q.At, Scene: q.Scene, User: q.User})
+	return s.best(a, z, k, keep), true
+}
+
+// best names the rows that score highest for a query vector.
+func (s *Served) best(a *answer, query []float32, k int, keep func(itemID, category string) bool) []Scored {
 	n := s.items.n
 	a.scores = sized(a.scores, n)
-	z := nn.Whole(a.pass.z[int(a.layout.request[0])*s.cfg.Dim:][:s.cfg.Dim], s.cfg.Dim)
-	s.items.compare(&s.cfg, nn.Whole(a.scores, n), z, n, &a.pass.work)
-	top := newTop(k, n)
+	z := nn.Whole(query, s.cfg.Dim)
+	s.items.compare(&s.cfg, nn.Whole(a.scores[:n], n), z, n, &a.pass.work)
+	top := &a.top
+	top.reset(k, n)
 	for r, score := range a.scores[:n] {
 		if top.wants(score) {
 			l, at := s.labels[r/chunkRows], r%chunkRows
@@ -202,14 +218,14 @@ func (s *Served) Recommend(q Query, k int, keep func(itemID, category string) bo
 			}
 		}
 	}
-	return s.named(top), true
+	return s.named(top)
 }
 
-// read lays the query out as a batch of one, and says whether it has a past.
-func (s *Served) read(a *answer, q Query) bool {
+// name sets a.past to what the version knows of sessions.
+func (a *answer) name(s *Served, past []ServedSession) {
 	a.past, a.events = a.past[:0], a.events[:0]
-	for i := range q.Past {
-		p := &q.Past[i]
+	for i := range past {
+		p := &past[i]
 		from := len(a.events)
 		for _, e := range p.Events {
 			if r, ok := s.row(e.ItemID); ok && s.cfg.counts(e.Action) {
@@ -220,23 +236,25 @@ func (s *Served) read(a *answer, q Query) bool {
 			a.past = append(a.past, Session{At: p.At, Scene: p.Scene, Events: a.events[from:len(a.events):len(a.events)]})
 		}
 	}
-	if len(a.past) == 0 {
-		return false
-	}
+}
+
+// whole runs a sequence through the network and returns the query vector of its request.
+func (a *answer) whole(s *Served, e Example) []float32 {
 	a.layout.reset()
 	a.ins.rows = a.ins.rows[:0]
-	a.example = Example{Past: a.past, At: q.At, Scene: q.Scene, User: q.User}
-	a.layout.add(&s.cfg, &a.example, 0, func(r Row) int32 { // an item that comes twice is fetched twice
-		a.ins.rows = append(a.ins.rows, r)
-		return int32(len(a.ins.rows) - 1)
-	})
+	a.example = e
+	a.layout.add(&s.cfg, &a.example, 0, a.place)
 	a.ins.fetch(&s.items)
-	return true
+	a.pass.forward(&a.layout, s.w, &a.ins, 0, 0)
+	return a.pass.z[int(a.layout.request[0])*s.cfg.Dim:][:s.cfg.Dim]
 }
 
 // Popular returns the k most popular items as of this version, among those that keep accepts.
 func (s *Served) Popular(k int, keep func(itemID, category string) bool) []Scored {
-	top := newTop(k, s.items.n)
+	a := s.lend()
+	defer s.pools.answers.Put(a)
+	top := &a.top
+	top.reset(k, s.items.n)
 	for r := range s.items.n {
 		l, at := s.labels[r/chunkRows], r%chunkRows
 		if top.wants(l.popularity[at]) && (keep == nil || keep(l.ids[at], l.categories[at])) {
@@ -246,7 +264,7 @@ func (s *Served) Popular(k int, keep func(itemID, category string) bool) []Score
 	return s.named(top)
 }
 
-func (s *Served) named(t top) []Scored {
+func (s *Served) named(t *top) []Scored {
 	best := t.sorted()
 	out := make([]Scored, len(best))
 	for i, b := range best {

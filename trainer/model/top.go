@@ -16,9 +16,15 @@ type scoredRow struct {
 	score float32
 }
 
-func newTop(k, of int) top {
-	k = max(0, min(k, of))
-	return top{k: k, heap: make([]scoredRow, 0, k)}
+func newTop(k, of int) (t top) {
+	t.reset(k, of)
+	return t
+}
+
+// reset makes t ready for the k best of so many rows.
+func (t *top) reset(k, of int) {
+	t.k = max(0, min(k, of))
+	t.heap = sized(t.heap, t.k)[:0]
 }
 
 // wants says whether a score would get in. What is not a number never does; a tie with the worst does not, because its row came first.
