@@ -28,7 +28,8 @@
 //
 //	{"partition": 0}                     the parts of partition 0 that are in its log now
 //	{"partition": 0, "from": 123}        from entry 123 on; without it from the first that is there
-//	{"partition": 0, "since": 1700…}     from the first entry that was due at this time, in ms, or later
+//	{"partition": 0, "since": 1700…}     from the first entry that was due at this time, in ms, or later; with marks, from the
+//	                                     last one where none was
 //	{"partition": 0, "follow": true}     goes on as the log grows, until the client or the server ends it
 //	{"partition": 0, "marks": true}      marks too, without which emits have holes
 //	{"partition": 0, "max_bytes": 65536} bounds a batch; default 1 MiB. A part that is larger comes alone

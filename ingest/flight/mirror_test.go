@@ -258,3 +258,26 @@ func TestKeep(t *testing.T) {
 	}
 	equalLogs(t, o, mirror.store)
 }
+
+// TestKeepOfAPartitionThatMoved: where the log begins on a node that had nothing but a mark, which is as old as can be, before
+// the partition moved to another, a mirror for histories begins with the mark, and goes on at the other.
+func TestKeepOfAPartitionThatMoved(t *testing.T) {
+	o := newTopic(t, seeded(t, 0), 1)
+	w := o.store.Partition(0).Window
+	w.Watermark, w.MaxSeen = noon, noon
+	o.commit(t, buffer.Commit{Partition: 0, NextOffset: 1, Window: w}) // clicks that all wait
+	first, then := newMachine(t, nil, ServerConfig{}), newMachine(t, nil, ServerConfig{})
+	o.from0(t, first.store, 0)
+	o.bring(t, first.store, 0, 1)
+	for len(o.metas[0]) < 20 {
+		o.grow(t, 0)
+	}
+	for n := 2; n < len(o.metas[0]); n++ {
+		o.bring(t, then.store, 0, n)
+	}
+	config := quickMirror(first, then)
+	config.Keep = time.Second
+	mirror := startMirror(t, buffer.Memory(), config)
+	mirror.reaches(o)
+	equalLogs(t, o, mirror.store)
+}

@@ -128,7 +128,9 @@ func (w *stream) start(m buffer.Meta) (schema.Emit, error) {
 	return *w.ticket.From, nil
 }
 
-// since returns the first entry that is due at t or later. Dues and the marks' watermarks never fall in a log.
+// since returns the first entry that is due at t or later. Dues and the marks' watermarks never fall in a log. Who copies the
+// log, with its marks, is given the last entry where none is so late: it has to know where the log stands, because another
+// node may go on there.
 func (w *stream) since(m buffer.Meta, t schema.EventTime) (schema.Emit, error) {
 	var fault error
 	n := sort.Search(int(m.NextEmit-m.FirstEmit), func(i int) bool {
@@ -143,7 +145,11 @@ func (w *stream) since(m buffer.Meta, t schema.EventTime) (schema.Emit, error) {
 		row := rowOf(m.Partition, &entries[0])
 		return row.Part.Due >= t
 	})
-	return m.FirstEmit + schema.Emit(n), fault
+	first := m.FirstEmit + schema.Emit(n)
+	if w.ticket.Marks && first == m.NextEmit && m.FirstEmit < m.NextEmit {
+		first--
+	}
+	return first, fault
 }
 
 // upTo sends the entries from next to the end that m knows, apart from those that are left in the batch.
