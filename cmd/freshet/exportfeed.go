@@ -86,7 +86,7 @@ func (c *ExportCmd) awaitFeed(ctx context.Context, a *app, m *flight.Mirror) err
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	var seen, shown uint64
-	moved := a.now()
+	moved, answered := a.now(), a.now()
 	for {
 		s := m.Stats()
 		all := s.Answered == s.Nodes
@@ -100,9 +100,14 @@ func (c *ExportCmd) awaitFeed(ctx context.Context, a *app, m *flight.Mirror) err
 		if s.Entries != seen {
 			seen, moved = s.Entries, a.now()
 		}
+		if all {
+			answered = a.now()
+		}
 		switch {
 		case all && s.Behind == 0:
 			return nil
+		case a.now().Sub(answered) > feedPatience: // the others may go on and on meanwhile
+			return errors.Join(fmt.Errorf("export: %d of %d nodes have not answered within %v", s.Nodes-s.Answered, s.Nodes, feedPatience), m.Health())
 		case a.now().Sub(moved) > feedPatience:
 			return errors.Join(fmt.Errorf("export: the nodes have not sent what they have within %v", feedPatience), m.Health())
 		}
