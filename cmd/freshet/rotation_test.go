@@ -33,9 +33,9 @@ import (
 // TestRotation is the exactly-once test of Kafka Streams (streams_eos_test.py) for freshet: real processes, killed, stopped,
 // frozen and started in rotation while the stream flows, and a verifier that counts afterwards. As long as one likes:
 //
-//	go test ./cmd/freshet -run TestRotation -duration 30m -timeout 1h -v
+//	go test ./cmd/freshet -run TestRotation -rotation.own moves -duration 30m -timeout 1h -v
 var (
-	rotationFor  = flag.Duration("duration", 0, "how long TestRotation goes on; by default some seconds each way")
+	rotationFor  = flag.Duration("duration", 0, "how long TestRotation goes on, each way; by default some seconds")
 	rotationRate = flag.Int("rotation.rate", 3000, "records a second in TestRotation")
 	rotationOwn  = flag.String("rotation.own", "", "how the nodes of TestRotation share the topic: static, idle, moves or again; by default the first three")
 	rotationOf   = flag.Int("rotation.nodes", 0, "how many nodes share the topic in TestRotation, 2 or 3; by default idle has two, the others three")
@@ -266,6 +266,7 @@ func (r *rotation) silence(long bool) {
 	}
 	r.forgetMembers()
 	r.awaitTicks()
+	time.Sleep(time.Second) // others tick too
 	for _, n := range r.nodes[1:] {
 		if n.state == isUp {
 			r.hit(n)
