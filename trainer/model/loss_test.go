@@ -47,7 +47,7 @@ func ladderExamples(rng *rand.Rand) []Example {
 func TestLossByItsDefinition(t *testing.T) {
 	for _, cosine := range []bool{false, true} {
 		cfg := tiny()
-		cfg.Horizon, cfg.HorizonDecay, cfg.ClickWeight, cfg.PayWeight, cfg.Cosine, cfg.Temperature, cfg.Loss = 3, 0.3, 0.7, 0.4, cosine, 0.5, full
+		cfg.Horizon, cfg.HorizonDecay, cfg.Exposures, cfg.ClickWeight, cfg.PayWeight, cfg.Cosine, cfg.Temperature, cfg.Loss = 3, 0.3, true, 0.7, 0.4, cosine, 0.5, full
 		rng := rand.New(rand.NewPCG(12, 12))
 		batch := ladderExamples(rng)
 		n := newNetwork(cfg, rng, tinyItems, batch)
