@@ -9,60 +9,62 @@ import (
 
 // Config says what the model looks like and how it learns. The zero value is not usable; start from DefaultConfig. Every piece of TBGRecall has a
 // switch, so that ablations, SASRec and HSTU run in the same code.
+//
+// The tags give each field its key, in files and in the arms of a replay, its name in a checkpoint, and its sentence in the reference of settings.
 type Config struct {
-	Dim         int `yaml:"dim" json:"dim"`                   // width of a token and of an item's vector
-	Blocks      int `yaml:"blocks" json:"blocks"`             // attention blocks
-	Heads       int `yaml:"heads" json:"heads"`               // attention heads; Dim/Heads is a whole number, even with a rotary
-	MaxSessions int `yaml:"max_sessions" json:"max_sessions"` // past sessions that are read, newest first
-	MaxTokens   int `yaml:"max_tokens" json:"max_tokens"`     // tokens of one sequence; the oldest fall off
-	Scenes      int `yaml:"scenes" json:"scenes"`             // rows of the scene table; names are hashed into them
-	SideRows    int `yaml:"side_rows" json:"side_rows"`       // rows of the side table: categories and price bands; values beyond them are ignored
-	UserRows    int `yaml:"user_rows" json:"user_rows"`       // rows of the user table, which context tokens add; names are hashed into them; 0 is none
+	Dim         int `koanf:"dim" json:"dim" doc:"width of a token and of an item's vector"`
+	Blocks      int `koanf:"blocks" json:"blocks" doc:"attention blocks"`
+	Heads       int `koanf:"heads" json:"heads" doc:"attention heads; dim/heads is a whole number, even with a rotary"`
+	MaxSessions int `koanf:"max_sessions" json:"max_sessions" doc:"past sessions that are read, newest first"`
+	MaxTokens   int `koanf:"max_tokens" json:"max_tokens" doc:"tokens of one sequence; the oldest fall off"`
+	Scenes      int `koanf:"scenes" json:"scenes" doc:"rows of the scene table; names are hashed into them"`
+	SideRows    int `koanf:"side_rows" json:"side_rows" doc:"rows of the side table: categories and price bands; values beyond them are ignored"`
+	UserRows    int `koanf:"user_rows" json:"user_rows" doc:"rows of the user table, which context tokens add; names are hashed into them; 0 is none"`
 
-	Tokens        string  `yaml:"tokens" json:"tokens"`                 // session: a context token before the items of each session, which asks; item: items only, each asks for the next
-	Mask          string  `yaml:"mask" json:"mask"`                     // session: items do not see their siblings; causal: they see those before
-	Rotary        string  `yaml:"rotary" json:"rotary"`                 // rotary positions: session, one for all its tokens; token; none
-	Absolute      bool    `yaml:"absolute" json:"absolute"`             // a learned vector for each place in the sequence
-	Distance      bool    `yaml:"distance" json:"distance"`             // a learned bias for each distance of two tokens
-	TimeBias      bool    `yaml:"time_bias" json:"time_bias"`           // a learned bias for each time between two tokens, in HSTU's buckets
-	Attention     string  `yaml:"attention" json:"attention"`           // hstu: pointwise, with a gate; softmax
-	FFN           int     `yaml:"ffn" json:"ffn"`                       // width inside a ReLU network after the attention; 0 is none
-	Experts       int     `yaml:"experts" json:"experts"`               // routed experts after the attention, two of which a token takes, beside a shared one; 0 is none
-	ExpertWidth   int     `yaml:"expert_width" json:"expert_width"`     // width inside an expert
-	TokenNetworks bool    `yaml:"token_networks" json:"token_networks"` // context and item tokens have matrices of their own at the embedding and in the first block
-	Horizon       int     `yaml:"horizon" json:"horizon"`               // how many coming sessions a context token is asked for
-	Cosine        bool    `yaml:"cosine" json:"cosine"`                 // queries and items are compared as unit vectors
-	Temperature   float64 `yaml:"temperature" json:"temperature"`       // scores are divided by it where Cosine is
-	ItemBias      bool    `yaml:"item_bias" json:"item_bias"`           // an item's score has a learned constant
+	Tokens        string  `koanf:"tokens" json:"tokens" doc:"session: a context token before the items of each session, which asks; item: items only, each asks for the next"`
+	Mask          string  `koanf:"mask" json:"mask" doc:"session: items do not see their siblings; causal: they see those before"`
+	Rotary        string  `koanf:"rotary" json:"rotary" doc:"rotary positions: session, one for all its tokens; token; none"`
+	Absolute      bool    `koanf:"absolute" json:"absolute" doc:"a learned vector for each place in the sequence"`
+	Distance      bool    `koanf:"distance" json:"distance" doc:"a learned bias for each distance of two tokens"`
+	TimeBias      bool    `koanf:"time_bias" json:"time_bias" doc:"a learned bias for each time between two tokens, in HSTU's buckets"`
+	Attention     string  `koanf:"attention" json:"attention" doc:"hstu: pointwise, with a gate; softmax"`
+	FFN           int     `koanf:"ffn" json:"ffn" doc:"width inside a ReLU network after the attention; 0 is none"`
+	Experts       int     `koanf:"experts" json:"experts" doc:"routed experts after the attention, two of which a token takes, beside a shared one; 0 is none"`
+	ExpertWidth   int     `koanf:"expert_width" json:"expert_width" doc:"width inside an expert"`
+	TokenNetworks bool    `koanf:"token_networks" json:"token_networks" doc:"context and item tokens have matrices of their own at the embedding and in the first block"`
+	Horizon       int     `koanf:"horizon" json:"horizon" doc:"how many coming sessions a context token is asked for"`
+	Cosine        bool    `koanf:"cosine" json:"cosine" doc:"queries and items are compared as unit vectors"`
+	Temperature   float64 `koanf:"temperature" json:"temperature" doc:"scores are divided by it where cosine is true"`
+	ItemBias      bool    `koanf:"item_bias" json:"item_bias" doc:"an item's score has a learned constant"`
 
-	Exposures          bool    `yaml:"exposures" json:"exposures"`                       // what was shown is input and target like what was chosen
-	Loss               string  `yaml:"loss" json:"loss"`                                 // sampled, over the negatives; full, over all items
-	MaxTargets         int     `yaml:"max_targets" json:"max_targets"`                   // items of a session that are learned from in one step; more are drawn from at random
-	NegativesUniform   int     `yaml:"negatives_uniform" json:"negatives_uniform"`       // draws from all items, per step
-	NegativesRecent    int     `yaml:"negatives_recent" json:"negatives_recent"`         // draws from the recent targets, per step
-	NegativesPer       string  `yaml:"negatives_per" json:"negatives_per"`               // what draws of its own: batch, all of a step compares with the same; group, some hundred tokens
-	NegativesInBatch   bool    `yaml:"negatives_in_batch" json:"negatives_in_batch"`     // the targets of a step are negatives for each other
-	LogQ               bool    `yaml:"logq" json:"logq"`                                 // scores are corrected for how often an item is sampled
-	RecentWindow       int     `yaml:"recent_window" json:"recent_window"`               // how many recent targets are kept
-	LossWithoutHistory bool    `yaml:"loss_without_history" json:"loss_without_history"` // learn from requests of users without a past, too
-	HorizonDecay       float64 `yaml:"horizon_decay" json:"horizon_decay"`               // weight of the session m ahead is HorizonDecay^m
-	ClickWeight        float64 `yaml:"click_weight" json:"click_weight"`                 // of the loss that tells clicked from shown; 0 is none
-	PayWeight          float64 `yaml:"pay_weight" json:"pay_weight"`                     // of the loss that tells bought from clicked; 0 is none
-	SceneNorm          bool    `yaml:"scene_norm" json:"scene_norm"`                     // scenes weigh the same, however many requests they have
-	Dropout            float64 `yaml:"dropout" json:"dropout"`                           // rate at the embedding and before each addition to a token
+	Exposures          bool    `koanf:"exposures" json:"exposures" doc:"what was shown is input and target like what was chosen"`
+	Loss               string  `koanf:"loss" json:"loss" doc:"sampled, over the negatives; full, over all items"`
+	MaxTargets         int     `koanf:"max_targets" json:"max_targets" doc:"items of a session that are learned from in one step; more are drawn from at random"`
+	NegativesUniform   int     `koanf:"negatives_uniform" json:"negatives_uniform" doc:"draws from all items, per step"`
+	NegativesRecent    int     `koanf:"negatives_recent" json:"negatives_recent" doc:"draws from the recent targets, per step"`
+	NegativesPer       string  `koanf:"negatives_per" json:"negatives_per" doc:"what draws of its own: batch, all of a step compares with the same; group, some hundred tokens"`
+	NegativesInBatch   bool    `koanf:"negatives_in_batch" json:"negatives_in_batch" doc:"the targets of a step are negatives for each other"`
+	LogQ               bool    `koanf:"logq" json:"logq" doc:"scores are corrected for how often an item is sampled"`
+	RecentWindow       int     `koanf:"recent_window" json:"recent_window" doc:"how many recent targets are kept"`
+	LossWithoutHistory bool    `koanf:"loss_without_history" json:"loss_without_history" doc:"whether requests of users without a past are learned from, too"`
+	HorizonDecay       float64 `koanf:"horizon_decay" json:"horizon_decay" doc:"weight of the session m ahead is horizon_decay^m"`
+	ClickWeight        float64 `koanf:"click_weight" json:"click_weight" doc:"of the loss that tells clicked from shown; 0 is none"`
+	PayWeight          float64 `koanf:"pay_weight" json:"pay_weight" doc:"of the loss that tells bought from clicked; 0 is none"`
+	SceneNorm          bool    `koanf:"scene_norm" json:"scene_norm" doc:"scenes weigh the same, however many requests they have"`
+	Dropout            float64 `koanf:"dropout" json:"dropout" doc:"rate at the embedding and before each addition to a token"`
 
-	DenseRate    float64 `yaml:"dense_rate" json:"dense_rate"`       // AdamW step of the weights all items share
-	Beta1        float64 `yaml:"beta1" json:"beta1"`                 // AdamW
-	Beta2        float64 `yaml:"beta2" json:"beta2"`                 // AdamW
-	WeightDecay  float64 `yaml:"weight_decay" json:"weight_decay"`   // AdamW, of the matrices
-	RowOptimizer string  `yaml:"row_optimizer" json:"row_optimizer"` // adagrad: row-wise, one number a row; adam: two numbers for each, rows of the step only
-	RowRate      float64 `yaml:"row_rate" json:"row_rate"`           // step of the items' vectors and biases
-	SideRate     float64 `yaml:"side_rate" json:"side_rate"`         // row-wise Adagrad step of the side table
-	Clip         float64 `yaml:"clip" json:"clip"`                   // bound of the norm of the shared weights' gradient; 0 is none
-	Init         string  `yaml:"init" json:"init"`                   // carry: an untrained block hands on what it sees; plain: random
-	InitStd      float64 `yaml:"init_std" json:"init_std"`           // deviation of fresh weights and rows
-	Seed         uint64  `yaml:"seed" json:"seed"`                   // of fresh weights, fresh rows and sampling
-	Lanes        int     `yaml:"lanes" json:"lanes"`                 // parts a batch is computed in at the same time; the sums depend on it, not on the machine's cores
+	DenseRate    float64 `koanf:"dense_rate" json:"dense_rate" doc:"AdamW step of the weights all items share"`
+	Beta1        float64 `koanf:"beta1" json:"beta1" doc:"share of AdamW's mean of gradients that stays from step to step"`
+	Beta2        float64 `koanf:"beta2" json:"beta2" doc:"the same of its mean of their squares"`
+	WeightDecay  float64 `koanf:"weight_decay" json:"weight_decay" doc:"AdamW, of the matrices"`
+	RowOptimizer string  `koanf:"row_optimizer" json:"row_optimizer" doc:"adagrad: row-wise, one number a row; adam: two numbers for each, rows of the step only"`
+	RowRate      float64 `koanf:"row_rate" json:"row_rate" doc:"step of the items' vectors and biases"`
+	SideRate     float64 `koanf:"side_rate" json:"side_rate" doc:"row-wise Adagrad step of the side table"`
+	Clip         float64 `koanf:"clip" json:"clip" doc:"bound of the norm of the shared weights' gradient; 0 is none"`
+	Init         string  `koanf:"init" json:"init" doc:"carry: an untrained block hands on what it sees; plain: random"`
+	InitStd      float64 `koanf:"init_std" json:"init_std" doc:"deviation of fresh weights and rows"`
+	Seed         uint64  `koanf:"seed" json:"seed" doc:"of fresh weights, fresh rows and sampling"`
+	Lanes        int     `koanf:"lanes" json:"lanes" doc:"parts a batch is computed in at the same time; the sums depend on it, not on the machine's cores"`
 }
 
 // The words of the switches.

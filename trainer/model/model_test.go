@@ -3,6 +3,7 @@ package model
 import (
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -256,6 +257,24 @@ func TestConfigValidateJoinsAllFaults(t *testing.T) {
 	}
 	if _, err := New(c); err == nil {
 		t.Error("New takes a config that is not valid")
+	}
+	keys := map[string]bool{}
+	for f := range reflect.TypeFor[Config]().Fields() {
+		keys[f.Tag.Get("koanf")] = true
+	}
+	large := DefaultConfig()
+	large.Dim, large.Blocks, large.Experts, large.ExpertWidth = maxDim, maxBlocks, maxExperts, maxDim
+	alone := Config{Tokens: item, TokenNetworks: true, UserRows: 1, Horizon: 2, Experts: 1, ClickWeight: 1}
+	for _, c := range []Config{{}, c, large, alone} {
+		faults := c.Faults()
+		if len(faults) == 0 {
+			t.Errorf("%+v has no fault", c)
+		}
+		for _, f := range faults {
+			if !keys[f.Key] || f.Problem == "" || f.Next == "" {
+				t.Errorf("%+v: its key is none, or it does not say what to do", f)
+			}
+		}
 	}
 }
 

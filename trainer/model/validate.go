@@ -22,33 +22,52 @@ const (
 	maxWeights  = 1 << 28 // a gigabyte of shared weights
 )
 
-// Validate reports every fault of c at once, or nil.
+// Fault is one thing that is wrong with a Config.
+type Fault struct {
+	Key     string // the koanf tag of the field
+	Problem string
+	Next    string // what to do about it
+}
+
+func (f Fault) Error() string { return "model " + f.Key + ": " + f.Problem + ": " + f.Next }
+
+// Validate reports every fault of c at once, or nil. They are the Faults, joined.
 func (c Config) Validate() error {
-	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("model "+format, args...)) }
-	within := func(name string, v, low, high int) {
+	var all []error
+	for _, f := range c.Faults() {
+		all = append(all, f)
+	}
+	return errors.Join(all...)
+}
+
+// Faults returns everything that is wrong with c.
+func (c Config) Faults() (faults []Fault) {
+	fault := func(key, next, problem string, args ...any) {
+		faults = append(faults, Fault{Key: key, Problem: fmt.Sprintf(problem, args...), Next: next})
+	}
+	within := func(key string, v, low, high int) {
 		if v < low || v > high {
-			fault("%s %d: must be between %d and %d", name, v, low, high)
+			fault(key, fmt.Sprintf("write a number from %d to %d", low, high), "%d is out of range", v)
 		}
 	}
-	real := func(name string, v, low, high float64) {
+	real := func(key string, v, low, high float64) {
 		if !(v >= low && v <= high) { // also false for what is not a number
-			fault("%s %v: must be between %v and %v", name, v, low, high)
+			fault(key, fmt.Sprintf("write a number from %v to %v", low, high), "%v is out of range", v)
 		}
 	}
-	word := func(name, v string, of ...string) {
+	word := func(key, v string, of ...string) {
 		if !slices.Contains(of, v) {
-			fault("%s %q: must be one of %s", name, v, strings.Join(of, ", "))
+			fault(key, "write one of "+strings.Join(of, ", "), "%q is not known", v)
 		}
 	}
 	within("dim", c.Dim, 2, maxDim)
 	within("blocks", c.Blocks, 1, maxBlocks)
 	within("heads", c.Heads, 1, maxDim)
 	if c.Heads > 0 && c.Dim%c.Heads != 0 {
-		fault("heads %d: dim %d divided by them must be a whole number", c.Heads, c.Dim)
+		fault("heads", "make dim a multiple of heads", "%d heads do not divide a dim of %d", c.Heads, c.Dim)
 	}
 	if c.Heads > 0 && c.Dim%c.Heads == 0 && c.Rotary != none && c.Dim/c.Heads%2 != 0 {
-		fault("heads %d: dim %d divided by them must be even for rotary %s; rotary none takes any", c.Heads, c.Dim, c.Rotary)
+		fault("heads", "make it even, or set rotary to none", "a dim of %d divided by %d heads is odd, and rotary %s turns pairs", c.Dim, c.Heads, c.Rotary)
 	}
 	within("max_sessions", c.MaxSessions, 1, maxSessions)
 	within("max_tokens", c.MaxTokens, 3, maxTokens) // a context token, an item, the request's context token
@@ -67,24 +86,24 @@ func (c Config) Validate() error {
 	within("ffn", c.FFN, 0, 8*maxDim)
 	within("experts", c.Experts, 0, maxExperts)
 	if c.Experts == 1 {
-		fault("experts 1: a token takes two; give 0 or at least 2")
+		fault("experts", "write 0 for none, or at least 2", "there is 1, and a token takes two")
 	}
 	within("expert_width", c.ExpertWidth, 1, 8*maxDim)
 	within("horizon", c.Horizon, 1, maxHorizon)
 	if c.Tokens == item {
 		if c.TokenNetworks {
-			fault("token_networks: there is one kind of token where tokens is item")
+			fault("token_networks", "write false, or set tokens to session", "there is one kind of token where tokens is item")
 		}
 		if c.UserRows > 0 {
-			fault("user_rows %d: users are known to context tokens, which there are none of where tokens is item", c.UserRows)
+			fault("user_rows", "write 0, or set tokens to session", "users are known to context tokens, and there are none where tokens is item")
 		}
 		if c.Horizon > 1 {
-			fault("horizon %d: only context tokens look ahead, and there are none where tokens is item", c.Horizon)
+			fault("horizon", "write 1, or set tokens to session", "only context tokens look ahead, and there are none where tokens is item")
 		}
 	}
 
 	if c.ClickWeight > 0 && !c.Exposures {
-		fault("click_weight %v: it tells clicked from shown, and exposures is false", c.ClickWeight)
+		fault("click_weight", "write 0, or set exposures to true", "it tells clicked from shown, and exposures is false")
 	}
 	within("max_targets", c.MaxTargets, 1, maxTokens)
 	within("negatives_uniform", c.NegativesUniform, 1, maxDraws)
@@ -110,8 +129,9 @@ func (c Config) Validate() error {
 			size += s.size()
 		}
 		if size > maxWeights {
-			fault("dim %d, blocks %d, experts %d: %d shared weights; at most %d", c.Dim, c.Blocks, c.Experts, size, maxWeights)
+			fault("dim", fmt.Sprintf("make one of them smaller, to %d weights at most", maxWeights),
+				"%d, with %d blocks and %d experts, makes %d shared weights", c.Dim, c.Blocks, c.Experts, size)
 		}
 	}
-	return errors.Join(faults...)
+	return faults
 }

@@ -11,10 +11,10 @@ import (
 
 // Training says how an arm is trained, beside what its model says itself.
 type Training struct {
-	Length    int `yaml:"length"`     // items of a user that are read, the latest: more fall off
-	Batch     int `yaml:"batch"`      // sequences a step
-	Epochs    int `yaml:"epochs"`     // passes over all sequences
-	EvalEvery int `yaml:"eval_every"` // epochs between two evaluations; 0 is one at the end, where there is always one
+	Length    int `koanf:"length"`     // items of a user that are read, the latest: more fall off
+	Batch     int `koanf:"batch"`      // sequences a step
+	Epochs    int `koanf:"epochs"`     // passes over all sequences
+	EvalEvery int `koanf:"eval_every"` // epochs between two evaluations; 0 is one at the end, where there is always one
 }
 
 // DefaultTraining returns the defaults: they give a first figure of a set of a million events in minutes. What a published table was made with
@@ -49,7 +49,7 @@ var aliases = map[string]string{"lr": "dense_rate", "negatives": "negatives_unif
 // keyPreset is the key that stands for several.
 const keyPreset = "preset"
 
-// ParseArms reads arms as they are given on the command line, each as NAME or NAME:KEY=VALUE,KEY=VALUE. Keys are the yaml tags of model.Config and of
+// ParseArms reads arms as they are given on the command line, each as NAME or NAME:KEY=VALUE,KEY=VALUE. Keys are the koanf tags of model.Config and of
 // Training, lr for dense_rate, negatives for negatives_uniform, and preset, which stands for the keys of that preset that are not given beside it. Without any specs there is one arm, "default".
 // It reports the faults of all arms at once.
 func ParseArms(specs []string) ([]Arm, error) {

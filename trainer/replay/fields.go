@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// fields are the settable fields of structs, by the names of their yaml tags; those of a struct within go as outer.inner. A struct that gains a field
+// fields are the settable fields of structs, by the names of their koanf tags; those of a struct within go as outer.inner. A struct that gains a field
 // gains a key.
 type fields map[string]reflect.Value
 
@@ -25,12 +25,12 @@ func fieldsOf(pointers ...any) fields {
 
 func (f fields) add(prefix string, s reflect.Value) {
 	for i := range s.NumField() {
-		name, options, _ := strings.Cut(s.Type().Field(i).Tag.Get("yaml"), ",")
+		name, options, _ := strings.Cut(s.Type().Field(i).Tag.Get("koanf"), ",")
 		v := s.Field(i)
 		switch {
 		case !v.CanSet() || name == "-":
 			continue
-		case v.Kind() == reflect.Struct && options == "inline":
+		case v.Kind() == reflect.Struct && options == "squash":
 			f.add(prefix, v)
 			continue
 		case name == "":

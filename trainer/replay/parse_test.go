@@ -56,7 +56,7 @@ func TestParseArmsSaysAllFaults(t *testing.T) {
 		t.Fatal("no fault")
 	}
 	for _, want := range []string{
-		`--arm a: there is no key "dims": did you mean dim?`, `--arm a: blocks=two: want a whole number`, `--arm a: model heads 2: dim 7 divided`,
+		`--arm a: there is no key "dims": did you mean dim?`, `--arm a: blocks=two: want a whole number`, `--arm a: model heads: 2 heads do not divide a dim of 7`,
 		`--arm a: lr and dense_rate are the same: keep one`, `--arm a: there are two of this name`, `it has no name: write NAME:KEY=VALUE`,
 		`--arm b: epochs=0: must be between`, `--arm b: row_rate=NaN: want a number`, `--arm b: seed=-1: want a whole number, not below 0`,
 		`--arm c: "dim" is no setting`, `--arm c: "" is no setting`, `--arm c: "heads=" is no setting`,
@@ -75,15 +75,15 @@ func TestParseArmsSaysAllFaults(t *testing.T) {
 // A field that a config gains is a key without a change here, whatever its type.
 func TestFieldsOfAnyType(t *testing.T) {
 	var c struct {
-		Name   string        `yaml:"name"`
-		Every  time.Duration `yaml:"every"`
-		Small  float32       `yaml:"small"`
-		Hidden int           `yaml:"-"`
+		Name   string        `koanf:"name"`
+		Every  time.Duration `koanf:"every"`
+		Small  float32       `koanf:"small"`
+		Hidden int           `koanf:"-"`
 		Bare   int
 		Inner  struct {
-			N int8 `yaml:"n"`
-		} `yaml:"inner"`
-		List []int `yaml:"list"`
+			N int8 `koanf:"n"`
+		} `koanf:"inner"`
+		List []int `koanf:"list"`
 	}
 	f := fieldsOf(&c)
 	if diff := cmp.Diff([]string{"every", "inner.n", "list", "name", "small"}, f.names()); diff != "" {
