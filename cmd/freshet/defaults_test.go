@@ -24,3 +24,21 @@ func TestDefaultsAreThePartsOwn(t *testing.T) {
 		t.Errorf("sim (-part +config):\n%s", diff)
 	}
 }
+
+// What is set of the model reaches the trainer, whether it is a key of the model or one that stands elsewhere.
+func TestConfigOfTheModelReachesTheTrainer(t *testing.T) {
+	l, err := config.Load(config.Places{Environ: []string{
+		"FRESHET_TRAIN_MODEL_MASK=causal", "FRESHET_TRAIN_MODEL_TOKEN_NETWORKS=true", "FRESHET_TRAIN_MODEL_ROTARY=token", "FRESHET_TRAIN_MODEL_HORIZON=3",
+		"FRESHET_TRAIN_MODEL_EXPERTS=4", "FRESHET_TRAIN_MODEL_DROPOUT=0.1", "FRESHET_TRAIN_MODEL_LOGQ=false", "FRESHET_TRAIN_SEED=9", "FRESHET_TRAIN_HISTORY_PARTS=7",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := trainer.DefaultConfig()
+	want.HistoryParts = 7
+	m := &want.Model
+	m.Mask, m.TokenNetworks, m.Rotary, m.Horizon, m.Experts, m.Dropout, m.LogQ, m.Seed, m.MaxSessions = "causal", true, "token", 3, 4, 0.1, false, 9, 7
+	if diff := cmp.Diff(want, trainerConfig(l.Train)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -47,11 +47,7 @@ func trainerConfig(c config.Train) trainer.Config {
 	t.BatchParts, t.BatchSpan, t.HistoryParts = c.BatchParts, c.BatchSpan, c.HistoryParts
 	t.PopularityHalfLife = c.PopularityHalfLife
 	t.PublishEvery, t.CheckpointEvery, t.KeepCheckpoints = c.PublishEvery, c.CheckpointEvery, c.KeepCheckpoints
-	t.Model.Dim, t.Model.Blocks, t.Model.Heads, t.Model.Seed = c.Model.Dim, c.Model.Blocks, c.Model.Heads, c.Seed
-	t.Model.DenseRate, t.Model.RowRate = c.Model.DenseRate, c.Model.RowRate
-	t.Model.SideRate = c.Model.SideRate
-	t.Model.NegativesUniform, t.Model.NegativesRecent = c.Model.NegativesUniform, c.Model.NegativesRecent
-	t.Model.MaxSessions = c.HistoryParts
+	t.Model = c.ModelConfig()
 	return t
 }
 

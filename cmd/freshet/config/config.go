@@ -8,6 +8,7 @@ import (
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/trainer"
+	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 // Config is every setting. The tags give each its key, its sentence in the reference, and whether it is a secret.
@@ -150,19 +151,14 @@ type Train struct {
 	PublishEvery       time.Duration `koanf:"publish_every" doc:"pause between two versions"`
 	CheckpointEvery    time.Duration `koanf:"checkpoint_every" doc:"pause between two checkpoints; what came later is read again after a crash"`
 	KeepCheckpoints    int           `koanf:"keep_checkpoints" doc:"checkpoints that stay on the disk"`
-	Model              Model         `koanf:"model" doc:"the model's shape; changing it begins a new model"`
+	Model              model.Config  `koanf:"model" doc:"what the model looks like and how it learns; changing it begins a new model, in another data directory"`
 }
 
-// Model is the shape of the model, and how it steps.
-type Model struct {
-	Dim              int     `koanf:"dim" doc:"length of the vectors"`
-	Blocks           int     `koanf:"blocks" doc:"blocks of attention"`
-	Heads            int     `koanf:"heads" doc:"heads of a block"`
-	DenseRate        float64 `koanf:"dense_rate" doc:"step of the weights that all items share (AdamW)"`
-	RowRate          float64 `koanf:"row_rate" doc:"step of the items' vectors and biases (row-wise Adagrad)"`
-	SideRate         float64 `koanf:"side_rate" doc:"step of the vectors of categories and price bands (row-wise Adagrad)"`
-	NegativesUniform int     `koanf:"negatives_uniform" doc:"negatives of a step drawn from all items"`
-	NegativesRecent  int     `koanf:"negatives_recent" doc:"negatives of a step drawn from recent clicks"`
+// ModelConfig returns the config of the model, with the fields that are no keys of Model (elsewhere) set by what sets them.
+func (t Train) ModelConfig() model.Config {
+	m := t.Model
+	m.Seed, m.MaxSessions = t.Seed, t.HistoryParts
+	return m
 }
 
 // Publish is the publisher's configuration.
@@ -201,9 +197,7 @@ func Default() Config {
 			IdleAfter: live.IdleAfter, MaxAhead: live.MaxAhead},
 		Train: Train{Seed: t.Model.Seed, BatchParts: t.BatchParts, BatchSpan: t.BatchSpan, HistoryParts: t.HistoryParts,
 			PopularityHalfLife: t.PopularityHalfLife, PublishEvery: t.PublishEvery, CheckpointEvery: t.CheckpointEvery,
-			KeepCheckpoints: t.KeepCheckpoints,
-			Model: Model{Dim: t.Model.Dim, Blocks: t.Model.Blocks, Heads: t.Model.Heads, DenseRate: t.Model.DenseRate, RowRate: t.Model.RowRate,
-				SideRate: t.Model.SideRate, NegativesUniform: t.Model.NegativesUniform, NegativesRecent: t.Model.NegativesRecent}},
+			KeepCheckpoints: t.KeepCheckpoints, Model: t.Model},
 		// A month is what recommenders on clicks were found to gain from; more histories only cost. A quarter GiB is what the
 		// store needs to bring what it has in memory to the disk.
 		Ingest: Ingest{Keep: 30 * 24 * time.Hour, MinFree: 256 << 20,

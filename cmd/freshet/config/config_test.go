@@ -5,11 +5,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/freshet-ml/freshet/cmd/freshet/config"
+	"github.com/freshet-ml/freshet/trainer/model"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -129,6 +131,40 @@ func TestFaultsOfAllPlacesAtOnce(t *testing.T) {
 		f := faults[i]
 		if f.Key != want[i][0] || f.Where != want[i][1] || !strings.Contains(f.Error(), want[i][2]) {
 			t.Errorf("fault %d: %q at %q: %v\nwant %q", i, f.Key, f.Where, f, want[i])
+		}
+	}
+}
+
+func TestFaultsOfTheModel(t *testing.T) {
+	file := yamlFile(t, "train:\n  history_parts: 0\n  model:\n    tokens: item\n    horizon: 2\n    mask: sideways\n    seed: 4\n    max_sessions: 5\n    heads: 3\n")
+	_, err := config.Load(config.Places{File: file, Environ: []string{"FRESHET_TRAIN_MODEL_DROPOUT=1", "FRESHET_TRAIN_MODEL_SEED=4"}})
+	want := `the configuration has 8 faults:
+  FRESHET_TRAIN_MODEL_SEED: no setting has this variable: set FRESHET_TRAIN_SEED instead
+  train.history_parts (freshet.yaml line 2): 0 is out of range: write a number from 1 to 8192
+  train.model.dropout (FRESHET_TRAIN_MODEL_DROPOUT): 1 is out of range: write a number from 0 to 0.95
+  train.model.heads (freshet.yaml line 9): 3 heads do not divide a dim of 64: make dim a multiple of heads
+  train.model.horizon (freshet.yaml line 5): only context tokens look ahead, and there are none where tokens is item: write 1, or set tokens to session
+  train.model.mask (freshet.yaml line 6): "sideways" is not known: write one of session, causal
+  train.model.max_sessions (freshet.yaml line 8): there is no such setting: set train.history_parts instead
+  train.model.seed (freshet.yaml line 7): there is no such setting: set train.seed instead`
+	if err == nil || err.Error() != want {
+		t.Errorf("got:\n%v\nwant:\n%s", err, want)
+	}
+}
+
+// A field that the model gains is a key, with the name that a checkpoint and an arm of a replay know it by.
+func TestEveryFieldOfTheModelIsAKey(t *testing.T) {
+	keys := map[string]bool{"train.model.seed": true, "train.model.max_sessions": true} // train.seed and train.history_parts set these
+	for _, k := range config.Keys() {
+		if _, twice := keys[k.Path]; twice {
+			t.Errorf("%s is a key", k.Path)
+		}
+		keys[k.Path] = true
+	}
+	for f := range reflect.TypeFor[model.Config]().Fields() {
+		name := f.Tag.Get("koanf")
+		if name == "" || name != f.Tag.Get("json") || f.Tag.Get("doc") == "" || !keys["train.model."+name] {
+			t.Errorf("field %s: tags %s", f.Name, f.Tag)
 		}
 	}
 }

@@ -20,5 +20,6 @@
 // FRESHET_SERVICE_HOST for a service called freshet. Those forms are passed over.
 //
 // What this package does not do: hold the meaning of a setting. Each part has its own plain Config; the tree here mirrors
-// them under the names that an operator sees, and cmd/freshet joins the two.
+// them under the names that an operator sees, and cmd/freshet joins the two. The model's Config is part of the tree itself,
+// with its own keys, sentences and bounds; a field that another setting sets (train.seed, train.history_parts) is no key.
 package config

@@ -92,7 +92,7 @@ func (w *walker) section(prefix string, n *yaml.Node) {
 		case w.sections[path]:
 			w.section(path, child)
 		case !setting:
-			w.l.fault(path, w.at(name), "there is no such setting", nearest(path, w.known, "freshet config lists them all"))
+			w.l.fault(path, w.at(name), "there is no such setting", instead(path, w.known, asKey, "freshet config lists them all"))
 		default:
 			if v, ok := w.value(path, child); ok {
 				w.l.set(path, w.at(name), v)

@@ -21,6 +21,28 @@ type Key struct {
 // EnvPrefix begins the name of every environment variable that is a setting.
 const EnvPrefix = "FRESHET_"
 
+// elsewhere holds the fields of a part's own config that are no keys, each with the setting that sets it: two settings of one
+// thing could contradict each other. Train.ModelConfig puts them into their fields.
+var elsewhere = map[string]string{
+	"train.model.seed":         "train.seed",
+	"train.model.max_sessions": "train.history_parts",
+}
+
+// instead returns what to write in place of a name that no setting has. as writes a key as it is written where the name was
+// found.
+func instead(name string, known []string, as func(key string) string, fallback string) string {
+	for key, other := range elsewhere {
+		if as(key) == name {
+			return "set " + as(other) + " instead"
+		}
+	}
+	return nearest(name, known, fallback)
+}
+
+func asKey(key string) string { return key }
+
+func asEnv(key string) string { return EnvPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_")) }
+
 // Keys lists every setting and section in the order of the tree.
 func Keys() []Key { return keysOf(reflect.TypeFor[Config](), "", nil) }
 
@@ -28,8 +50,11 @@ func keysOf(t reflect.Type, prefix string, index []int) (keys []Key) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		path := prefix + f.Tag.Get("koanf")
+		if elsewhere[path] != "" {
+			continue
+		}
 		k := Key{
-			Path: path, Env: EnvPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_")), Doc: f.Tag.Get("doc"),
+			Path: path, Env: asEnv(path), Doc: f.Tag.Get("doc"),
 			secret: f.Tag.Get("secret"), typ: f.Type, index: append(append([]int{}, index...), i),
 		}
 		if enum := f.Tag.Get("enum"); enum != "" {

@@ -73,7 +73,7 @@ func (l *loader) fault(key, where, problem, next string) {
 func (l *loader) set(path, where string, v value) {
 	k, ok := l.keys[path]
 	if !ok {
-		l.fault(path, where, "there is no such setting", nearest(path, l.paths, "freshet config lists them all"))
+		l.fault(path, where, "there is no such setting", instead(path, l.paths, asKey, "freshet config lists them all"))
 		return
 	}
 	out, problem, next := convert(k, v)
@@ -111,7 +111,7 @@ func (l *loader) readEnviron(environ []string) {
 		switch {
 		case text == "" || name == ConfigEnv || name == BLASEnv || injected.MatchString(name):
 		case !ok:
-			l.fault("", name, "no setting has this variable", nearest(name, names, "unset it, or see freshet config for the names"))
+			l.fault("", name, "no setting has this variable", instead(name, names, asEnv, "unset it, or see freshet config for the names"))
 		default:
 			l.set(path, name, value{text: text})
 		}

@@ -239,20 +239,15 @@ func (c *checker) window(w Window) {
 func (c *checker) train(t Train) {
 	between(c, "train.batch_parts", t.BatchParts, 1, 65_536)
 	c.duration("train.batch_span", t.BatchSpan, time.Millisecond)
-	between(c, "train.history_parts", t.HistoryParts, 1, 10_000)
 	c.duration("train.popularity_half_life", t.PopularityHalfLife, time.Second)
 	c.duration("train.publish_every", t.PublishEvery, 10*time.Millisecond)
 	c.duration("train.checkpoint_every", t.CheckpointEvery, 10*time.Millisecond)
 	between(c, "train.keep_checkpoints", t.KeepCheckpoints, 1, 1000)
-	between(c, "train.model.dim", t.Model.Dim, 4, 1024)
-	between(c, "train.model.blocks", t.Model.Blocks, 1, 32)
-	between(c, "train.model.heads", t.Model.Heads, 1, 64)
-	between(c, "train.model.negatives_uniform", t.Model.NegativesUniform, 1, 1<<20)
-	between(c, "train.model.negatives_recent", t.Model.NegativesRecent, 0, 1<<20)
-	between(c, "train.model.dense_rate", t.Model.DenseRate, 0, 1)
-	between(c, "train.model.row_rate", t.Model.RowRate, 0, 10)
-	between(c, "train.model.side_rate", t.Model.SideRate, 0, 10)
-	if t.Model.Heads > 0 && t.Model.Dim%t.Model.Heads != 0 {
-		c.fault("train.model.heads", fmt.Sprintf("%d heads do not divide a dim of %d", t.Model.Heads, t.Model.Dim), "make dim a multiple of heads")
+	for _, f := range t.ModelConfig().Faults() {
+		key := "train.model." + f.Key
+		if other := elsewhere[key]; other != "" {
+			key = other
+		}
+		c.fault(key, f.Problem, f.Next)
 	}
 }
