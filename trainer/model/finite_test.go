@@ -38,6 +38,7 @@ func TestNotFiniteMovesNothing(t *testing.T) {
 		for range 3 {
 			m.Learn(batch)
 		}
+		var before []byte
 		damage := func(what string, of, grad []float32, value float32) {
 			t.Helper()
 			i := 0
@@ -48,20 +49,21 @@ func TestNotFiniteMovesNothing(t *testing.T) {
 			}
 			saved := of[i]
 			of[i] = value
-			before, step := moved(t, m), m.step
+			step := m.step
 			s := m.Learn(batch)
+			of[i] = saved
 			if !s.Skipped || s.Where == "" {
 				t.Errorf("a %v in %s: the step was not skipped: %+v", value, what, s)
 			}
 			if !bytes.Equal(before, moved(t, m)) || m.step != step {
-				t.Errorf("a %v in %s: a step that %+v moved something", value, what, s)
+				t.Errorf("a %v in %s: the step, %+v, moved something", value, what, s)
 			}
-			of[i] = saved
 		}
 		take := func() { // gradients of every tensor
 			if s := m.Learn(batch); s.Skipped {
 				t.Fatalf("a step on sound numbers was skipped: %+v", s)
 			}
+			before = moved(t, m)
 		}
 		nan := float32(math.NaN())
 		take()
@@ -72,7 +74,7 @@ func TestNotFiniteMovesNothing(t *testing.T) {
 		}
 		take()
 		rows, side := m.net.rows, m.net.side
-		for _, r := range slices.Clone(rows.rows) {
+		for _, r := range slices.Clone(rows.rows[:4]) {
 			damage("an item's vector", m.items.vector(r), nil, nan)
 			damage("an item's bias", m.items.biasOf(r), nil, nan)
 			damage("an item's vector", m.items.vector(r), nil, float32(math.Inf(1)))
