@@ -2,7 +2,7 @@
 """Trains three small networks for ten steps in PyTorch and writes down what happened: golden-*.txt, which golden_test.go compares the Go code with.
 
 It is written from the papers and from the comments of the package, sequence by sequence and without a thought for speed. Weights, items and batches are made by
-formulas, on both sides. To make the files again (Debian: apt-get install python3-torch; any version will do):
+formulas, on both sides. To make the files again (made with 1.13; Debian: apt-get install python3-torch):
 
     cd trainer/model/testdata && python3 golden.py
 """
