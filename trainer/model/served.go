@@ -8,17 +8,23 @@ import (
 	"sync"
 
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
 // Served is one version of a model, ready to answer. It never changes and may be used by many goroutines.
+//
+// It takes 4·Dim bytes an item for its vector and some 110 more: 24 for the popularity, the bias, the side rows and the index, 32 and what they say for the name and the
+// category, with Int8 4 and Dim, under Config.Cosine 8. Versions share the chunks of rows that no delta between them touched.
 type Served struct {
-	cfg    Config
-	w      *weights[float32]
-	items  catalogue[float32]
-	labels []*labels // in chunks of rows
-	// An item is in base or in recent, never in both: a new version copies recent only, and now and then merges it into a new base.
-	base, recent map[string]Row
+	cfg        Config
+	precision  Precision
+	w          *weights[float32]
+	items      catalogue[float32]
+	names      []*names       // in chunks of rows
+	popularity [][]float32    // (chunkRows)
+	codes      []*codes       // of Int8
+	lengths    []*lengths     // of Config.Cosine
+	base       *rowIndex      // of the first rows
+	recent     map[string]Row // of the others: a new version copies it, and now and then indexes all anew
 
 	pools *pools // shared by all versions of one config
 }
@@ -28,19 +34,33 @@ type pools struct{ answers, memories sync.Pool }
 
 func (s *Served) lend() *answer { return s.pools.answers.Get().(*answer) }
 
-// labels are what is known of a chunk of rows besides numbers to multiply.
-type labels struct {
-	ids, categories [chunkRows]string
-	popularity      [chunkRows]float32
+// names are what is known of a chunk of rows besides numbers.
+type names struct{ ids, categories [chunkRows]string }
+
+// Serving says how a version is held. The zero value is exact.
+type Serving struct {
+	Precision Precision
 }
 
-// LoadServed reads a whole model from the objects of a base. Faults are ErrCorrupt.
-func LoadServed(items, params schema.Table) (*Served, error) {
+// Precision is that of the first look at the rows.
+type Precision int
+
+// The precisions.
+const (
+	Float32 Precision = iota // every row is scored as it is: exact
+	Int8                     // every row is scored by a byte a number, a quarter of the memory to read; what scores high is scored again, exactly
+)
+
+// LoadServed is Serving{}.Load.
+func LoadServed(items, params schema.Table) (*Served, error) { return Serving{}.Load(items, params) }
+
+// Load reads a whole model from the objects of a base. Faults are ErrCorrupt.
+func (how Serving) Load(items, params schema.Table) (*Served, error) {
 	cfg, err := configOf(params.MetaValue(metaForm))
 	if err != nil {
 		return nil, fmt.Errorf("load model: %w: %w", schema.ErrCorrupt, err)
 	}
-	s := &Served{cfg: cfg, recent: map[string]Row{}}
+	s := &Served{cfg: cfg, precision: how.Precision, base: newRowIndex(0), recent: map[string]Row{}}
 	s.items = newCatalogue[float32](cfg.Dim)
 	s.pools = &pools{
 		answers:  sync.Pool{New: func() any { return &answer{pass: newPass[float32](&s.cfg), ins: gather[float32]{dim: s.cfg.Dim}} }},
@@ -83,69 +103,114 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 	if len(popularity) != len(in.ids) || firstBad(popularity) >= 0 {
 		return nil, fmt.Errorf("%w: items: %d popularities for %d items, or one is not finite", schema.ErrCorrupt, len(popularity), len(in.ids))
 	}
-	next := &Served{cfg: s.cfg, w: w, base: s.base, pools: s.pools}
-	next.items = catalogue[float32]{
-		table: table[float32]{dim: s.cfg.Dim, n: s.items.n, vectors: slices.Clone(s.items.vectors), bias: slices.Clone(s.items.bias)},
-		of:    slices.Clone(s.items.of), side: side,
-	}
-	next.labels = slices.Clone(s.labels)
-	if len(s.recent) > 1024+len(s.base)/4 {
-		next.base, next.recent = make(map[string]Row, len(s.base)+len(s.recent)), map[string]Row{}
-		maps.Copy(next.base, s.base)
-		maps.Copy(next.base, s.recent)
-	} else {
-		next.recent = maps.Clone(s.recent)
+	next := s.copy(w, side)
+	touched := map[int]bool{}
+	anew := len(s.recent)+len(in.ids) > 1024+s.base.n/4
+	if anew {
+		next.base, next.recent = s.base.with(s.recent, len(in.ids), s.id), map[string]Row{}
 	}
 	owned := -1 // the last chunk that was copied: rows rise
 	for i, id := range in.ids {
 		r := Row(in.rows[i])
 		chunk := int(r) / chunkRows
+		fresh := int(r) == next.items.n
 		switch {
 		case int(r) > next.items.n:
 			return nil, fmt.Errorf("%w: items: row %d is missing", schema.ErrCorrupt, next.items.n)
-		case int(r) == next.items.n:
+		case fresh:
 			if known, ok := next.row(id); ok {
 				return nil, fmt.Errorf("%w: items: item %q has the rows %d and %d", schema.ErrCorrupt, id, known, r)
 			}
-			if int(r)%chunkRows == 0 {
-				next.labels = append(next.labels, &labels{})
-				owned = chunk
-			}
 		default:
-			if was := next.labels[chunk].ids[int(r)%chunkRows]; was != id {
+			if was := next.id(r); was != id {
 				return nil, fmt.Errorf("%w: items: row %d is item %q, was %q: the delta does not follow on this version", schema.ErrCorrupt, r, id, was)
 			}
 		}
 		if chunk != owned {
-			next.items.vectors[chunk], next.items.bias[chunk] = slices.Clone(next.items.vectors[chunk]), slices.Clone(next.items.bias[chunk])
-			of := *next.items.of[chunk]
-			next.items.of[chunk] = &of
-			copied := *next.labels[chunk]
-			next.labels[chunk] = &copied
-			owned = chunk
+			next.own(chunk)
+			touched[chunk], owned = true, chunk
 		}
-		if int(r) == next.items.n {
+		if fresh {
 			next.items.grow()
-			next.recent[id] = r
 		}
-		copy(next.items.vector(r), in.vectors[i*s.cfg.Dim:][:s.cfg.Dim])
+		vector := next.items.vector(r)
+		copy(vector, in.vectors[i*s.cfg.Dim:][:s.cfg.Dim])
 		next.items.biasOf(r)[0] = in.biases[i]
 		*next.items.sidesOf(r) = in.sidesOf(i)
-		l, at := next.labels[chunk], int(r)%chunkRows
-		l.ids[at], l.categories[at], l.popularity[at] = id, in.categories[i], popularity[i]
+		next.popularity[chunk][int(r)%chunkRows] = popularity[i]
+		if s.precision == Int8 {
+			next.codes[chunk].set(int(r)%chunkRows, vector)
+		}
+		next.name(r, id, in.categories[i], s)
+		if fresh && anew {
+			next.base.add(id, r, next.id)
+		} else if fresh {
+			next.recent[id] = r
+		}
 	}
 	if want, err := strconv.Atoi(items.MetaValue(metaItems)); err != nil || want != next.items.n {
 		return nil, fmt.Errorf("%w: items: the model has %q rows, the update makes %d", schema.ErrCorrupt, items.MetaValue(metaItems), next.items.n)
 	}
+	if s.cfg.Cosine {
+		next.measure(s, touched)
+	}
 	return next, nil
 }
+
+// copy returns s with other shared weights, its tables ready to own chunks of.
+func (s *Served) copy(w *weights[float32], side table[float32]) *Served {
+	next := *s
+	next.w = w
+	next.items = catalogue[float32]{
+		table: table[float32]{dim: s.cfg.Dim, n: s.items.n, vectors: slices.Clone(s.items.vectors), bias: slices.Clone(s.items.bias)},
+		of:    slices.Clone(s.items.of), side: side,
+	}
+	next.names, next.popularity, next.codes, next.lengths = slices.Clone(s.names), slices.Clone(s.popularity), slices.Clone(s.codes), slices.Clone(s.lengths)
+	next.recent = maps.Clone(s.recent)
+	return &next
+}
+
+// own copies a chunk that is shared with the version before, or makes room for a new one; names are copied when they change.
+func (s *Served) own(chunk int) {
+	if chunk == len(s.popularity) {
+		s.popularity = append(s.popularity, make([]float32, chunkRows))
+		s.names = append(s.names, &names{})
+		if s.precision == Int8 {
+			s.codes = append(s.codes, newCodes(s.cfg.Dim))
+		}
+		return
+	}
+	s.items.vectors[chunk], s.items.bias[chunk] = slices.Clone(s.items.vectors[chunk]), slices.Clone(s.items.bias[chunk])
+	of := *s.items.of[chunk]
+	s.items.of[chunk] = &of
+	s.popularity[chunk] = slices.Clone(s.popularity[chunk])
+	if s.precision == Int8 {
+		s.codes[chunk] = s.codes[chunk].clone()
+	}
+}
+
+// name sets what row r, of an owned chunk, is called. before is the version that s was copied from.
+func (s *Served) name(r Row, id, category string, before *Served) {
+	chunk, at := int(r)/chunkRows, int(r)%chunkRows
+	l := s.names[chunk]
+	if l.ids[at] == id && l.categories[at] == category {
+		return
+	}
+	if chunk < len(before.names) && l == before.names[chunk] {
+		copied := *l
+		l = &copied
+		s.names[chunk] = l
+	}
+	l.ids[at], l.categories[at] = id, category
+}
+
+func (s *Served) id(r Row) string { return s.names[int(r)/chunkRows].ids[int(r)%chunkRows] }
 
 func (s *Served) row(id string) (Row, bool) {
 	if r, ok := s.recent[id]; ok {
 		return r, true
 	}
-	r, ok := s.base[id]
-	return r, ok
+	return s.base.find(id, s.id)
 }
 
 // Items returns how many items the version knows.
@@ -159,116 +224,3 @@ func (s *Served) Has(id string) bool {
 
 // Digest is the digest of the config the version was trained with: Config.Digest.
 func (s *Served) Digest() string { return s.cfg.Digest() }
-
-// Query is a request: what the user did, and where they are now.
-type Query struct {
-	Past  []ServedSession // oldest first
-	At    schema.EventTime
-	Scene string
-	User  string // known to Config.UserRows only
-}
-
-// Scored is a recommended item.
-type Scored struct {
-	ItemID string
-	Score  float32
-}
-
-// answer is the memory of one request.
-type answer struct {
-	pass    *pass[float32]
-	layout  layout
-	ins     gather[float32]
-	example Example
-	past    []Session // known items of the request's past
-	joined  []Session
-	events  []Event
-	buckets []uint8
-	scores  []float32
-	top     top
-}
-
-// Recommend returns the k items that score highest, best first, equal scores in the order of their rows, among those that keep accepts; nil keeps
-// all. It looks at every row: the answer is exact. Items that the version does not know are left out of the past; where that leaves
-// nothing, ok is false, and Popular is the answer to give.
-func (s *Served) Recommend(q Query, k int, keep func(itemID, category string) bool) (best []Scored, ok bool) {
-	a := s.lend()
-	defer s.pools.answers.Put(a)
-	a.name(s, q.Past)
-	if len(a.past) == 0 {
-		return nil, false
-	}
-	z := a.whole(s, Example{Past: a.past, At: q.At, Scene: q.Scene, User: q.User})
-	return s.best(a, z, k, keep), true
-}
-
-// best names the rows that score highest for a query vector.
-func (s *Served) best(a *answer, query []float32, k int, keep func(itemID, category string) bool) []Scored {
-	n := s.items.n
-	a.scores = sized(a.scores, n)
-	z := nn.Whole(query, s.cfg.Dim)
-	s.items.compare(&s.cfg, nn.Whole(a.scores[:n], n), z, n, &a.pass.work)
-	top := &a.top
-	top.reset(k, n)
-	for r, score := range a.scores[:n] {
-		if top.wants(score) {
-			l, at := s.labels[r/chunkRows], r%chunkRows
-			if keep == nil || keep(l.ids[at], l.categories[at]) {
-				top.add(Row(r), score)
-			}
-		}
-	}
-	return s.named(top)
-}
-
-// name sets a.past to what the version knows of sessions.
-func (a *answer) name(s *Served, past []ServedSession) {
-	a.past, a.events = a.past[:0], a.events[:0]
-	for i := range past {
-		p := &past[i]
-		from := len(a.events)
-		for _, e := range p.Events {
-			if r, ok := s.row(e.ItemID); ok && s.cfg.counts(e.Action) {
-				a.events = append(a.events, Event{r, e.Action})
-			}
-		}
-		if len(a.events) > from {
-			a.past = append(a.past, Session{At: p.At, Scene: p.Scene, Events: a.events[from:len(a.events):len(a.events)]})
-		}
-	}
-}
-
-// whole runs a sequence through the network and returns the query vector of its request.
-func (a *answer) whole(s *Served, e Example) []float32 {
-	a.layout.reset()
-	a.ins.rows = a.ins.rows[:0]
-	a.example = e
-	a.layout.add(&s.cfg, &a.example, 0, a.place)
-	a.ins.fetch(&s.items)
-	a.pass.forward(&a.layout, s.w, &a.ins, 0, 0)
-	return a.pass.z[int(a.layout.request[0])*s.cfg.Dim:][:s.cfg.Dim]
-}
-
-// Popular returns the k most popular items as of this version, among those that keep accepts.
-func (s *Served) Popular(k int, keep func(itemID, category string) bool) []Scored {
-	a := s.lend()
-	defer s.pools.answers.Put(a)
-	top := &a.top
-	top.reset(k, s.items.n)
-	for r := range s.items.n {
-		l, at := s.labels[r/chunkRows], r%chunkRows
-		if top.wants(l.popularity[at]) && (keep == nil || keep(l.ids[at], l.categories[at])) {
-			top.add(Row(r), l.popularity[at])
-		}
-	}
-	return s.named(top)
-}
-
-func (s *Served) named(t *top) []Scored {
-	best := t.sorted()
-	out := make([]Scored, len(best))
-	for i, b := range best {
-		out[i] = Scored{s.labels[int(b.row)/chunkRows].ids[int(b.row)%chunkRows], b.score}
-	}
-	return out
-}

@@ -41,34 +41,118 @@ func BenchmarkAsk(b *testing.B) {
 		m := s.Remember("")
 		m.Extend(past...)
 		b.ReportAllocs()
+		n, done := 0, reportCPU(b)
 		for b.Loop() {
 			if _, ok := m.ask(a, q); !ok {
 				b.Fatal("no answer")
 			}
+			n++
 		}
+		done(n)
 		b.ReportMetric(float64(m.Bytes()), "B/user")
 		b.ReportMetric(float64(m.Tokens()), "tokens")
 	})
 	b.Run("MemoryRequestOnly", func(b *testing.B) {
 		m := s.Remember("")
 		m.Extend(past...)
+		n, done := 0, reportCPU(b)
 		for b.Loop() {
 			m.ask(a, Query{At: q.At, Scene: "home"})
+			n++
 		}
+		done(n)
 	})
 	b.Run("Extend", func(b *testing.B) { // all of it, at once
+		n, done := 0, reportCPU(b)
 		for b.Loop() {
 			m := s.Remember("")
 			m.Extend(past...)
 			m.Forget()
+			n++
 		}
+		done(n)
 	})
 	all := append(append([]ServedSession{}, past...), part)
 	b.Run("Whole", func(b *testing.B) {
 		b.ReportAllocs()
+		n, done := 0, reportCPU(b)
 		for b.Loop() {
 			a.name(s, all)
 			a.whole(s, Example{Past: a.past, At: q.At, Scene: "home"})
+			n++
 		}
+		done(n)
 	})
+}
+
+// BenchmarkTop100 looks for the hundred best of all rows, by one goroutine.
+func BenchmarkTop100(b *testing.B) {
+	for _, items := range []int{10_000, 100_000, 1_000_000} {
+		m := filled(b, DefaultConfig(), items)
+		query := clustered(m, rand.New(rand.NewPCG(1, 1)))
+		var queries [64][]float32
+		for i := range queries {
+			queries[i] = query()
+		}
+		for p, name := range []string{"float32", "int8"} {
+			s := serve(b, m, Precision(p))
+			b.Run(fmt.Sprintf("%s/%d", name, items), func(b *testing.B) {
+				b.ReportAllocs()
+				n, done := 0, reportCPU(b)
+				for b.Loop() {
+					if got := s.bestOf(queries[n%64], 100, nil); len(got) != 100 {
+						b.Fatal(len(got))
+					}
+					n++
+				}
+				done(n)
+			})
+		}
+	}
+}
+
+// BenchmarkLoad makes a version of a base of 100,000 items, and of a delta that changes 2,000 of them.
+func BenchmarkLoad(b *testing.B) {
+	const items = 100_000
+	for _, cosine := range []bool{false, true} {
+		cfg := DefaultConfig()
+		cfg.Cosine = cosine
+		for p, name := range []string{"float32", "int8"} {
+			m := filled(b, cfg, items)
+			query := clustered(m, rand.New(rand.NewPCG(1, 1)))
+			base := m.Snapshot(true, nil).Objects()
+			s, err := Serving{Precision: Precision(p)}.Load(base[0].Table, base[1].Table)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for side := 1; side < m.items.side.n; side++ { // they change with every step
+				copy(m.items.side.vector(Row(side)), query())
+			}
+			rng := rand.New(rand.NewPCG(1, 1))
+			for range 2000 {
+				m.touch(Row(rng.IntN(items)))
+			}
+			delta := m.Snapshot(false, nil).Objects()
+			b.Run(fmt.Sprintf("%s,cosine=%v/base", name, cosine), func(b *testing.B) {
+				n, done := 0, reportCPU(b)
+				for b.Loop() {
+					if _, err := (Serving{Precision: Precision(p)}).Load(base[0].Table, base[1].Table); err != nil {
+						b.Fatal(err)
+					}
+					n++
+				}
+				done(n)
+			})
+			b.Run(fmt.Sprintf("%s,cosine=%v/delta", name, cosine), func(b *testing.B) {
+				n, done := 0, reportCPU(b)
+				for b.Loop() {
+					if _, err := s.Apply(delta[0].Table, delta[1].Table); err != nil {
+						b.Fatal(err)
+					}
+					n++
+				}
+				done(n)
+			})
+		}
+	}
 }

@@ -193,12 +193,12 @@ func TestSmallDeltaSharesChunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for chunk := range 3 {
-		shared := &next.items.vectors[chunk][0] == &served.items.vectors[chunk][0] && next.labels[chunk] == served.labels[chunk]
+		shared := &next.items.vectors[chunk][0] == &served.items.vectors[chunk][0] && &next.popularity[chunk][0] == &served.popularity[chunk][0] && next.names[chunk] == served.names[chunk]
 		if shared != (chunk != 2000/chunkRows) {
 			t.Errorf("chunk %d is shared: %v", chunk, shared)
 		}
 	}
-	if next.labels[1].categories[2000%chunkRows] != "new" || served.labels[1].categories[2000%chunkRows] == "new" {
+	if next.names[1].categories[2000%chunkRows] != "new" || served.names[1].categories[2000%chunkRows] == "new" {
 		t.Error("the new category is not in the new version alone")
 	}
 }

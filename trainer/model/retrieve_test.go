@@ -1,0 +1,348 @@
+package model
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// serve loads a model's whole snapshot with a precision.
+func serve(tb testing.TB, m *Model, p Precision) *Served {
+	tb.Helper()
+	o := m.Snapshot(true, nil).Objects()
+	s, err := Serving{Precision: p}.Load(o[0].Table, o[1].Table)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// scoredNaively are the scores of all rows by definition, in float64.
+func scoredNaively(s *Served, z []float32) []float64 {
+	scores := make([]float64, s.items.n)
+	for r := range scores {
+		v, bias := make([]float64, s.cfg.Dim), float64(s.items.biasOf(Row(r))[0])
+		for j, x := range s.items.vector(Row(r)) {
+			v[j] = float64(x)
+		}
+		for _, side := range s.items.sidesOf(Row(r)) {
+			for j, x := range s.items.side.vector(Row(side)) {
+				v[j] += float64(x) / float64(len(sideFields))
+			}
+			bias += float64(s.items.side.biasOf(Row(side))[0]) / float64(len(sideFields))
+		}
+		dot, square := 0., 0.
+		for j := range v {
+			dot, square = dot+v[j]*float64(z[j]), square+v[j]*v[j]
+		}
+		if s.cfg.Cosine {
+			dot /= math.Sqrt(square+1e-12) * s.cfg.Temperature
+		}
+		scores[r] = dot + bias
+	}
+	return scores
+}
+
+// naiveBest sorts all rows.
+func naiveBest(s *Served, scores []float64, k int, keep func(id, category string) bool) []Scored {
+	var rows []int
+	for r, score := range scores {
+		if !math.IsNaN(score) && (keep == nil || keep(s.id(Row(r)), s.names[r/chunkRows].categories[r%chunkRows])) {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b int) int {
+		switch {
+		case scores[a] > scores[b]:
+			return -1
+		case scores[a] < scores[b]:
+			return 1
+		}
+		return 0
+	})
+	best := []Scored{}
+	for _, r := range rows[:max(0, min(k, len(rows)))] {
+		best = append(best, Scored{s.id(Row(r)), float32(scores[r])})
+	}
+	return best
+}
+
+func (s *Served) bestOf(z []float32, k int, keep func(id, category string) bool) []Scored {
+	a := s.lend()
+	defer s.pools.answers.Put(a)
+	return s.best(a, z, k, keep)
+}
+
+// TestBestIsTheNaiveBest on vectors of small whole numbers, whose products are exact and often equal: the same items in the same order with the same scores, also where all
+// are wanted, or none, or a filter lets few through. By bytes it is that as long as all rows are candidates; else each score must be right, the order too, and none be missing in number.
+func TestBestIsTheNaiveBest(t *testing.T) {
+	cfg := small()
+	cfg.Dim, cfg.Heads = 4, 1
+	rapid.Check(t, func(t *rapid.T) {
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+		c := cfg
+		c.Cosine = rapid.Bool().Draw(t, "cosine")
+		m, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := rapid.SampledFrom([]int{0, 1, 5, 150, chunkRows - 1, chunkRows, chunkRows + 1, 2*chunkRows + 100}).Draw(t, "items")
+		described := rapid.Bool().Draw(t, "described")
+		whole := func(x []float32, most int) {
+			for j := range x {
+				x[j] = float32(rng.IntN(2*most+1) - most)
+			}
+		}
+		for i := range n {
+			info := schema.ItemInfo{}
+			if described {
+				info = infoOf(i)
+			}
+			r := m.Admit(fmt.Sprint("item-", i), info)
+			whole(m.items.vector(r), 1)
+			whole(m.items.biasOf(r), 1)
+		}
+		for side := 1; side < m.items.side.n; side++ {
+			whole(m.items.side.vector(Row(side)), 2)
+			whole(m.items.side.biasOf(Row(side)), 2)
+		}
+		z := make([]float32, 4)
+		whole(z, 2)
+		var keep func(id, category string) bool
+		switch rapid.IntRange(0, 3).Draw(t, "filter") {
+		case 1:
+			keep = func(id, category string) bool { return category == "3" || id == "item-9" }
+		case 2:
+			keep = func(id, _ string) bool { return len(id)%2 == 0 }
+		case 3:
+			keep = func(id, _ string) bool { return id == "item-4" || id == "item-1023" }
+		}
+		k := rapid.SampledFrom([]int{-1, 0, 1, 2, 10, 100, n - 1, n, n + 7}).Draw(t, "k")
+		for _, p := range []Precision{Float32, Int8} {
+			o := m.Snapshot(true, nil).Objects()
+			s, err := Serving{Precision: p}.Load(o[0].Table, o[1].Table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			scores := scoredNaively(s, z)
+			got, want := s.bestOf(z, k, keep), naiveBest(s, scores, k, keep)
+			if len(got) != len(want) {
+				t.Fatalf("precision %d: %d items, want %d", p, len(got), len(want))
+			}
+			exact := p == Float32 || candidates(max(0, k)) >= n
+			if exact && !c.Cosine {
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Fatalf("precision %d (-want +got):\n%s", p, diff)
+				}
+			}
+			for i, g := range got {
+				r, _ := s.row(g.ItemID)
+				if math.Abs(float64(g.Score)-scores[r]) > 1e-5 {
+					t.Fatalf("precision %d: item %s scores %v, want %v", p, g.ItemID, g.Score, scores[r])
+				}
+				if exact && math.Abs(float64(g.Score-want[i].Score)) > 1e-5 {
+					t.Fatalf("precision %d: place %d scores %v, want %v", p, i, g.Score, want[i].Score)
+				}
+				if keep != nil && !keep(g.ItemID, s.names[r/chunkRows].categories[r%chunkRows]) {
+					t.Fatalf("precision %d: item %s was not to be kept", p, g.ItemID)
+				}
+				if i > 0 {
+					before, _ := s.row(got[i-1].ItemID)
+					if g.Score > got[i-1].Score || g.Score == got[i-1].Score && r < before {
+						t.Fatalf("precision %d: place %d belongs before place %d", p, i, i-1)
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestNumbersThatAreNone: a query of them has no answer, by whatever precision.
+func TestNumbersThatAreNone(t *testing.T) {
+	for _, set := range []func(c *Config){func(*Config) {}, func(c *Config) { c.Cosine = true }} {
+		cfg := small()
+		set(&cfg)
+		m := filled(t, cfg, 1500)
+		for _, p := range []Precision{Float32, Int8} {
+			s := serve(t, m, p)
+			z := make([]float32, cfg.Dim)
+			z[3] = float32(math.NaN())
+			if got := s.bestOf(z, 5, nil); len(got) != 0 {
+				t.Errorf("precision %d: %v", p, got)
+			}
+			z[3] = float32(math.Inf(1))
+			for _, g := range s.bestOf(z, 5, nil) {
+				if g.Score != float32(math.Inf(1)) {
+					t.Errorf("precision %d: an endless query scores %v first", p, g.Score)
+				}
+			}
+			clear(z)
+			if got := s.bestOf(z, 5, nil); len(got) != 5 {
+				t.Errorf("precision %d: a query of zeros has %d answers, want 5", p, len(got))
+			}
+		}
+	}
+}
+
+// clustered sets a model's vectors to what trained ones look like: most of an item is its cluster, lengths differ by popularity, and some dimensions say more than others.
+func clustered(m *Model, rng *rand.Rand) (query func() []float32) {
+	const clusters = 200
+	d := m.cfg.Dim
+	normal := func() []float32 {
+		v := make([]float32, d)
+		for j := range v {
+			v[j] = float32(rng.NormFloat64() * math.Exp(-float64(j)/float64(d)))
+		}
+		return v
+	}
+	centres := make([][]float32, clusters)
+	for i := range centres {
+		centres[i] = normal()
+	}
+	for r := range m.items.n {
+		length := float32(0.3 * math.Exp(0.4*rng.NormFloat64()))
+		centre, noise := centres[rng.IntN(clusters)], normal()
+		for j := range noise {
+			m.items.vector(Row(r))[j] = length * (centre[j] + 0.7*noise[j])
+		}
+		m.items.biasOf(Row(r))[0] = 0.3 * float32(rng.NormFloat64())
+	}
+	for s := 1; s < m.items.side.n; s++ {
+		copy(m.items.side.vector(Row(s)), normal())
+	}
+	return func() []float32 {
+		z, noise := normal(), normal()
+		for j, v := range centres[rng.IntN(clusters)] {
+			z[j] = v + 0.5*noise[j]
+		}
+		return z
+	}
+}
+
+func recall(exact, other *Served, z []float32, k int) float64 {
+	want := map[string]bool{}
+	for _, b := range exact.bestOf(z, k, nil) {
+		want[b.ItemID] = true
+	}
+	hit := 0
+	for _, b := range other.bestOf(z, k, nil) {
+		if want[b.ItemID] {
+			hit++
+		}
+	}
+	return float64(hit) / float64(len(want))
+}
+
+// TestBytesRecallTheExact: of the hundred best by float32, bytes find 99 of 100 at least, over clustered vectors and over trained ones.
+func TestBytesRecallTheExact(t *testing.T) {
+	f := func(name string, m *Model, query func() []float32) {
+		t.Run(name, func(t *testing.T) {
+			exact, bytes := serve(t, m, Float32), serve(t, m, Int8)
+			sum, least := 0., 1.
+			for range 100 {
+				r := recall(exact, bytes, query(), 100)
+				sum, least = sum+r, min(least, r)
+			}
+			if sum/100 < 0.999 || least < 0.97 {
+				t.Errorf("recall %.4f, at worst %.2f", sum/100, least)
+			}
+			t.Logf("recall %.5f, at worst %.2f", sum/100, least)
+		})
+	}
+	for _, cosine := range []bool{false, true} {
+		cfg := DefaultConfig()
+		cfg.Cosine = cosine
+		m := filled(t, cfg, 30_000)
+		query := clustered(m, rand.New(rand.NewPCG(1, 1)))
+		f(fmt.Sprint("clustered, cosine ", cosine), m, query)
+	}
+	m, rng := trained(t, DefaultConfig(), 3000, 60)
+	f("trained", m, func() []float32 {
+		e := randomExamples(rng, 3000, 1, 5, 4)
+		return m.asked(e)[:m.cfg.Dim]
+	})
+}
+
+// TestDeltasOfBytesAndLengths: what a delta leaves is what loading all gives, for bytes and for the lengths of the cosine, which the side table moves.
+func TestDeltasOfBytesAndLengths(t *testing.T) {
+	for _, cosine := range []bool{false, true} {
+		for _, p := range []Precision{Float32, Int8} {
+			cfg := small()
+			cfg.Cosine = cosine
+			m := filled(t, cfg, 2*chunkRows+300)
+			s := serve(t, m, p)
+			first := s.bestOf(make([]float32, cfg.Dim), 3000, nil)
+			rng := rand.New(rand.NewPCG(1, 1))
+			for range 3 {
+				clustered(m, rng) // all side rows
+				for range 40 {
+					m.touch(Row(rng.IntN(m.Items())))
+				}
+				for i := range m.items.n { // what is not touched stays as it was published
+					if !m.touched[i] {
+						copy(m.items.vector(Row(i)), s.items.vector(Row(i)))
+						m.items.biasOf(Row(i))[0] = s.items.biasOf(Row(i))[0]
+					}
+				}
+				m.Admit(fmt.Sprint("new-", m.Items()), infoOf(3))
+				o := m.Snapshot(false, nil).Objects()
+				next, err := s.Apply(o[0].Table, o[1].Table)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s = next
+				z := make([]float32, cfg.Dim)
+				for j := range z {
+					z[j] = float32(rng.NormFloat64())
+				}
+				whole := serve(t, m, p)
+				if diff := cmp.Diff(whole.bestOf(z, 50, nil), s.bestOf(z, 50, nil)); diff != "" {
+					t.Fatalf("cosine %v, precision %d (-whole +delta):\n%s", cosine, p, diff)
+				}
+			}
+			if len(first) != 2*chunkRows+300 {
+				t.Errorf("%d items", len(first))
+			}
+		}
+	}
+}
+
+// TestRowIndexIsAMap compares with one.
+func TestRowIndexIsAMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		names := rapid.SliceOfNDistinct(rapid.StringN(0, 3, 6), 0, 300, rapid.ID[string]).Draw(t, "names")
+		split := rapid.IntRange(0, len(names)).Draw(t, "split")
+		name := func(r Row) string { return names[r] }
+		x := newRowIndex(rapid.IntRange(0, 40).Draw(t, "room"))
+		others := map[string]Row{}
+		for r, id := range names {
+			if r < split {
+				x.add(id, Row(r), name)
+			} else {
+				others[id] = Row(r)
+			}
+		}
+		for _, of := range []struct {
+			x *rowIndex
+			n int
+		}{{x, split}, {x.with(others, 5, name), len(names)}} {
+			if of.x.n != of.n {
+				t.Fatalf("%d names, want %d", of.x.n, of.n)
+			}
+			for r, id := range names {
+				if got, ok := of.x.find(id, name); ok != (r < of.n) || ok && got != Row(r) {
+					t.Fatalf("%q is row %d, %v; want %d, %v", id, got, ok, r, r < of.n)
+				}
+			}
+			if _, ok := of.x.find("not there", name); ok {
+				t.Fatal("a name that is not there is found")
+			}
+		}
+	})
+}

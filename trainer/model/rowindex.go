@@ -1,0 +1,65 @@
+package model
+
+import "hash/maphash"
+
+// rowIndex finds the row of a name: a hash table of rows alone, because the names stand in the rows already. It takes 5 to 11 bytes an item, where a map takes
+// some 60.
+type rowIndex struct {
+	seed  maphash.Seed
+	slots []int32 // row+1; 0 is free. Their number is a power of two
+	n     int
+}
+
+// newRowIndex has room for n rows before it grows.
+func newRowIndex(n int) *rowIndex {
+	size := 16
+	for size*3/4 < n {
+		size *= 2
+	}
+	return &rowIndex{seed: maphash.MakeSeed(), slots: make([]int32, size)}
+}
+
+// slot returns where id is or would be. name gives the names of rows.
+func (x *rowIndex) slot(id string, name func(Row) string) *int32 {
+	mask := uint64(len(x.slots) - 1)
+	for i := maphash.String(x.seed, id) & mask; ; i = (i + 1) & mask {
+		if s := &x.slots[i]; *s == 0 || name(Row(*s-1)) == id {
+			return s
+		}
+	}
+}
+
+func (x *rowIndex) find(id string, name func(Row) string) (Row, bool) {
+	s := *x.slot(id, name)
+	return Row(s - 1), s > 0
+}
+
+// add puts a name in that is not there.
+func (x *rowIndex) add(id string, r Row, name func(Row) string) {
+	if x.n >= len(x.slots)*3/4 {
+		bigger := &rowIndex{seed: x.seed, slots: make([]int32, 2*len(x.slots))}
+		for _, s := range x.slots {
+			if s > 0 {
+				*bigger.slot(name(Row(s-1)), name) = s
+			}
+		}
+		x.slots = bigger.slots
+	}
+	*x.slot(id, name) = int32(r) + 1
+	x.n++
+}
+
+// with returns a copy that knows others as well, and has room for n more.
+func (x *rowIndex) with(others map[string]Row, n int, name func(Row) string) *rowIndex {
+	to := newRowIndex(x.n + len(others) + n)
+	to.seed = x.seed
+	for _, s := range x.slots {
+		if s > 0 {
+			to.add(name(Row(s-1)), Row(s-1), name)
+		}
+	}
+	for id, r := range others {
+		to.add(id, r, name)
+	}
+	return to
+}
