@@ -17,28 +17,36 @@ func NCE[F Float](s []F, masked []int32, pos []F, weight float64) (loss float64)
 	}
 	top := Max(s)
 	for _, v := range pos {
-		top = max(top, v)
+		if v != v || math.IsInf(float64(v), 1) {
+			return math.NaN()
+		}
 	}
 	if top != top { // Exp would make numbers of them
 		return math.NaN()
 	}
-	negatives := float64(ExpShift(s, s, top))
-	for _, j := range masked {
-		negatives -= float64(s[j]) // e^x does not quite reach zero
-		s[j] = 0
-	}
-	if negatives < 1e-30 { // no candidate is a negative: nothing to tell apart
+	if math.IsInf(float64(top), -1) { // no candidate is a negative: nothing to tell apart
 		clear(s)
 		clear(pos)
 		return 0
 	}
+	negatives := float64(ExpShift(s, s, top)) // at least one: a positive far above them takes nothing from the others
+	for _, j := range masked {
+		s[j] = 0 // e^x does not quite reach zero
+	}
 	share := weight / float64(len(pos))
-	push := 0.0 // what a negative's e^s is multiplied by
+	push := 0.0 // what a negative's e^(s-top) is multiplied by
 	for i, v := range pos {
-		e := math.Exp(float64(v - top))
-		loss += math.Log(e+negatives) - float64(v-top)
-		push += share / (e + negatives)
-		pos[i] = F(share * (-negatives / (e + negatives)))
+		x := float64(v) - float64(top)
+		e, scale := math.Exp(x), 1.0 // e^x and the negatives, both divided by e^x where that is large
+		if x > 0 {
+			e, scale = 1, math.Exp(-x)
+			loss += math.Log1p(scale * negatives)
+		} else {
+			loss += math.Log(e+negatives) - x
+		}
+		sum := e + scale*negatives
+		push += share * scale / sum
+		pos[i] = F(-share * scale * negatives / sum)
 	}
 	Scale(s, F(push))
 	return loss / float64(len(pos))

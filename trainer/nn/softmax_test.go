@@ -75,6 +75,31 @@ func TestReLUGradient(t *testing.T) {
 	checkGradient(t, "relu", x, dx, f)
 }
 
+// TestNCEOfPositivesFarApart: one positive far above the negatives must not silence another one that is below them.
+func TestNCEOfPositivesFarApart(t *testing.T) {
+	for _, far := range []float64{1, 60, 68, 70, 100, 600} {
+		s, pos := []float64{-far, -far - 1}, []float64{0, -far - 20}
+		loss := NCE(s, nil, pos, 1)
+		below := math.Log(1 + math.Exp(-1)) // of the negatives, less -far
+		first, second := math.Log1p(math.Exp(below-far)), math.Log(math.Exp(-20)+math.Exp(below))+20
+		if want := (first + second) / 2; math.Abs(loss-want) > 1e-12*want {
+			t.Errorf("%v apart: loss %v, want %v", far, loss, want)
+		}
+		if math.Abs(pos[1]+0.5) > 1e-8 || math.Abs(SumSquares([]float64{s[0] + s[1] + pos[0] + pos[1]})) > 1e-24 {
+			t.Errorf("%v apart: gradients %v and %v: want half of a push on the second, and a sum of zero", far, pos, s)
+		}
+		single, singles := []float32{float32(-far), float32(-far - 1)}, []float32{0, float32(-far - 20)}
+		if got := NCE(single, nil, singles, 1); math.Abs(got-loss) > 1e-5*loss || math.Abs(float64(singles[1])+0.5) > 1e-6 {
+			t.Errorf("%v apart, in float32: loss %v with gradients %v, want %v", far, got, singles, loss)
+		}
+	}
+	for _, pos := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
+		if loss := NCE([]float32{0, 1}, nil, []float32{2, pos}, 1); !math.IsNaN(loss) && !math.IsInf(loss, 0) {
+			t.Errorf("a positive with the score %v: the loss is %v", pos, loss)
+		}
+	}
+}
+
 // TestReLUHandsOnWhatIsNoNumber: a comparison with NaN is false, and the zero that it would become hides that a weight is broken.
 func TestReLUHandsOnWhatIsNoNumber(t *testing.T) {
 	x := []float32{-1, 0, 2, float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))}
