@@ -138,12 +138,18 @@ func (l *layout) addSessions(c *Config, e *Example, keep []kept, first, number i
 			})
 		}
 	}
+	reach := c.Horizon - 1 // of the kept sessions, newest first, so many ask: those learned from, and those before them that look ahead
+	for i := range keep {
+		if keep[i].place >= learned {
+			reach++
+		}
+	}
 	for k := len(keep) - 1; k >= 0; k-- {
 		s := &e.Past[keep[k].place]
 		context(s.At, s.Scene)
 		if keep[k].place >= learned {
 			ask(keep[k].place, s.Events[keep[k].first:], nil, nil, l.scene[l.tokens()-1])
-		} else if keep[k].place > len(e.Past)-c.Horizon-e.Learn { // only asked for a later one
+		} else if k < reach {
 			l.asked = append(l.asked, int32(l.tokens()-1))
 		}
 		l.session(c, s, keep[k].first, position, first, place)

@@ -38,6 +38,21 @@ func TestLayoutKeepsTheNewest(t *testing.T) {
 	f([]int32{-1, 3, 4, 5, 6, 7, 8, 9, -1}, session(1, 2, 3, 4, 5, 6, 7, 8, 9))
 }
 
+// TestEmptySessionsDoNotShortenTheHorizon: the session before an empty one still looks ahead to the request.
+func TestEmptySessionsDoNotShortenTheHorizon(t *testing.T) {
+	cfg := small()
+	cfg.Horizon = 2
+	one := Session{At: 1000, Events: []Event{{1, schema.ActionClick}}}
+	for _, past := range [][]Session{{one}, {one, {At: 2000}}, {one, one, {At: 2000}, {At: 2500}}} {
+		var l layout
+		l.reset()
+		l.add(&cfg, &Example{Past: past, At: 3000, Targets: []Row{2}}, 0, func(r Row) int32 { return int32(r) })
+		if len(l.queries) != 2 || l.queries[0].ahead != 0 || l.queries[1].ahead != 1 {
+			t.Errorf("%d sessions, the last of them empty: queries %+v, want one of the request and one of the session before", len(past), l.queries)
+		}
+	}
+}
+
 func TestBuckets(t *testing.T) {
 	const s = 1000
 	for _, c := range []struct {
