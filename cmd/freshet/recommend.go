@@ -34,6 +34,10 @@ func (c *RecommendCmd) Run(ctx context.Context, a *app) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.stdout, "model %s, version %d, trained through %s\n", answer.Model.Name, answer.Model.Version, answer.Model.TrainedThrough.Time().Format(time.RFC3339))
+	through := "no click yet"
+	if answer.Model.TrainedThrough != 0 {
+		through = answer.Model.TrainedThrough.Time().Format(time.RFC3339)
+	}
+	_, err = fmt.Fprintf(a.stdout, "model %s, version %d, trained through %s\n", answer.Model.Name, answer.Model.Version, through)
 	return err
 }

@@ -116,6 +116,21 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
+// TestVersionThatHasSeenNoClick: there is no moment it is trained through, and none is said.
+func TestVersionThatHasSeenNoClick(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	update := newTrainee(t, 30).update(t, schema.KindBase)
+	update.TrainedThrough.EventTime = schema.BeginningOfTime
+	if _, err := newPublisher(t, js, nil).Publish(t.Context(), update); err != nil {
+		t.Fatal(err)
+	}
+	r, _ := start(t, config("r1"), js, nil)
+	serves(t, r, 1)
+	if body := call(r.Handler(), "GET", "/v1/recommend?user_id=u1", "").Body.String(); strings.Contains(body, "trained_through") || !strings.Contains(body, `"version":1`) {
+		t.Errorf("answer %s", body)
+	}
+}
+
 func TestGoodRequests(t *testing.T) {
 	r, trainee := serving(t, nil, nil)
 	h := r.Handler()

@@ -25,8 +25,8 @@ type Answer struct {
 type AnswerModel struct {
 	Name           string           `json:"name"`
 	Version        schema.Version   `json:"version"`
-	TrainedThrough schema.EventTime `json:"trained_through"` // ms
-	AgeMillis      int64            `json:"age_ms"`          // since the version was made
+	TrainedThrough schema.EventTime `json:"trained_through,omitzero"` // ms; left out of a version that has seen no click
+	AgeMillis      int64            `json:"age_ms"`                   // since the version was made
 }
 
 // Item is one recommended item.
@@ -74,9 +74,12 @@ func (r *Replica) recommend(v *version, q Request) Answer {
 		}
 	}
 	r.metrics.served.WithLabelValues(string(source)).Inc()
+	through := v.manifest.TrainedThrough.EventTime
+	if through < schema.EarliestEventTime {
+		through = 0
+	}
 	answer := Answer{
-		Model: AnswerModel{Name: v.manifest.Model, Version: v.manifest.Version, TrainedThrough: v.manifest.TrainedThrough.EventTime,
-			AgeMillis: r.age(v).Milliseconds()},
+		Model:  AnswerModel{Name: v.manifest.Model, Version: v.manifest.Version, TrainedThrough: through, AgeMillis: r.age(v).Milliseconds()},
 		UserID: q.UserID, Items: make([]Item, len(scored)),
 	}
 	for i, s := range scored {
