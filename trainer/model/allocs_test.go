@@ -3,8 +3,12 @@
 package model
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
+
+	"github.com/freshet-ml/freshet/schema"
 )
 
 // The race detector lets sync.Pool forget at random, so that allocations are counted without it.
@@ -34,4 +38,63 @@ func TestMemoryAllocatesOnlyItsAnswer(t *testing.T) {
 	if n := testing.AllocsPerRun(20, once); n > 1 { // the answer
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// TestBytesAnItem holds a model and its versions to what doc.go, Served and the promise of a million items within 600 MB say of them.
+func TestBytesAnItem(t *testing.T) {
+	const items = 100_000
+	var m *Model
+	var served [2]*Served
+	f := func(name string, least, most int, make func()) {
+		t.Helper()
+		before := heapBytes()
+		make()
+		if got := int(heapBytes()-before) / items; got < least || got > most {
+			t.Errorf("%s: %d bytes an item, want %d to %d", name, got, least, most)
+		} else {
+			t.Logf("%s: %d bytes an item", name, got)
+		}
+	}
+	f("model", 300, 380, func() { m = admitted(t, items) }) // 16 of them are the name
+	o := m.Snapshot(true, nil).Objects()
+	decoded := func() (tables [2]schema.Table) { // as they come, with strings of their own
+		for i := range o {
+			b, err := o[i].Table.Bytes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tables[i], err = schema.DecodeTable(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return tables
+	}
+	for p, bound := range []int{370, 440} {
+		f([]string{"float32", "int8"}[p], bound-60, bound, func() {
+			tables := decoded()
+			var err error
+			if served[p], err = (Serving{Precision: Precision(p)}).Load(tables[0], tables[1]); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	runtime.KeepAlive(m)
+	runtime.KeepAlive(served)
+}
+
+// TestNamesDoNotHoldTheirMessage: an item's name and category are parts of a message of a megabyte, which is not kept for them.
+func TestNamesDoNotHoldTheirMessage(t *testing.T) {
+	m := filled(t, DefaultConfig(), 0)
+	before := heapBytes()
+	for i := range 64 {
+		message := fmt.Sprintf("%04d", i) + string(make([]byte, 1<<20))
+		m.Admit(message[:4], schema.ItemInfo{Category: message[2:4]})
+	}
+	if grown := int(heapBytes() - before); grown > 8<<20 {
+		t.Errorf("64 items took %d bytes", grown)
+	}
+	if m.ID(7) != "0007" || m.categories[7] != "07" {
+		t.Errorf("row 7 is %q of %q", m.ID(7), m.categories[7])
+	}
+	runtime.KeepAlive(m)
 }

@@ -10,6 +10,7 @@
 //	Model     weights, rows, optimiser, vocabulary and random state: what is trained
 //	Snapshot  what changed since the last one, copied, to be encoded elsewhere
 //	Served    an immutable model that answers requests
+//	Memory    what a Served has read of a user: the keys and values of closed sessions
 //
 // # How it works
 //
@@ -38,7 +39,7 @@
 //
 // # Caveats
 //
-// A Model belongs to one goroutine. A Served may be used by many. Rows are never given up: memory grows with the number of
+// A Model belongs to one goroutine, and so does a Memory. A Served may be used by many. Rows are never given up: memory grows with the number of
 // distinct items, some 350 bytes each at width 64. Rows of the side table are not given up either, but there are at most Config.SideRows; values beyond
 // them are ignored. Users are hashed into Config.UserRows, items never. Dropout does not reach into the attention's weights.
 //

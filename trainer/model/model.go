@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/nn"
@@ -22,7 +23,7 @@ type Model struct {
 	items       catalogue[float32]
 	rowState    rowState
 	ids         []string
-	index       map[string]Row
+	index       *rowIndex
 	categories  []string
 	sideKeys    []sideKey // of each row of the side table but the first
 	sideIndex   map[sideKey]int32
@@ -54,7 +55,7 @@ func New(cfg Config) (*Model, error) {
 }
 
 func empty(cfg Config) *Model {
-	m := &Model{cfg: cfg, specs: cfg.specs(), index: map[string]Row{}, sideIndex: map[sideKey]int32{}, source: rand.NewPCG(cfg.Seed, 0x73616d706c6573)} // "samples"
+	m := &Model{cfg: cfg, specs: cfg.specs(), index: newRowIndex(0), sideIndex: map[sideKey]int32{}, source: rand.NewPCG(cfg.Seed, 0x73616d706c6573)} // "samples"
 	m.w = newWeights[float32](&cfg)
 	m.first, m.second = make([]float32, len(m.w.arena)), make([]float32, len(m.w.arena))
 	m.items = newCatalogue[float32](cfg.Dim)
@@ -73,8 +74,7 @@ func (m *Model) ID(r Row) string { return m.ids[r] }
 
 // Row returns the row of an item.
 func (m *Model) Row(id string) (Row, bool) {
-	r, ok := m.index[id]
-	return r, ok
+	return m.index.find(id, m.ID)
 }
 
 // Weights returns how many numbers all items share.
@@ -84,19 +84,19 @@ func (m *Model) Weights() int { return len(m.w.arena) }
 // alone, and no bias. The item's side information is kept, each field as last seen. The row counts as changed: what is published beside the weights, its
 // popularity, changes when it is seen.
 func (m *Model) Admit(id string, info schema.ItemInfo) Row {
-	r, ok := m.index[id]
+	r, ok := m.Row(id)
 	if !ok {
-		r = m.appendRow(id)
+		r = m.appendRow(strings.Clone(id)) // not a part of the message it came in
 		rng := rand.New(rand.NewPCG(m.cfg.Seed, uint64(r)))
 		vector := m.items.vector(r)
 		for i := range vector {
 			vector[i] = float32(rng.NormFloat64() * m.cfg.InitStd)
 		}
 	}
-	if info.Category != "" {
-		m.categories[r] = info.Category
-	}
 	m.describe(r, &info)
+	if info.Category != "" && m.categories[r] != info.Category {
+		m.categories[r] = m.categoryOf(r, info.Category)
+	}
 	m.touch(r)
 	return r
 }
@@ -110,8 +110,16 @@ func (m *Model) appendRow(id string) Row {
 	m.items.grow()
 	m.ids, m.categories = append(m.ids, id), append(m.categories, "")
 	m.frequency, m.touched = append(m.frequency, 0), append(m.touched, false)
-	m.index[id] = r
+	m.index.add(id, r, m.ID)
 	return r
+}
+
+// categoryOf returns the name of r's category as the side table has it, so that the items of one share it.
+func (m *Model) categoryOf(r Row, name string) string {
+	if s := m.items.sidesOf(r)[fieldCategory]; s != 0 && m.sideKeys[s-1].value == name {
+		return m.sideKeys[s-1].value
+	}
+	return strings.Clone(name)
 }
 
 func (m *Model) touch(r Row) {

@@ -49,7 +49,7 @@ func (m *Model) restoreItems(t schema.Table) error {
 		if in.rows[i] != int32(i) {
 			return fmt.Errorf("%w: row %d is missing", schema.ErrCorrupt, i)
 		}
-		if r, ok := m.index[id]; ok {
+		if r, ok := m.Row(id); ok {
 			return fmt.Errorf("%w: item %q has the rows %d and %d", schema.ErrCorrupt, id, r, i)
 		}
 		r := m.appendRow(id)

@@ -30,8 +30,10 @@ func (x *rowIndex) slot(id string, name func(Row) string) *int32 {
 }
 
 func (x *rowIndex) find(id string, name func(Row) string) (Row, bool) {
-	s := *x.slot(id, name)
-	return Row(s - 1), s > 0
+	if s := *x.slot(id, name); s > 0 {
+		return Row(s - 1), true
+	}
+	return 0, false
 }
 
 // add puts a name in that is not there.

@@ -12,7 +12,7 @@ import (
 
 // Served is one version of a model, ready to answer. It never changes and may be used by many goroutines.
 //
-// It takes 4·Dim bytes an item for its vector and some 110 more: 24 for the popularity, the bias, the side rows and the index, 32 and what they say for the name and the
+// It takes 4·Dim bytes an item for its vector and some 100 more: 24 for the popularity, the bias, the side rows and the index, 32 and what they say for the name and the
 // category, with Int8 4 and Dim, under Config.Cosine 8. Versions share the chunks of rows that no delta between them touched.
 type Served struct {
 	cfg        Config

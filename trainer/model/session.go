@@ -75,7 +75,7 @@ func (m *Model) SessionOf(clicks []schema.Click) Session {
 		if !m.Counts(e.Action) {
 			continue
 		}
-		r, ok := m.index[e.ItemID]
+		r, ok := m.Row(e.ItemID)
 		if !ok {
 			r = m.Admit(e.ItemID, schema.ItemInfo{})
 		}
@@ -85,8 +85,10 @@ func (m *Model) SessionOf(clicks []schema.Click) Session {
 		return s
 	}
 	for i := range clicks {
-		if c := &clicks[i]; m.Counts(c.Action) && m.index[c.ItemID] >= known {
-			m.Admit(c.ItemID, c.Item)
+		if c := &clicks[i]; m.Counts(c.Action) {
+			if r, _ := m.Row(c.ItemID); r >= known {
+				m.Admit(c.ItemID, c.Item)
+			}
 		}
 	}
 	return s
