@@ -18,6 +18,7 @@ import (
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/model"
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
@@ -178,7 +179,7 @@ func (u *up) openReplicas(dir *datadir.Dir) error {
 		id := fmt.Sprintf("replica-%d", i+1)
 		r, err := replica.New(replica.Config{
 			ID: id, Model: u.cfg.Publish.Model, Address: u.monitor.static.API, Dir: dir.Replica(id), TrustedKeys: []string{public},
-			Token: u.cfg.Serve.Token, Log: u.log,
+			Token: u.cfg.Serve.Token, Serving: model.Serving{Precision: model.Precision(u.cfg.Serve.Precision)}, Log: u.log,
 		}, u.in.store)
 		if err != nil {
 			return err

@@ -51,7 +51,7 @@ func (r *Replica) adopt(ctx context.Context, store *publisher.Store, stored []by
 		return err
 	}
 	fetched := map[string][]byte{}
-	served, err := build(from, chain, func(o schema.Object) ([]byte, error) {
+	served, err := r.build(from, chain, func(o schema.Object) ([]byte, error) {
 		if b, err := r.disk.object(o); err == nil { // a restart behind a few deltas has the base already
 			return b, nil
 		}
@@ -143,7 +143,7 @@ func (r *Replica) chain(ctx context.Context, store *publisher.Store, m schema.Ma
 }
 
 // build applies chain to from, or begins with a base, and checks each step.
-func build(from *model.Served, chain []schema.Manifest, fetch func(schema.Object) ([]byte, error)) (*model.Served, error) {
+func (r *Replica) build(from *model.Served, chain []schema.Manifest, fetch func(schema.Object) ([]byte, error)) (*model.Served, error) {
 	served := from
 	for _, m := range chain {
 		tables := map[string]schema.Table{}
@@ -168,7 +168,7 @@ func build(from *model.Served, chain []schema.Manifest, fetch func(schema.Object
 		if len(tables) != 2 {
 			return nil, refuse(ReasonTable, "version %d: it has %d of the tables %s and %s", m.Version, len(tables), tableItems, tableParams)
 		}
-		next, err := assemble(served, m.Kind, tables)
+		next, err := assemble(r.cfg.Serving, served, m.Kind, tables)
 		if err != nil {
 			return nil, refuse(ReasonTable, "version %d: %w", m.Version, err)
 		}
@@ -185,14 +185,14 @@ func build(from *model.Served, chain []schema.Manifest, fetch func(schema.Object
 
 // assemble makes the model of one version. What panics in it is a fault of the tables, not of this process, which goes on
 // serving.
-func assemble(from *model.Served, kind schema.Kind, tables map[string]schema.Table) (served *model.Served, err error) {
+func assemble(how model.Serving, from *model.Served, kind schema.Kind, tables map[string]schema.Table) (served *model.Served, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			served, err = nil, fmt.Errorf("%w: %v", schema.ErrCorrupt, p)
 		}
 	}()
 	if kind == schema.KindBase {
-		return model.LoadServed(tables[tableItems], tables[tableParams])
+		return how.Load(tables[tableItems], tables[tableParams])
 	}
 	return from.Apply(tables[tableItems], tables[tableParams])
 }

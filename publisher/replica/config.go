@@ -10,6 +10,7 @@ import (
 
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/model"
 	"github.com/nats-io/nkeys"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -25,6 +26,8 @@ type Config struct {
 	TrustedKeys []string
 	// ConfigDigest pins the model's shape; "" accepts any base. A chain never mixes two.
 	ConfigDigest string
+
+	Serving model.Serving // how versions are held; default float32, exact
 
 	MaxJitter  time.Duration     // a replica that serves already waits up to this before it fetches a base, so that hundreds do not fetch at once; default 250 ms, negative = none
 	PollEvery  time.Duration     // the head is asked for so often even when the watch is silent; default 15 s
@@ -98,6 +101,9 @@ func (c Config) Validate() error {
 	}
 	for _, key := range c.TrustedKeys {
 		fault(!nkeys.IsValidPublicKey(key), "trusted key %q is not an nkey public key", key)
+	}
+	if err := c.Serving.Precision.Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("replica: %w", err))
 	}
 	fault(c.PollEvery < 0, "poll_every %v: must be positive", c.PollEvery)
 	fault(c.MaxHistory < 0, "max_history %d: must be positive", c.MaxHistory)

@@ -97,7 +97,7 @@ func (r *Replica) query(v *version, q Request) (model.Query, map[string]bool) {
 		at     schema.EventTime
 	}
 	known, seen := map[key]bool{}, map[string]bool{}
-	query := model.Query{At: r.clock(v), Scene: q.Scene}
+	query := model.Query{At: r.clock(v), Scene: q.Scene, User: q.UserID}
 	add := func(clicks []schema.Click) {
 		for _, c := range clicks {
 			known[key{c.ItemID, c.Action, c.EventTime}], seen[c.ItemID] = true, true

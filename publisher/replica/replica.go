@@ -189,7 +189,7 @@ func (r *Replica) restoreChain(chain []schema.Manifest) error {
 			return refuse(ReasonParent, "last good version: version %d does not follow", m.Version)
 		}
 	}
-	served, err := build(nil, chain, func(o schema.Object) ([]byte, error) {
+	served, err := r.build(nil, chain, func(o schema.Object) ([]byte, error) {
 		b, err := r.disk.object(o)
 		if err != nil {
 			return nil, fmt.Errorf("last good version: %w", err)

@@ -69,11 +69,12 @@ func TestBytesAnItem(t *testing.T) {
 		}
 		return tables
 	}
-	for p, bound := range []int{370, 440} {
-		f([]string{"float32", "int8"}[p], bound-60, bound, func() {
+	for i, p := range []Precision{Float32, Int8} {
+		bound := []int{370, 440}[i]
+		f(string(p), bound-60, bound, func() {
 			tables := decoded()
 			var err error
-			if served[p], err = (Serving{Precision: Precision(p)}).Load(tables[0], tables[1]); err != nil {
+			if served[i], err = (Serving{Precision: p}).Load(tables[0], tables[1]); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -133,29 +133,29 @@ func TestBestIsTheNaiveBest(t *testing.T) {
 			scores := scoredNaively(s, z)
 			got, want := s.bestOf(z, k, keep), naiveBest(s, scores, k, keep)
 			if len(got) != len(want) {
-				t.Fatalf("precision %d: %d items, want %d", p, len(got), len(want))
+				t.Fatalf("precision %s: %d items, want %d", p, len(got), len(want))
 			}
 			exact := p == Float32 || candidates(max(0, k)) >= n
 			if exact && !c.Cosine {
 				if diff := cmp.Diff(want, got); diff != "" {
-					t.Fatalf("precision %d (-want +got):\n%s", p, diff)
+					t.Fatalf("precision %s (-want +got):\n%s", p, diff)
 				}
 			}
 			for i, g := range got {
 				r, _ := s.row(g.ItemID)
 				if math.Abs(float64(g.Score)-scores[r]) > 1e-5 {
-					t.Fatalf("precision %d: item %s scores %v, want %v", p, g.ItemID, g.Score, scores[r])
+					t.Fatalf("precision %s: item %s scores %v, want %v", p, g.ItemID, g.Score, scores[r])
 				}
 				if exact && math.Abs(float64(g.Score-want[i].Score)) > 1e-5 {
-					t.Fatalf("precision %d: place %d scores %v, want %v", p, i, g.Score, want[i].Score)
+					t.Fatalf("precision %s: place %d scores %v, want %v", p, i, g.Score, want[i].Score)
 				}
 				if keep != nil && !keep(g.ItemID, s.names[r/chunkRows].categories[r%chunkRows]) {
-					t.Fatalf("precision %d: item %s was not to be kept", p, g.ItemID)
+					t.Fatalf("precision %s: item %s was not to be kept", p, g.ItemID)
 				}
 				if i > 0 {
 					before, _ := s.row(got[i-1].ItemID)
 					if g.Score > got[i-1].Score || g.Score == got[i-1].Score && r < before {
-						t.Fatalf("precision %d: place %d belongs before place %d", p, i, i-1)
+						t.Fatalf("precision %s: place %d belongs before place %d", p, i, i-1)
 					}
 				}
 			}
@@ -174,17 +174,17 @@ func TestNumbersThatAreNone(t *testing.T) {
 			z := make([]float32, cfg.Dim)
 			z[3] = float32(math.NaN())
 			if got := s.bestOf(z, 5, nil); len(got) != 0 {
-				t.Errorf("precision %d: %v", p, got)
+				t.Errorf("precision %s: %v", p, got)
 			}
 			z[3] = float32(math.Inf(1))
 			for _, g := range s.bestOf(z, 5, nil) {
 				if g.Score != float32(math.Inf(1)) {
-					t.Errorf("precision %d: an endless query scores %v first", p, g.Score)
+					t.Errorf("precision %s: an endless query scores %v first", p, g.Score)
 				}
 			}
 			clear(z)
 			if got := s.bestOf(z, 5, nil); len(got) != 5 {
-				t.Errorf("precision %d: a query of zeros has %d answers, want 5", p, len(got))
+				t.Errorf("precision %s: a query of zeros has %d answers, want 5", p, len(got))
 			}
 		}
 	}
@@ -303,7 +303,7 @@ func TestDeltasOfBytesAndLengths(t *testing.T) {
 				}
 				whole := serve(t, m, p)
 				if diff := cmp.Diff(whole.bestOf(z, 50, nil), s.bestOf(z, 50, nil)); diff != "" {
-					t.Fatalf("cosine %v, precision %d (-whole +delta):\n%s", cosine, p, diff)
+					t.Fatalf("cosine %v, precision %s (-whole +delta):\n%s", cosine, p, diff)
 				}
 			}
 			if len(first) != 2*chunkRows+300 {

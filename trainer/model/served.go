@@ -42,20 +42,31 @@ type Serving struct {
 	Precision Precision
 }
 
-// Precision is that of the first look at the rows.
-type Precision int
+// Precision is that of the first look at the rows; "" is Float32.
+type Precision string
 
 // The precisions.
 const (
-	Float32 Precision = iota // every row is scored as it is: exact
-	Int8                     // every row is scored by a byte a number, a quarter of the memory to read; what scores high is scored again, exactly
+	Float32 Precision = "float32" // every row is scored as it is: exact
+	Int8    Precision = "int8"    // every row is scored by a byte a number, a quarter of the memory to read; what scores high is scored again, exactly
 )
+
+// Validate refuses what is no precision.
+func (p Precision) Validate() error {
+	if p != "" && p != Float32 && p != Int8 {
+		return fmt.Errorf("precision %q: must be %s or %s", string(p), Float32, Int8)
+	}
+	return nil
+}
 
 // LoadServed is Serving{}.Load.
 func LoadServed(items, params schema.Table) (*Served, error) { return Serving{}.Load(items, params) }
 
 // Load reads a whole model from the objects of a base. Faults are ErrCorrupt.
 func (how Serving) Load(items, params schema.Table) (*Served, error) {
+	if err := how.Precision.Validate(); err != nil {
+		return nil, fmt.Errorf("load model: %w", err)
+	}
 	cfg, err := configOf(params.MetaValue(metaForm))
 	if err != nil {
 		return nil, fmt.Errorf("load model: %w: %w", schema.ErrCorrupt, err)

@@ -94,9 +94,9 @@ func BenchmarkTop100(b *testing.B) {
 		for i := range queries {
 			queries[i] = query()
 		}
-		for p, name := range []string{"float32", "int8"} {
-			s := serve(b, m, Precision(p))
-			b.Run(fmt.Sprintf("%s/%d", name, items), func(b *testing.B) {
+		for _, p := range []Precision{Float32, Int8} {
+			s := serve(b, m, p)
+			b.Run(fmt.Sprintf("%s/%d", p, items), func(b *testing.B) {
 				b.ReportAllocs()
 				n, done := 0, reportCPU(b)
 				for b.Loop() {
@@ -117,11 +117,11 @@ func BenchmarkLoad(b *testing.B) {
 	for _, cosine := range []bool{false, true} {
 		cfg := DefaultConfig()
 		cfg.Cosine = cosine
-		for p, name := range []string{"float32", "int8"} {
+		for _, p := range []Precision{Float32, Int8} {
 			m := filled(b, cfg, items)
 			query := clustered(m, rand.New(rand.NewPCG(1, 1)))
 			base := m.Snapshot(true, nil).Objects()
-			s, err := Serving{Precision: Precision(p)}.Load(base[0].Table, base[1].Table)
+			s, err := Serving{Precision: p}.Load(base[0].Table, base[1].Table)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -133,17 +133,17 @@ func BenchmarkLoad(b *testing.B) {
 				m.touch(Row(rng.IntN(items)))
 			}
 			delta := m.Snapshot(false, nil).Objects()
-			b.Run(fmt.Sprintf("%s,cosine=%v/base", name, cosine), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s,cosine=%v/base", p, cosine), func(b *testing.B) {
 				n, done := 0, reportCPU(b)
 				for b.Loop() {
-					if _, err := (Serving{Precision: Precision(p)}).Load(base[0].Table, base[1].Table); err != nil {
+					if _, err := (Serving{Precision: p}).Load(base[0].Table, base[1].Table); err != nil {
 						b.Fatal(err)
 					}
 					n++
 				}
 				done(n)
 			})
-			b.Run(fmt.Sprintf("%s,cosine=%v/delta", name, cosine), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s,cosine=%v/delta", p, cosine), func(b *testing.B) {
 				n, done := 0, reportCPU(b)
 				for b.Loop() {
 					if _, err := s.Apply(delta[0].Table, delta[1].Table); err != nil {

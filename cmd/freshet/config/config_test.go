@@ -367,3 +367,14 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+func TestPrecisionIsOneThatServesKnow(t *testing.T) {
+	for _, p := range []string{"float32", "int8"} {
+		if got := load(t, config.Places{Environ: []string{"FRESHET_SERVE_PRECISION=" + p}}).Config.Serve.Precision; got != p {
+			t.Errorf("precision %q, want %q", got, p)
+		}
+	}
+	if _, err := config.Load(config.Places{Environ: []string{"FRESHET_SERVE_PRECISION=int4"}}); err == nil || !strings.Contains(err.Error(), "write float32 or int8") {
+		t.Errorf("%v", err)
+	}
+}

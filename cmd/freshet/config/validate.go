@@ -12,6 +12,7 @@ import (
 
 	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/source"
+	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 // clickFields are the names that source.fields may map.
@@ -76,6 +77,9 @@ func (c Config) faults() Faults {
 	between(&k, "publish.max_drop", c.Publish.MaxDrop, 0, 1)
 	k.hostPort("serve.listen", c.Serve.Listen)
 	between(&k, "serve.replicas", c.Serve.Replicas, 1, 64)
+	if err := model.Precision(c.Serve.Precision).Validate(); err != nil {
+		k.fault("serve.precision", fmt.Sprintf("%q is no precision", c.Serve.Precision), "write float32 or int8")
+	}
 	return k.faults
 }
 
