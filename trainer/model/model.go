@@ -19,6 +19,7 @@ type Model struct {
 	w             *weights[float32]
 	first, second []float32 // AdamW's moments, in the order of the arena
 	step          uint64    // AdamW's steps
+	pace          float64   // of all rates
 
 	items       catalogue[float32]
 	rowState    rowState
@@ -55,7 +56,7 @@ func New(cfg Config) (*Model, error) {
 }
 
 func empty(cfg Config) *Model {
-	m := &Model{cfg: cfg, specs: cfg.specs(), index: newRowIndex(0), sideIndex: map[sideKey]int32{}, source: rand.NewPCG(cfg.Seed, 0x73616d706c6573)} // "samples"
+	m := &Model{cfg: cfg, specs: cfg.specs(), index: newRowIndex(0), sideIndex: map[sideKey]int32{}, source: rand.NewPCG(cfg.Seed, 0x73616d706c6573), pace: 1} // "samples"
 	m.w = newWeights[float32](&cfg)
 	m.first, m.second = make([]float32, len(m.w.arena)), make([]float32, len(m.w.arena))
 	m.items = newCatalogue[float32](cfg.Dim)

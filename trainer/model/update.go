@@ -30,6 +30,9 @@ func (s *rowState) adamOf(r Row, dim int) (first, second []float32) {
 	return s.first[int(r)/chunkRows][at : at+dim], s.second[int(r)/chunkRows][at : at+dim]
 }
 
+// Pace multiplies the rates of the steps from now on, where a bounded training slows down towards its end. It is not in a checkpoint: a stream has no end.
+func (m *Model) Pace(factor float64) { m.pace = factor }
+
 // update moves everything that the last batch gave a gradient.
 func (m *Model) update(norm float64) {
 	m.step++
@@ -37,7 +40,7 @@ func (m *Model) update(norm float64) {
 	if m.cfg.Clip > 0 && norm > m.cfg.Clip {
 		scale = m.cfg.Clip / norm
 	}
-	adam := nn.AdamW{Rate: m.cfg.DenseRate, Beta1: m.cfg.Beta1, Beta2: m.cfg.Beta2, Eps: 1e-8, Decay: m.cfg.WeightDecay}
+	adam := nn.AdamW{Rate: m.pace * m.cfg.DenseRate, Beta1: m.cfg.Beta1, Beta2: m.cfg.Beta2, Eps: 1e-8, Decay: m.cfg.WeightDecay}
 	at := 0
 	for i := range m.specs {
 		n := len(m.w.views[i])
@@ -45,7 +48,7 @@ func (m *Model) update(norm float64) {
 		at += n
 	}
 	m.updateRows()
-	adagrad := nn.Adagrad{Rate: m.cfg.SideRate, Eps: 1e-10}
+	adagrad := nn.Adagrad{Rate: m.pace * m.cfg.SideRate, Eps: 1e-10}
 	side, d := &m.net.side, m.cfg.Dim
 	for s, r := range side.rows {
 		adagrad.Step(m.items.side.vector(r), side.grad[s*d:][:d], &m.sideAcc[r-1])
@@ -80,7 +83,7 @@ func (m *Model) updateRow(r Row, grad, dBias []float32) {
 	vector, bias := m.items.vector(r), m.items.biasOf(r)
 	chunk, place := int(r)/chunkRows, int(r)%chunkRows
 	if m.rowState.full {
-		adam := nn.AdamW{Rate: m.cfg.RowRate, Beta1: m.cfg.Beta1, Beta2: m.cfg.Beta2, Eps: 1e-8}
+		adam := nn.AdamW{Rate: m.pace * m.cfg.RowRate, Beta1: m.cfg.Beta1, Beta2: m.cfg.Beta2, Eps: 1e-8}
 		first, second := m.rowState.adamOf(r, m.cfg.Dim)
 		adam.Step(vector, grad, first, second, 1, m.step, false)
 		if m.cfg.ItemBias {
@@ -89,7 +92,7 @@ func (m *Model) updateRow(r Row, grad, dBias []float32) {
 		}
 		return
 	}
-	adagrad := nn.Adagrad{Rate: m.cfg.RowRate, Eps: 1e-10}
+	adagrad := nn.Adagrad{Rate: m.pace * m.cfg.RowRate, Eps: 1e-10}
 	adagrad.Step(vector, grad, &m.rowState.acc[chunk][place])
 	if m.cfg.ItemBias {
 		adagrad.Step(bias, dBias, &m.rowState.accBias[chunk][place])

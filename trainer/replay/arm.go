@@ -3,6 +3,7 @@ package replay
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -15,12 +16,26 @@ type Training struct {
 	Batch     int `koanf:"batch"`      // sequences a step
 	Epochs    int `koanf:"epochs"`     // passes over all sequences
 	EvalEvery int `koanf:"eval_every"` // epochs between two evaluations; 0 is one at the end, where there is always one
+	// Decay is how the rates fall over all steps: none; linear, to nothing; cosine, to nothing, slowly at both ends.
+	Decay string `koanf:"decay"`
+}
+
+// paceOf is what the rates are multiplied by in a step.
+func (t Training) paceOf(step, steps int) float64 {
+	done := float64(step) / float64(max(1, steps))
+	switch t.Decay {
+	case "linear":
+		return 1 - done
+	case "cosine":
+		return (1 + math.Cos(math.Pi*done)) / 2
+	}
+	return 1
 }
 
 // DefaultTraining returns the defaults: they give a first figure of a set of a million events in minutes. What a published table was made with
 // is for presets.
 func DefaultTraining() Training {
-	return Training{Length: 50, Batch: 128, Epochs: 20}
+	return Training{Length: 50, Batch: 128, Epochs: 20, Decay: "none"}
 }
 
 func (t Training) validate() (faults []error) {
@@ -33,6 +48,9 @@ func (t Training) validate() (faults []error) {
 	within("batch", t.Batch, 1, 1<<20)
 	within("epochs", t.Epochs, 1, 1<<20)
 	within("eval_every", t.EvalEvery, 0, 1<<20)
+	if !slices.Contains([]string{"none", "linear", "cosine"}, t.Decay) {
+		faults = append(faults, fmt.Errorf("decay=%s: must be none, linear or cosine", t.Decay))
+	}
 	return faults
 }
 

@@ -26,8 +26,8 @@ type ranker interface {
 // learner is what an experiment needs of a model.
 type learner interface {
 	ranker
-	// Learn trains on a batch.
-	Learn(batch []sequence) learned
+	// Learn trains on a batch, with rates multiplied by pace.
+	Learn(batch []sequence, pace float64) learned
 	// Weights returns the number of weights, and their sha256 in hex.
 	Weights() (count int, digest string, err error)
 }

@@ -81,8 +81,9 @@ func (n *network) place(batch []sequence) (tokens int) {
 }
 
 // Learn trains on every position of the batch.
-func (n *network) Learn(batch []sequence) learned {
+func (n *network) Learn(batch []sequence, pace float64) learned {
 	tokens := n.place(batch)
+	n.m.Pace(pace)
 	s := n.m.Learn(n.examples)
 	out := learned{tokens: tokens, flops: s.Flops, steps: 1}
 	if s.Skipped {

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -182,4 +183,17 @@ func FuzzAddLine(f *testing.F) {
 		}
 		_, _ = Sniff([][]byte{line, line})
 	})
+}
+
+func TestPace(t *testing.T) {
+	for decay, want := range map[string][3]float64{"none": {1, 1, 1}, "linear": {1, 0.5, 0}, "cosine": {1, 0.5, 0}} {
+		for i, step := range []int{0, 50, 100} {
+			if got := (Training{Decay: decay}).paceOf(step, 100); math.Abs(got-want[i]) > 1e-12 {
+				t.Errorf("%s at step %d of 100: %v, want %v", decay, step, got, want[i])
+			}
+		}
+	}
+	if linear, cosine := (Training{Decay: "linear"}).paceOf(10, 100), (Training{Decay: "cosine"}).paceOf(10, 100); cosine <= linear {
+		t.Errorf("cosine falls faster than linear at first: %v, %v", cosine, linear)
+	}
 }

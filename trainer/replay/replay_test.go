@@ -280,7 +280,7 @@ func TestRanksOfTheModelWithoutSeenItems(t *testing.T) {
 			batch = append(batch, q)
 		}
 	}
-	n.Learn(batch)
+	n.Learn(batch, 1)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for range 20 {
 		q, _ := s.asked(int32(rng.IntN(50)), 8)
@@ -463,7 +463,7 @@ func TestTimeIsOfTrainingAlone(t *testing.T) {
 // diverged is a learner whose numbers are no longer finite.
 type diverged struct{ learner }
 
-func (diverged) Learn([]sequence) learned { return learned{steps: 1, skipped: 1, where: "loss"} }
+func (diverged) Learn([]sequence, float64) learned { return learned{steps: 1, skipped: 1, where: "loss"} }
 
 func TestArmThatFailsLeavesTheOthers(t *testing.T) {
 	e := &Experiment{Data: chains(t, 40), Arms: arms(t, "wild:"+tiny, "tame:"+tiny+",epochs=1"), Peak: noPeak}

@@ -168,6 +168,7 @@ type run struct {
 	done      int64
 	peak      float64
 	tokens    int64
+	steps     int
 	flops     float64
 	took      time.Duration
 	skipped   int
@@ -209,6 +210,7 @@ func (r *run) epoch(ctx context.Context, epoch int, users []int32) (float64, err
 	defer func() { r.took += r.now().Sub(began) }()
 	var sum learned
 	var batch []sequence
+	steps := t.Epochs * ((len(users) + t.Batch - 1) / t.Batch)
 	for _, some := range batches(users, length, t.Batch, rng) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -218,7 +220,8 @@ func (r *run) epoch(ctx context.Context, epoch int, users []int32) (float64, err
 			q, _ := r.split.training(u, t.Length)
 			batch = append(batch, q)
 		}
-		l := r.learner.Learn(batch)
+		l := r.learner.Learn(batch, t.paceOf(r.steps, steps))
+		r.steps += l.steps
 		sum.loss += l.loss
 		sum.targets += l.targets
 		sum.steps += l.steps
