@@ -277,12 +277,17 @@ func TestDeltasOfBytesAndLengths(t *testing.T) {
 			cfg.Cosine = cosine
 			m := filled(t, cfg, 2*chunkRows+300)
 			s := serve(t, m, p)
-			first := s.bestOf(make([]float32, cfg.Dim), 3000, nil)
 			rng := rand.New(rand.NewPCG(1, 1))
+			type version struct {
+				s    *Served
+				z    []float32
+				want []Scored
+			}
+			var versions []version
 			for range 3 {
 				clustered(m, rng) // all side rows
 				for range 40 {
-					m.touch(Row(rng.IntN(m.Items())))
+					m.touch(Row(rng.IntN(chunkRows))) // the lengths of the other chunks change all the same
 				}
 				for i := range m.items.n { // what is not touched stays as it was published
 					if !m.touched[i] {
@@ -305,11 +310,42 @@ func TestDeltasOfBytesAndLengths(t *testing.T) {
 				if diff := cmp.Diff(whole.bestOf(z, 50, nil), s.bestOf(z, 50, nil)); diff != "" {
 					t.Fatalf("cosine %v, precision %s (-whole +delta):\n%s", cosine, p, diff)
 				}
+				versions = append(versions, version{s, z, s.bestOf(z, 50, nil)})
 			}
-			if len(first) != 2*chunkRows+300 {
-				t.Errorf("%d items", len(first))
+			for i, v := range versions {
+				if got := v.s.bestOf(v.z, 50, nil); !slices.Equal(got, v.want) {
+					t.Errorf("cosine %v, precision %s: version %d changed after later deltas", cosine, p, i)
+				}
+				for r := 0; p == Int8 && r < v.s.items.n; r++ {
+					code, of, at := make([]int8, cfg.Dim), v.s.codes[r/chunkRows], r%chunkRows*cfg.Dim
+					if scale := quantise(code, v.s.items.vector(Row(r))); scale != of.scale[r%chunkRows] || !slices.Equal(code, of.rows[at:at+cfg.Dim]) {
+						t.Fatalf("version %d: the bytes of row %d are not those of its vector", i, r)
+					}
+				}
 			}
 		}
+	}
+}
+
+// TestEqualScoresByBytes: of 150 items that are the same and the best, 50 are wanted, and those of the first rows are given.
+func TestEqualScoresByBytes(t *testing.T) {
+	m := filled(t, small(), 2*chunkRows)
+	var want []Scored
+	for r := 5; r < 2*chunkRows; r += 13 {
+		for j := range m.items.vector(Row(r)) {
+			m.items.vector(Row(r))[j] = 1
+		}
+		*m.items.sidesOf(Row(r)) = sides{}
+		if want = append(want, Scored{m.ID(Row(r)), float32(m.cfg.Dim)}); len(want) == 150 {
+			break
+		}
+	}
+	z := make([]float32, m.cfg.Dim)
+	for j := range z {
+		z[j] = 1
+	}
+	if diff := cmp.Diff(want[:50], serve(t, m, Int8).bestOf(z, 50, nil)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
