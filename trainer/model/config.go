@@ -24,6 +24,7 @@ type Config struct {
 	Tokens        string  `koanf:"tokens" json:"tokens" doc:"session: a context token before the items of each session, which asks; item: items only, each asks for the next"`
 	Mask          string  `koanf:"mask" json:"mask" doc:"session: items do not see their siblings; causal: they see those before"`
 	Rotary        string  `koanf:"rotary" json:"rotary" doc:"rotary positions: session, one for all its tokens; token; none"`
+	ScaledInput   bool    `koanf:"scaled_input" json:"scaled_input" doc:"an item's vector enters the token sum multiplied by √dim, so that it outweighs the places (HSTU, SASRec)"`
 	Absolute      bool    `koanf:"absolute" json:"absolute" doc:"a learned vector for each place in the sequence"`
 	Distance      bool    `koanf:"distance" json:"distance" doc:"a learned bias for each distance of two tokens"`
 	TimeBias      bool    `koanf:"time_bias" json:"time_bias" doc:"a learned bias for each time between two tokens, in HSTU's buckets"`
@@ -135,6 +136,7 @@ type formOf struct {
 	Tokens        string  `json:"tokens"`
 	Mask          string  `json:"mask"`
 	Rotary        string  `json:"rotary"`
+	ScaledInput   bool    `json:"scaled_input"`
 	Absolute      bool    `json:"absolute"`
 	Distance      bool    `json:"distance"`
 	TimeBias      bool    `json:"time_bias"`
@@ -156,7 +158,7 @@ const computation = 2
 func (c Config) form() string {
 	b, err := json.Marshal(formOf{
 		computation, c.Dim, c.Blocks, c.Heads, c.MaxSessions, c.MaxTokens, c.Scenes, c.UserRows,
-		c.Tokens, c.Mask, c.Rotary, c.Absolute, c.Distance, c.TimeBias, c.Attention, c.FFN, c.Experts, c.ExpertWidth, c.TokenNetworks, c.Exposures, c.Horizon,
+		c.Tokens, c.Mask, c.Rotary, c.ScaledInput, c.Absolute, c.Distance, c.TimeBias, c.Attention, c.FFN, c.Experts, c.ExpertWidth, c.TokenNetworks, c.Exposures, c.Horizon,
 		c.Cosine, c.Temperature, sideNames(),
 	})
 	if err != nil {
@@ -179,7 +181,7 @@ func configOf(form string) (Config, error) {
 	}
 	c := DefaultConfig()
 	c.Dim, c.Blocks, c.Heads, c.MaxSessions, c.MaxTokens, c.Scenes, c.UserRows = f.Dim, f.Blocks, f.Heads, f.MaxSessions, f.MaxTokens, f.Scenes, f.UserRows
-	c.Tokens, c.Mask, c.Rotary, c.Absolute, c.Distance, c.TimeBias = f.Tokens, f.Mask, f.Rotary, f.Absolute, f.Distance, f.TimeBias
+	c.Tokens, c.Mask, c.Rotary, c.ScaledInput, c.Absolute, c.Distance, c.TimeBias = f.Tokens, f.Mask, f.Rotary, f.ScaledInput, f.Absolute, f.Distance, f.TimeBias
 	c.Attention, c.FFN, c.Experts, c.ExpertWidth, c.TokenNetworks = f.Attention, f.FFN, f.Experts, f.ExpertWidth, f.TokenNetworks
 	c.Exposures, c.Horizon, c.Cosine, c.Temperature = f.Exposures, f.Horizon, f.Cosine, f.Temperature
 	return c, c.Validate()

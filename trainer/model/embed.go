@@ -1,6 +1,10 @@
 package model
 
-import "github.com/freshet-ml/freshet/trainer/nn"
+import (
+	"math"
+
+	"github.com/freshet-ml/freshet/trainer/nn"
+)
 
 // embedCache is what the embedding keeps under Config.TokenNetworks.
 type embedCache[F nn.Float] struct {
@@ -42,6 +46,9 @@ func (p *pass[F]) embed(w *weights[F], ins *gather[F]) []F {
 		t := x[i*d:][:d]
 		if item >= 0 {
 			copy(t, ins.vectors[int(item)*d:][:d])
+			if p.cfg.ScaledInput {
+				nn.Scale(t, p.inputScale())
+			}
 		} else {
 			clear(t)
 		}
@@ -86,7 +93,11 @@ func (p *pass[F]) embedBackward(w, dw *weights[F], dIns []F, dx []F) {
 	for i, item := range l.item {
 		g := dx[i*d:][:d]
 		if item >= 0 {
-			nn.Add(dIns[int(item)*d:][:d], g)
+			if p.cfg.ScaledInput {
+				nn.AddScaled(dIns[int(item)*d:][:d], p.inputScale(), g)
+			} else {
+				nn.Add(dIns[int(item)*d:][:d], g)
+			}
 		}
 		rows, n := p.parts(dw, i)
 		for _, grad := range rows[:n] {
@@ -94,6 +105,9 @@ func (p *pass[F]) embedBackward(w, dw *weights[F], dIns []F, dx []F) {
 		}
 	}
 }
+
+// inputScale is what Config.ScaledInput multiplies by.
+func (p *pass[F]) inputScale() F { return F(math.Sqrt(float64(p.cfg.Dim))) }
 
 // split lists the tokens of each kind.
 func (p *pass[F]) split() {

@@ -151,6 +151,7 @@ var variants = []struct {
 	{"causal mask", func(c *Config) { c.Mask = causal }},
 	{"rotary by token", func(c *Config) { c.Rotary = token }},
 	{"no positions", func(c *Config) { c.Rotary, c.TimeBias = none, false }},
+	{"scaled input", func(c *Config) { c.ScaledInput = true }},
 	{"places", func(c *Config) { c.Absolute = true }},
 	{"distances", func(c *Config) { c.Distance = true }},
 	{"distances without time", func(c *Config) { c.Distance, c.TimeBias = true, false }},

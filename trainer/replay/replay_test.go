@@ -463,7 +463,9 @@ func TestTimeIsOfTrainingAlone(t *testing.T) {
 // diverged is a learner whose numbers are no longer finite.
 type diverged struct{ learner }
 
-func (diverged) Learn([]sequence, float64) learned { return learned{steps: 1, skipped: 1, where: "loss"} }
+func (diverged) Learn([]sequence, float64) learned {
+	return learned{steps: 1, skipped: 1, where: "loss"}
+}
 
 func TestArmThatFailsLeavesTheOthers(t *testing.T) {
 	e := &Experiment{Data: chains(t, 40), Arms: arms(t, "wild:"+tiny, "tame:"+tiny+",epochs=1"), Peak: noPeak}
