@@ -119,7 +119,7 @@ func (n *net[F]) judgeOne(l *lane[F], t *task, of span, a *aim, s, z, dz []F, sh
 	}
 }
 
-// judgeLadder is the softmax of each positive of a session against its negatives (model.md 7.6).
+// judgeLadder is the softmax of each positive of a session against its negatives (TBGRecall, L_click and L_pay).
 func (n *net[F]) judgeLadder(l *lane[F], of *ladder, weight float64, z, dz []F, sharp F) {
 	scores := make([]F, len(of.negatives))
 	for k, r := range of.negatives {

@@ -55,7 +55,6 @@ func (p *pass[F]) forward(l *layout, w *weights[F], ins *gather[F], rate float64
 	p.work.Reset()
 	p.layout, p.rate, p.seed = l, rate, seed
 	d := p.cfg.Dim
-	n := l.tokens()
 	p.askAt, p.askSees, p.askPosition = p.askAt[:0], p.askSees[:0], p.askPosition[:0]
 	for _, t := range l.asked {
 		p.askAt, p.askSees, p.askPosition = append(p.askAt, l.at[t]), append(p.askSees, l.sees[t]), append(p.askPosition, l.position[t])
@@ -68,16 +67,13 @@ func (p *pass[F]) forward(l *layout, w *weights[F], ins *gather[F], rate float64
 	for i := range p.blocks {
 		x = p.blockForward(i, &w.blocks[i], x, i == len(p.blocks)-1)
 	}
-	if n == 0 {
-		x = nil
-	}
 	a := len(l.asked)
 	p.h, p.invH = p.work.Take(a*d), p.work.Take(a)
 	nn.LayerNorm(p.h, p.invH, x, d)
 	p.heads(w)
 }
 
-// heads sets p.z: z = h + h·P_m for a query m sessions ahead (model.md 7.5: P = I + learned), of length one under Config.Cosine.
+// heads sets p.z: z = h + h·P_m for a query m sessions ahead (P = I + learned, the form of multi-token heads), of length one under Config.Cosine.
 func (p *pass[F]) heads(w *weights[F]) {
 	l, d := p.layout, p.cfg.Dim
 	q := len(l.queries)

@@ -12,7 +12,7 @@ var presets = map[string]string{
 	"sasrec":     sequential + ",blocks=2,heads=1,attention=softmax,time_bias=false,ffn=50",
 }
 
-// sequential is what the public experiments of arXiv 2402.17152 have in common on MovieLens-1M (model.md 3.2): every item asks for the next, 128 uniform
+// sequential is what the public experiments of arXiv 2402.17152 have in common on MovieLens-1M: every item asks for the next, 128 uniform
 // negatives, cosine with temperature .05, Adam for everything.
 const sequential = "dim=50,length=200,batch=128,epochs=101," +
 	"tokens=item,rotary=none,absolute=true,init=plain,side_rows=1,scenes=1," +
