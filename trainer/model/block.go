@@ -181,10 +181,10 @@ func (p *pass[F]) blockBackward(i int, w, dw *block[F], dy []F) []F {
 		nn.AddBiasBackward(dw.vkBias, dVK.Data)
 	}
 
-	dNorm := p.zeros(n, d)
-	p.typedBackward(dNorm, dw.vk, dVK, w.vk, c.norm)
+	dNorm := p.take(n, d)
+	p.typedBackward(dNorm, true, dw.vk, dVK, w.vk, c.norm)
 	if !c.last {
-		p.typedBackward(dNorm, dw.uq, dUQ, w.uq, c.norm)
+		p.typedBackward(dNorm, false, dw.uq, dUQ, w.uq, c.norm)
 		nn.LayerNormBackward(dy, dNorm.Data, c.norm.Data, c.inv, d)
 		return dy
 	}

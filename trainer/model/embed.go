@@ -86,8 +86,8 @@ func (p *pass[F]) embedBackward(w, dw *weights[F], dIns []F, dx []F) {
 				nn.Add(dw.embedBias[k], dy.Data[int(i)*d:][:d])
 			}
 		}
-		sum := p.zeros(l.tokens(), d)
-		p.typedBackward(sum, dw.embed, dy, w.embed, nn.Whole(c.sum, d))
+		sum := p.take(l.tokens(), d)
+		p.typedBackward(sum, true, dw.embed, dy, w.embed, nn.Whole(c.sum, d))
 		dx = sum.Data
 	}
 	for i, item := range l.item {
@@ -138,10 +138,14 @@ func (p *pass[F]) typed(y nn.Block[F], w [len(kinds)]nn.Block[F], x nn.Block[F])
 	}
 }
 
-// typedBackward adds to dx and dw.
-func (p *pass[F]) typedBackward(dx nn.Block[F], dw [len(kinds)]nn.Block[F], dy nn.Block[F], w [len(kinds)]nn.Block[F], x nn.Block[F]) {
+// typedBackward adds to dx, or sets it where it is fresh, and adds to dw.
+func (p *pass[F]) typedBackward(dx nn.Block[F], fresh bool, dw [len(kinds)]nn.Block[F], dy nn.Block[F], w [len(kinds)]nn.Block[F], x nn.Block[F]) {
 	if w[1].Rows == 0 {
-		nn.Gemm(dx, nn.Plain, nn.Transposed, 1, dy, w[0], 1)
+		keep := F(1)
+		if fresh {
+			keep = 0
+		}
+		nn.Gemm(dx, nn.Plain, nn.Transposed, 1, dy, w[0], keep)
 		nn.Gemm(dw[0], nn.Transposed, nn.Plain, 1, x, dy, 1)
 		return
 	}
@@ -150,7 +154,12 @@ func (p *pass[F]) typedBackward(dx nn.Block[F], dw [len(kinds)]nn.Block[F], dy n
 		nn.Gemm(back, nn.Plain, nn.Transposed, 1, g, w[k], 0)
 		nn.Gemm(dw[k], nn.Transposed, nn.Plain, 1, from, g, 1)
 		for j, i := range tokens {
-			nn.Add(dx.Data[int(i)*dx.Stride:][:dx.Cols], back.Data[j*back.Cols:][:back.Cols])
+			to, from := dx.Data[int(i)*dx.Stride:][:dx.Cols], back.Data[j*back.Cols:][:back.Cols]
+			if fresh { // every token has one kind
+				copy(to, from)
+			} else {
+				nn.Add(to, from)
+			}
 		}
 	}
 }
