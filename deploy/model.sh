@@ -30,7 +30,7 @@ ours() { # name, preset, loss
 	local line
 	# what PyTorch's scripts do: width 64, two heads, products without cosine, 128 negatives that a batch shares
 	line=$("$work/freshet" replay --protocol leave-one-out "$plain" --json 2>/dev/null --arm \
-		"x:preset=$2,dim=64,heads=2,cosine=false,negatives_per=batch,loss=$3,epochs=2$4" | tail -n 1)
+		"x:preset=$2,dim=64,heads=2,batch=128,cosine=false,negatives=128,negatives_per=batch,decay=none,loss=$3,epochs=2$4" | tail -n 1)
 	echo "$1 freshet	$(sed -n 's/.*"tokens_per_second":\([0-9.]*\).*/\1/p' <<<"$line")	of peak $(sed -n 's/.*"peak_share":\([0-9.]*\).*/\1/p' <<<"$line")" | tee -a "$work/rates"
 }
 for _ in $(seq "$rounds"); do
