@@ -88,7 +88,11 @@ func naiveBucket(a, b schema.EventTime) int {
 func (n *network) naiveEmbedding(place int, k naiveToken) []float64 {
 	d := n.cfg.Dim
 	row := func(table []float64, i int) []float64 { return table[i*d:][:d] }
-	x := plus(row(n.w.scene, int(sceneBucket(k.scene, n.cfg.Scenes))))
+	scene := int(sceneBucket(k.scene, n.cfg.Scenes))
+	x := make([]float64, d)
+	if k.item < 0 || scene != 0 {
+		x = plus(row(n.w.scene, scene))
+	}
 	if k.item < 0 {
 		gap := gapNone
 		if k.previous > 0 {

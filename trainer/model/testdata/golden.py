@@ -206,13 +206,14 @@ class Network:
     def embed(self, tokens, vectors):
         c, w, out = self.c, self.w, []
         for t, k in enumerate(tokens):
-            x = w["scene"][k["scene"]]
             if k["item"] is None:
-                x = x + w["context"] + w["hour"][k["hour"]] + w["gap"][k["gap"]]
+                x = w["scene"][k["scene"]] + w["context"] + w["hour"][k["hour"]] + w["gap"][k["gap"]]
                 if c.user_rows:
                     x = x + w["user"][k["user"]]
             else:
-                x = x + vectors[k["item"][0]] + w["action"][ACTIONS.index(k["item"][1])]
+                x = vectors[k["item"][0]] + w["action"][ACTIONS.index(k["item"][1])]
+                if k["scene"]:
+                    x = x + w["scene"][k["scene"]]
             if c.absolute:
                 x = x + w["place"][t]
             if c.token_networks:
