@@ -116,7 +116,7 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// TestVersionThatHasSeenNoClick: there is no moment it is trained through, and none is said.
+// TestVersionThatHasSeenNoClick: there is no moment it is trained through, and 0 is said, not the beginning of time.
 func TestVersionThatHasSeenNoClick(t *testing.T) {
 	js := dial(t, startNATS(t, t.TempDir(), 0))
 	update := newTrainee(t, 30).update(t, schema.KindBase)
@@ -126,7 +126,7 @@ func TestVersionThatHasSeenNoClick(t *testing.T) {
 	}
 	r, _ := start(t, config("r1"), js, nil)
 	serves(t, r, 1)
-	if body := call(r.Handler(), "GET", "/v1/recommend?user_id=u1", "").Body.String(); strings.Contains(body, "trained_through") || !strings.Contains(body, `"version":1`) {
+	if body := call(r.Handler(), "GET", "/v1/recommend?user_id=u1", "").Body.String(); !strings.Contains(body, `"trained_through":0,`) || !strings.Contains(body, `"version":1`) {
 		t.Errorf("answer %s", body)
 	}
 }

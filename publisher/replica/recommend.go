@@ -25,8 +25,8 @@ type Answer struct {
 type AnswerModel struct {
 	Name           string           `json:"name"`
 	Version        schema.Version   `json:"version"`
-	TrainedThrough schema.EventTime `json:"trained_through,omitzero"` // ms; left out of a version that has seen no click
-	AgeMillis      int64            `json:"age_ms"`                   // since the version was made
+	TrainedThrough schema.EventTime `json:"trained_through"` // ms; 0 of a version that has seen no click
+	AgeMillis      int64            `json:"age_ms"`          // since the version was made
 }
 
 // Item is one recommended item.

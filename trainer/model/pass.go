@@ -22,7 +22,6 @@ type pass[F nn.Float] struct {
 	asks     []F // rows of h, a query each, by how far it looks ahead (Q,D)
 	order    []int32
 	ahead    []int32 // where the queries of each distance start in order, and the end
-	raw      []F     // (Q,D)
 	z        []F     // query vectors, by query (Q,D): of length one under Config.Cosine
 	invZ     []F
 
