@@ -315,7 +315,8 @@ func TestTopKeepsTheBest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		scores := rapid.SliceOf(rapid.SampledFrom([]float32{-1, 0, 0.5, 2, 7, float32(math.NaN()), float32(math.Inf(-1))})).Draw(t, "scores")
 		k := rapid.IntRange(0, 8).Draw(t, "k")
-		best := newTop(k, len(scores))
+		var best top
+		best.reset(k, len(scores))
 		var want []scoredRow
 		for r, s := range scores {
 			if best.wants(s) {

@@ -16,11 +16,6 @@ type scoredRow struct {
 	score float32
 }
 
-func newTop(k, of int) (t top) {
-	t.reset(k, of)
-	return t
-}
-
 // reset makes t ready for the k best of so many rows.
 func (t *top) reset(k, of int) {
 	t.k = max(0, min(k, of))
