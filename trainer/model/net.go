@@ -118,8 +118,8 @@ func (n *net[F]) deal() {
 	}
 }
 
-// each runs f for every lane, the lanes at the same time.
-func (n *net[F]) each(f func(l *lane[F])) {
+// each runs f for every lane and its number, the lanes at the same time.
+func (n *net[F]) each(f func(i int, l *lane[F])) {
 	var wg sync.WaitGroup
 	for i := 1; i < len(n.lanes); i++ {
 		if len(n.lanes[i].groups) == 0 && n.lanes[i].dw == nil {
@@ -128,10 +128,10 @@ func (n *net[F]) each(f func(l *lane[F])) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			f(&n.lanes[i])
+			f(i, &n.lanes[i])
 		}()
 	}
-	f(&n.lanes[0])
+	f(0, &n.lanes[0])
 	wg.Wait()
 }
 
@@ -145,7 +145,7 @@ func (n *net[F]) forward(batch []Example) {
 		}
 		g.pass = g.own
 	}
-	n.each(func(l *lane[F]) {
+	n.each(func(_ int, l *lane[F]) {
 		for _, i := range l.groups {
 			n.groups[i].pass.forward(&n.groups[i].layout, n.w, &n.ins, 0, 0)
 		}
@@ -204,7 +204,7 @@ func (n *net[F]) learn(t *task, again bool, seed uint64) (loss float64) {
 			l.pass = newPass[F](n.cfg)
 		}
 	}
-	n.each(func(l *lane[F]) {
+	n.each(func(_ int, l *lane[F]) {
 		clear(l.dw.arena)
 		l.loss = 0
 		l.dIns, l.dOuts, l.dBias = zeroed(l.dIns, len(n.ins.rows)*d), zeroed(l.dOuts, len(n.outs.rows)*d), zeroed(l.dBias, len(n.outs.rows))

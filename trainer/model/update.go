@@ -65,13 +65,7 @@ func (m *Model) updateRows() {
 		m.touch(r)
 	}
 	d, lanes := m.cfg.Dim, len(m.net.lanes)
-	m.net.each(func(l *lane[float32]) {
-		number := 0
-		for i := range m.net.lanes {
-			if l == &m.net.lanes[i] {
-				number = i
-			}
-		}
+	m.net.each(func(number int, _ *lane[float32]) {
 		from, to := len(rows.rows)*number/lanes, len(rows.rows)*(number+1)/lanes
 		for s := from; s < to; s++ {
 			m.updateRow(rows.rows[s], rows.grad[s*d:][:d], rows.dBias[s:s+1])
