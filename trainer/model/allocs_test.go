@@ -99,3 +99,31 @@ func TestNamesDoNotHoldTheirMessage(t *testing.T) {
 	}
 	runtime.KeepAlive(m)
 }
+
+// TestTermsAllocateNothing: a step in its stride, with a table and marks, allocates what one without terms does; ranks with them as well.
+func TestTermsAllocateNothing(t *testing.T) {
+	var got [2][3]float64
+	for k := range got {
+		cfg := small()
+		cfg.Lanes, cfg.Terms = 2, k == 1
+		m := filled(t, cfg, 200)
+		rng := rand.New(rand.NewPCG(1, 1))
+		m.Attach(randomLive(rng, 200))
+		batch := termedExamples(rng, 200, 24, 5, 4)
+		for j, act := range []func(){
+			func() { m.Step() },
+			func() { m.Ranks(200) },
+			func() { m.StepTerms() },
+		} {
+			got[k][j] = testing.AllocsPerRun(50, func() {
+				m.Forward(batch)
+				act()
+			})
+		}
+	}
+	if with, without := got[1], got[0]; with[0] > without[0] || with[1] > without[1] || with[2] > with[0] {
+		t.Errorf("allocations of Step, Ranks and StepTerms: %v with terms, %v without", with, without)
+	} else {
+		t.Logf("allocations of Step, Ranks and StepTerms: %v with terms, %v without", with, without)
+	}
+}

@@ -52,12 +52,25 @@ func filled(tb testing.TB, cfg Config, items int) *Model {
 	return m
 }
 
-func BenchmarkStep(b *testing.B) {
+func BenchmarkStep(b *testing.B) { benchStep(b, false) }
+
+// BenchmarkStepWithTerms is BenchmarkStep with a table, and a hundred marks for each request.
+func BenchmarkStepWithTerms(b *testing.B) { benchStep(b, true) }
+
+func benchStep(b *testing.B, terms bool) {
 	m := filled(b, DefaultConfig(), 7000)
 	rng := rand.New(rand.NewPCG(1, 1))
 	var batches [8][]Example
 	for i := range batches {
 		batches[i] = benchBatch(rng, 7000)
+		for j := range batches[i] {
+			if terms {
+				batches[i][j].Marks = manyMarks(rng, 7000, 100)
+			}
+		}
+	}
+	if terms {
+		m.Attach(randomLive(rng, 7000))
 	}
 	b.Log(nn.Backend())
 	b.ReportAllocs()

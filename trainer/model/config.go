@@ -37,6 +37,7 @@ type Config struct {
 	Cosine        bool    `koanf:"cosine" json:"cosine" doc:"queries and items are compared as unit vectors"`
 	Temperature   float64 `koanf:"temperature" json:"temperature" doc:"scores are divided by it where cosine is true"`
 	ItemBias      bool    `koanf:"item_bias" json:"item_bias" doc:"an item's score has a learned constant"`
+	Terms         bool    `koanf:"terms" json:"terms" doc:"popularity, transitions, neighbours and repeats enter a request's scores, each with a learned weight"`
 
 	Exposures          bool    `koanf:"exposures" json:"exposures" doc:"what was shown is input and target like what was chosen"`
 	Loss               string  `koanf:"loss" json:"loss" doc:"sampled, over the negatives; full, over all items"`
@@ -61,7 +62,8 @@ type Config struct {
 	RowOptimizer string  `koanf:"row_optimizer" json:"row_optimizer" doc:"adagrad: row-wise, one number a row; adam: two numbers for each, rows of the step only"`
 	RowRate      float64 `koanf:"row_rate" json:"row_rate" doc:"step of the items' vectors and biases"`
 	SideRate     float64 `koanf:"side_rate" json:"side_rate" doc:"row-wise Adagrad step of the side table"`
-	Clip         float64 `koanf:"clip" json:"clip" doc:"bound of the norm of the shared weights' gradient; 0 is none"`
+	TermRate     float64 `koanf:"term_rate" json:"term_rate" doc:"AdamW step of the terms' weights"`
+	Clip         float64 `koanf:"clip" json:"clip" doc:"bound of the norm of the shared weights' gradient, the terms' apart; 0 is none"`
 	Init         string  `koanf:"init" json:"init" doc:"carry: an untrained block hands on what it sees; plain: random"`
 	InitStd      float64 `koanf:"init_std" json:"init_std" doc:"deviation of fresh weights and rows"`
 	Seed         uint64  `koanf:"seed" json:"seed" doc:"of fresh weights, fresh rows and sampling"`
@@ -99,6 +101,7 @@ func DefaultConfig() Config {
 		ExpertWidth: 64, Horizon: 1, HorizonDecay: 0.5, // see BENCHMARKS.md, Ablations
 		Temperature: 0.05, // HSTU's; the product of the plain vectors is measured as good, with no temperature to choose
 		ItemBias:    true,
+		Terms:       true, // without a table attached it is as if they were off
 
 		Loss:               sampled,
 		MaxTargets:         8,
@@ -115,6 +118,7 @@ func DefaultConfig() Config {
 		RowOptimizer:       adagrad,
 		RowRate:            0.05, // measured against Adam .01: +.015 recall
 		SideRate:           0.1,  // measured over two seeds: .05 is worse by .004 recall, .2 by .002; its rows are seen in every step, so they slow down soon
+		TermRate:           0.03, // measured: with a low one the weights are still on their way after 100,000 clicks
 		Clip:               5,    // measured equal to none; the norm is about 4, so it holds back only a wild batch
 		Init:               carry,
 		InitStd:            0.02,
@@ -149,17 +153,18 @@ type formOf struct {
 	Horizon       int     `json:"horizon"`
 	Cosine        bool    `json:"cosine"`
 	Temperature   float64 `json:"temperature"`
+	Terms         string  `json:"terms"` // item terms and kinds of marks; "" where they are off
 	Sides         string  `json:"sides"` // the fields of the side information
 }
 
-const computation = 2
+const computation = 3
 
 // form returns the JSON of what the scores depend on besides the weights.
 func (c Config) form() string {
 	b, err := json.Marshal(formOf{
 		computation, c.Dim, c.Blocks, c.Heads, c.MaxSessions, c.MaxTokens, c.Scenes, c.UserRows,
 		c.Tokens, c.Mask, c.Rotary, c.ScaledInput, c.Absolute, c.Distance, c.TimeBias, c.Attention, c.FFN, c.Experts, c.ExpertWidth, c.TokenNetworks, c.Exposures, c.Horizon,
-		c.Cosine, c.Temperature, sideNames(),
+		c.Cosine, c.Temperature, c.termNames(), sideNames(),
 	})
 	if err != nil {
 		panic("model: config: " + err.Error()) // plain values always encode
@@ -180,6 +185,9 @@ func configOf(form string) (Config, error) {
 		return Config{}, fmt.Errorf("config: side information %q is not the one of this program (%q): run the same freshet on both sides", f.Sides, sideNames())
 	}
 	c := DefaultConfig()
+	if c.Terms = f.Terms != ""; f.Terms != c.termNames() {
+		return Config{}, fmt.Errorf("config: terms %q are not those of this program (%q): run the same freshet on both sides", f.Terms, c.termNames())
+	}
 	c.Dim, c.Blocks, c.Heads, c.MaxSessions, c.MaxTokens, c.Scenes, c.UserRows = f.Dim, f.Blocks, f.Heads, f.MaxSessions, f.MaxTokens, f.Scenes, f.UserRows
 	c.Tokens, c.Mask, c.Rotary, c.ScaledInput, c.Absolute, c.Distance, c.TimeBias = f.Tokens, f.Mask, f.Rotary, f.ScaledInput, f.Absolute, f.Distance, f.TimeBias
 	c.Attention, c.FFN, c.Experts, c.ExpertWidth, c.TokenNetworks = f.Attention, f.FFN, f.Experts, f.ExpertWidth, f.TokenNetworks

@@ -7,6 +7,7 @@
 //	Sides     side information of an item, its category and its price band: rows of a table that items share
 //	Session   what a user did in one emitted part: distinct items, each with its strongest action
 //	Example   the past sessions of a user, the moment of a request, and the items of the part that followed; or a whole history
+//	Terms     numbers from live tables that enter the scores of a request: of every item, and of those that are marked for it
 //	Model     weights, rows, optimiser, vocabulary and random state: what is trained
 //	Snapshot  what changed since the last one, copied, to be encoded elsewhere
 //	Served    an immutable model that answers requests
@@ -21,6 +22,9 @@
 // is a query vector, and an item's score is its product with the item's vector plus the item's bias. Both a token and a target add to the item's own
 // vector the mean of those of its side information: what was learned of a category holds for an item of it that was never clicked. The loss is a softmax of
 // each positive over sampled items, corrected for how often an item is sampled, and two that tell clicked from shown and bought from clicked.
+//
+// Under Config.Terms the score of an item for a request has more terms beside the product, from tables that are as fresh as the stream's last click (Live, Mark): each
+// enters times a weight that depends on how long ago the user's newest session was. The weights are learned with the network, or alone where the network learns late.
 //
 // Under Config.Tokens item there are no context tokens: each item asks for the next one. With pointwise attention that is HSTU, with softmax and a network of
 // its own SASRec.
@@ -40,7 +44,7 @@
 // # Caveats
 //
 // A Model belongs to one goroutine, and so does a Memory. A Served may be used by many. Rows are never given up: memory grows with the number of
-// distinct items, some 350 bytes each at width 64. Rows of the side table are not given up either, but there are at most Config.SideRows; values beyond
+// distinct items, some 350 bytes each at width 64, and 24 more where ranks have terms. Rows of the side table are not given up either, but there are at most Config.SideRows; values beyond
 // them are ignored. Users are hashed into Config.UserRows, items never. Dropout does not reach into the attention's weights.
 //
 // What this package does not do: read the stream or decide what is trained when (trainer), move or sign tables (publisher),

@@ -35,6 +35,11 @@ func TestNotFiniteMovesNothing(t *testing.T) {
 		m := filled(t, cfg, tinyItems)
 		rng := rand.New(rand.NewPCG(11, 11))
 		batch := whole(rng, 4, 3)
+		terms := rand.New(rand.NewPCG(12, 12))
+		m.Attach(randomLive(terms, tinyItems))
+		for i := range batch {
+			batch[i].Marks = randomMarks(terms, tinyItems)
+		}
 		for range 3 {
 			m.Learn(batch)
 		}

@@ -32,6 +32,7 @@ func goldenConfigs() map[string]Config {
 	base.Dim, base.Heads, base.MaxTokens, base.MaxSessions, base.Scenes = 12, 3, 14, 4, 3
 	base.DenseRate, base.Beta1, base.Beta2, base.Clip, base.Temperature, base.HorizonDecay = 1e-3, 0.9, 0.98, 0, 0.5, 0.5
 	base.RowRate, base.SideRate, base.LogQ = 0.05, 0.1, false
+	base.Terms = false // PyTorch knows nothing of them
 	h := base
 	h.Tokens, h.Rotary, h.Absolute, h.Distance, h.ItemBias, h.RowOptimizer, h.RowRate = item, none, true, true, false, adam, 1e-3
 	s := base

@@ -54,6 +54,7 @@ func newNetwork(cfg Config, rng *rand.Rand, items int, examples []Example) *netw
 		bias[0] = rng.NormFloat64()
 	}
 	n.net = newNet(&n.cfg, w, &catalogue)
+	n.terms.live = randomLive(rand.New(rand.NewPCG(15, 15)), items)
 	return n
 }
 
@@ -112,6 +113,7 @@ func (n *network) aim(rng *rand.Rand, items int) {
 		}
 	}
 	n.task.queries[0].weight = 1
+	n.task.queries[n.groups[0].layout.request[0]].weight = 1 // of the queries, the one with terms
 }
 
 func randomExamples(rng *rand.Rand, items, count int, sessions, events int) []Example {
@@ -163,6 +165,7 @@ var variants = []struct {
 	{"token networks", func(c *Config) { c.TokenNetworks = true }},
 	{"token networks, one block", func(c *Config) { c.TokenNetworks, c.Blocks = true, 1 }},
 	{"horizon", func(c *Config) { c.Horizon = 3 }},
+	{"no terms", func(c *Config) { c.Terms = false }},
 	{"cosine", func(c *Config) { c.Cosine, c.Temperature = true, 0.5 }},
 	{"dropout", func(c *Config) { c.Dropout = 0.3 }},
 	{"dropout, softmax", func(c *Config) { c.Dropout, c.Attention, c.FFN, c.Experts = 0.3, softmax, 9, 3 }},
@@ -197,10 +200,11 @@ func TestLossGradient(t *testing.T) {
 
 func checkLossGradient(t *testing.T, cfg Config, batch, sessions, events, learn int) {
 	const items = 11
-	rng := rand.New(rand.NewPCG(1, uint64(batch)))
+	rng, marks := rand.New(rand.NewPCG(1, uint64(batch))), rand.New(rand.NewPCG(16, 16))
 	examples := randomExamples(rng, items, batch, sessions, events)
 	for i := range examples {
 		examples[i].Learn, examples[i].User = min(learn, len(examples[i].Past)), fmt.Sprint("user ", i)
+		examples[i].Marks = randomMarks(marks, items)
 	}
 	n := newNetwork(cfg, rng, items, examples)
 	n.aim(rng, items)

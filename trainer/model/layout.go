@@ -26,6 +26,7 @@ type layout struct {
 	bucket []uint8 // time buckets, T·T a sequence
 	pairs  []int32 // where a sequence's buckets start
 	past   []bool  // whether the sequence has a past
+	since  []uint8 // gap bucket of each sequence's request: the time since its newest kept session
 	work   float64 // pairs of tokens that see each other
 
 	queries []query
@@ -47,13 +48,18 @@ type query struct {
 	scene    uint16
 	from, to int32 // its targets in layout.targets; of session, all of them in layout
 	history  bool  // whether the token has seen anything
+	gap      uint8 // of a request, as in since
 }
+
+// live says whether the query is the request itself, whose terms are known.
+func (q *query) live() bool { return q.session < 0 && q.ahead == 0 }
 
 func (l *layout) reset() {
 	l.item, l.action, l.scene, l.hour, l.gap, l.user = l.item[:0], l.action[:0], l.scene[:0], l.hour[:0], l.gap[:0], l.user[:0]
 	l.position, l.sees, l.at = l.position[:0], l.sees[:0], l.at[:0]
 	l.start, l.asked, l.asks = append(l.start[:0], 0), l.asked[:0], append(l.asks[:0], 0)
 	l.bucket, l.pairs, l.past, l.work = l.bucket[:0], l.pairs[:0], l.past[:0], 0
+	l.since = l.since[:0]
 	l.queries, l.request, l.targets, l.actions = l.queries[:0], l.request[:0], l.targets[:0], l.actions[:0]
 }
 
@@ -83,6 +89,14 @@ func (l *layout) choose(c *Config, past []Session) []kept {
 	return l.keep
 }
 
+// sinceNewest is the gap bucket of a request.
+func sinceNewest(keep []kept, past []Session, at schema.EventTime) uint8 {
+	if len(keep) == 0 {
+		return gapNone
+	}
+	return gapBucket(past[keep[0].place].At, at)
+}
+
 // add appends the sequence of one example. number is its place in the batch; rows gives items their places in gather.
 func (l *layout) add(c *Config, e *Example, number int, place func(Row) int32) {
 	keep := l.choose(c, e.Past)
@@ -99,6 +113,10 @@ func (l *layout) add(c *Config, e *Example, number int, place func(Row) int32) {
 	l.start = append(l.start, int32(l.tokens()))
 	l.asks = append(l.asks, int32(len(l.asked)))
 	l.past = append(l.past, len(keep) > 0)
+	l.since = append(l.since, sinceNewest(keep, e.Past, e.At))
+	if q := l.request[len(l.request)-1]; q >= 0 {
+		l.queries[q].gap = l.since[len(l.since)-1]
+	}
 	if c.TimeBias {
 		l.fillBuckets(first, l.tokens()-first)
 	}

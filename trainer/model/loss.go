@@ -41,9 +41,16 @@ func (n *net[F]) judge(l *lane[F], g *group[F], t *task) []F {
 			nn.AddBias(s.Data, n.shift[of.from:of.to])
 		}
 		for i := from; i < to; i++ {
-			n.judgeOne(l, t, of, &aims[i], s.Data[(i-from)*c:][:c], p.z[i*d:][:d], dz[i*d:][:d], sharp)
+			row := s.Data[(i-from)*c:][:c]
+			if aims[i].weight == 0 {
+				clear(row)
+				continue
+			}
+			n.addTerms(l, t, of, &g.layout.queries[i], row)
+			n.judgeOne(l, t, of, &aims[i], row, p.z[i*d:][:d], dz[i*d:][:d], sharp)
+			n.addTermsBackward(l, t, of, row)
 		}
-		if c > 0 {
+		if c > 0 && !n.only {
 			nn.Gemm(nn.Whole(dz[from*d:to*d], d), nn.Plain, nn.Plain, sharp, s, candidates, 1)
 			nn.Gemm(dCandidates, nn.Transposed, nn.Plain, sharp, s, z, 1)
 			for i := from; i < to; i++ {
@@ -51,7 +58,7 @@ func (n *net[F]) judge(l *lane[F], g *group[F], t *task) []F {
 			}
 		}
 	}
-	if len(t.draws) > 0 {
+	if len(t.draws) > 0 && !n.only {
 		for j, r := range t.candidates[of.from:of.to] {
 			nn.Add(l.dOuts[int(n.outs.slot[r])*d:][:d], l.dDrawn[j*d:][:d])
 		}
@@ -63,7 +70,11 @@ func (n *net[F]) judge(l *lane[F], g *group[F], t *task) []F {
 func (n *net[F]) candidatesOf(l *lane[F], t *task, of span) (vectors, grads nn.Block[F]) {
 	d, c := n.cfg.Dim, of.to-of.from
 	if len(t.draws) == 0 {
-		return nn.Whole(n.outs.unit[:c*d], d), nn.Whole(l.dOuts[:c*d], d)
+		vectors = nn.Whole(n.outs.unit[:c*d], d)
+		if !n.only {
+			grads = nn.Whole(l.dOuts[:c*d], d)
+		}
+		return vectors, grads
 	}
 	l.drawn, l.dDrawn = sized(l.drawn, c*d), zeroed(l.dDrawn, c*d)
 	for j, r := range t.candidates[of.from:of.to] {
@@ -88,15 +99,11 @@ func (n *net[F]) addBiases(l *lane[F], t *task, of span, s []F) {
 
 // judgeOne turns the scores of one query over its candidates into their gradients, and does what concerns its positives itself.
 func (n *net[F]) judgeOne(l *lane[F], t *task, of span, a *aim, s, z, dz []F, sharp F) {
-	if a.weight == 0 {
-		clear(s)
-		return
-	}
 	positives := t.positives[a.from:a.to]
 	l.masked = l.masked[:0]
 	l.products = sized(l.products, len(positives))
 	for k, r := range positives {
-		l.products[k] = n.product(n.outs.slot[r], z, sharp)
+		l.products[k] = n.product(l, r, z, sharp)
 		if j, ok := slices.BinarySearch(t.candidates[of.from:of.to], r); ok {
 			l.masked = append(l.masked, int32(j))
 			if t.logQ != nil && t.sampledToo {
@@ -111,7 +118,7 @@ func (n *net[F]) judgeOne(l *lane[F], t *task, of span, a *aim, s, z, dz []F, sh
 	}
 	l.loss += a.weight * nn.NCE(s, l.masked, l.products, a.weight)
 	for k, r := range positives {
-		n.pull(l, n.outs.slot[r], l.products[k], z, dz, sharp)
+		n.pull(l, r, l.products[k], z, dz, sharp)
 	}
 	for i := range t.ladders[a.ladder:a.rungTo] {
 		of := &t.ladders[int(a.ladder)+i]
@@ -123,30 +130,34 @@ func (n *net[F]) judgeOne(l *lane[F], t *task, of span, a *aim, s, z, dz []F, sh
 func (n *net[F]) judgeLadder(l *lane[F], of *ladder, weight float64, z, dz []F, sharp F) {
 	scores := make([]F, len(of.negatives))
 	for k, r := range of.negatives {
-		scores[k] = n.product(n.outs.slot[r], z, sharp)
+		scores[k] = n.product(l, r, z, sharp)
 	}
 	l.products = sized(l.products, len(of.positives))
 	for k, r := range of.positives {
-		l.products[k] = n.product(n.outs.slot[r], z, sharp)
+		l.products[k] = n.product(l, r, z, sharp)
 	}
 	l.loss += weight * nn.NCE(scores, nil, l.products, weight)
 	for k, r := range of.negatives {
-		n.pull(l, n.outs.slot[r], scores[k], z, dz, sharp)
+		n.pull(l, r, scores[k], z, dz, sharp)
 	}
 	for k, r := range of.positives {
-		n.pull(l, n.outs.slot[r], l.products[k], z, dz, sharp)
+		n.pull(l, r, l.products[k], z, dz, sharp)
 	}
 }
 
-// product is the score of an item for a query.
-func (n *net[F]) product(place int32, z []F, sharp F) F {
-	d := n.cfg.Dim
-	return sharp*nn.Dot(z, n.outs.unit[int(place)*d:][:d]) + n.outs.bias[place]
+// product is the score of an item for the query that l is at.
+func (n *net[F]) product(l *lane[F], r Row, z []F, sharp F) F {
+	d, place := n.cfg.Dim, n.outs.slot[r]
+	return sharp*nn.Dot(z, n.outs.unit[int(place)*d:][:d]) + n.outs.bias[place] + n.term(l, r)
 }
 
-// pull adds the gradients of a product to those of its two sides.
-func (n *net[F]) pull(l *lane[F], place int32, grad F, z, dz []F, sharp F) {
-	d := n.cfg.Dim
+// pull adds the gradients of a product to those of its two sides, and of the terms' weights.
+func (n *net[F]) pull(l *lane[F], r Row, grad F, z, dz []F, sharp F) {
+	n.termBackward(l, r, grad)
+	if n.only {
+		return
+	}
+	d, place := n.cfg.Dim, n.outs.slot[r]
 	nn.AddScaled(dz, grad*sharp, n.outs.unit[int(place)*d:][:d])
 	nn.AddScaled(l.dOuts[int(place)*d:][:d], grad*sharp, z)
 	l.dBias[place] += grad

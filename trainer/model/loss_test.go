@@ -43,14 +43,19 @@ func ladderExamples(rng *rand.Rand) []Example {
 //	nce     mean over the items i of the session:           -log( e^s_i / (e^s_i + Σ_j e^s_j) ), j over all items but the session's
 //	click   mean over what was clicked or more, against what was shown only;   pay    over what was bought, against what was clicked only
 //
-// where click and pay are of the session that comes, and left out where one side is missing.
+// with the terms in the scores of the request, and where click and pay are of the session that comes, and left out where one side is missing.
 func TestLossByItsDefinition(t *testing.T) {
 	for _, cosine := range []bool{false, true} {
 		cfg := tiny()
 		cfg.Horizon, cfg.HorizonDecay, cfg.Exposures, cfg.ClickWeight, cfg.PayWeight, cfg.Cosine, cfg.Temperature, cfg.Loss = 3, 0.3, true, 0.7, 0.4, cosine, 0.5, full
 		rng := rand.New(rand.NewPCG(12, 12))
 		batch := ladderExamples(rng)
+		for i := range batch {
+			batch[i].Marks = randomMarks(rng, tinyItems)
+		}
 		n := newNetwork(cfg, rng, tinyItems, batch)
+		live := randomLive(rng, tinyItems)
+		n.terms.live = live
 		m := filled(t, cfg, tinyItems)
 		m.net.lay(batch)
 		n.forward(batch)
@@ -90,7 +95,11 @@ func TestLossByItsDefinition(t *testing.T) {
 				if cosine {
 					s /= cfg.Temperature
 				}
-				return s + biases[r]
+				s += biases[r]
+				if q.session < 0 && q.ahead == 0 {
+					s += termsByDefinition(n.w, cfg.specs(), live, *e, r)
+				}
+				return s
 			}
 			mean := func(positive, negative func(r Row, strength uint8) bool) (loss float64, both bool) {
 				strength := map[Row]uint8{}

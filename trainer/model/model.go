@@ -139,7 +139,7 @@ func (m *Model) Forward(batch []Example) {
 // StepStats says what a step did.
 type StepStats struct {
 	Loss       float64 // mean over the examples, in nats; of the sampled softmax
-	GradNorm   float64 // of the shared weights, before clipping
+	GradNorm   float64 // of the shared weights but the terms', before clipping
 	Examples   int     // requests learned from
 	Candidates int     // drawn to compare the targets with, themselves included
 	Tokens     int     // of the batch
@@ -157,6 +157,34 @@ func (m *Model) Learn(batch []Example) StepStats {
 	m.batch = batch
 	m.net.lay(batch)
 	return m.stepOn(true)
+}
+
+// Attach sets what gives the terms of items, nil for none: they are zero then, as they are before the first Attach. It is not a part of a checkpoint.
+func (m *Model) Attach(l Live) { m.net.terms.live = l }
+
+// StepTerms is Step for the weights of the terms alone: the network, the items and what is published of them stay as they are, and no gradient runs through them. What
+// the batch is compared with is drawn as by Step, and the loss is the same, without dropout. It is for where the network learns late and the terms at once. Tokens and
+// Flops stay 0.
+func (m *Model) StepTerms() StepStats {
+	if m.batch == nil {
+		return StepStats{}
+	}
+	t := m.sample()
+	defer func() { m.batch = nil }()
+	defer m.remember()
+	stats := StepStats{Examples: t.learned, Candidates: len(t.candidates)}
+	if len(t.positives) == 0 || !m.cfg.Terms {
+		return stats
+	}
+	stats.Loss = m.net.learnTerms(t)
+	if stats.Where = m.termsNotFinite(); !finite(stats.Loss) {
+		stats.Where = "loss"
+	}
+	if stats.Skipped = stats.Where != ""; !stats.Skipped {
+		m.step++
+		m.updateTerms()
+	}
+	return stats
 }
 
 func (m *Model) stepOn(again bool) StepStats {
@@ -181,7 +209,8 @@ func (m *Model) stepOn(again bool) StepStats {
 		return stats
 	}
 	loads := m.loads()
-	stats.GradNorm = math.Sqrt(nn.SumSquares(m.net.lanes[0].dw.arena))
+	dw := m.net.lanes[0].dw
+	stats.GradNorm = math.Sqrt(nn.SumSquares(dw.arena[:dw.dense]))
 	if where := m.notFinite(stats.GradNorm); where != "" {
 		stats.Skipped, stats.Where = true, where
 		return stats
@@ -204,6 +233,9 @@ func (m *Model) notFinite(norm float64) string {
 		}
 		return "norm"
 	}
+	if where := m.termsNotFinite(); where != "" {
+		return where
+	}
 	for i := range m.w.blocks { // a bias that no gradient passes through: an expert would be chosen always or never
 		if !finite(nn.SumSquares(m.w.blocks[i].balance)) {
 			return fmt.Sprintf("block%d.router_balance", i)
@@ -217,6 +249,16 @@ func (m *Model) notFinite(norm float64) string {
 	}
 	if !finite(nn.SumSquares(n.side.grad)) || !finite(nn.SumSquares(n.side.dBias)) {
 		return "side information"
+	}
+	return ""
+}
+
+// termsNotFinite names the first of the terms' tensors whose gradient is not finite.
+func (m *Model) termsNotFinite() string {
+	for i := range m.specs {
+		if m.specs[i].terms && !finite(nn.SumSquares(m.net.lanes[0].dw.views[i])) {
+			return m.specs[i].name
+		}
 	}
 	return ""
 }

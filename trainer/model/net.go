@@ -13,6 +13,9 @@ type net[F nn.Float] struct {
 	cfg   *Config
 	w     *weights[F]
 	items *catalogue[F]
+	batch []Example // of the layout
+	terms termed[F]
+	only  bool // the terms' weights are learned, and nothing else
 
 	groupTokens int // about how many tokens a group has
 
@@ -46,7 +49,9 @@ type lane[F nn.Float] struct {
 	loss             float64
 	scores, products []F
 	masked           []int32
-	drawn, dDrawn    []F // vectors of a group's own candidates, and their gradients
+	effect           effect[F] // of the query at hand
+	hits             []hit     // its marks among the candidates
+	drawn, dDrawn    []F       // vectors of a group's own candidates, and their gradients
 }
 
 // groupTokens is for net.groupTokens: at width 64 what two blocks keep of them is some 4 MB. Fewer make the products slow, more fall out of the cache.
@@ -60,6 +65,7 @@ func newNet[F nn.Float](cfg *Config, w *weights[F], items *catalogue[F]) *net[F]
 
 // lay makes the layout of a batch and fetches the items that it reads.
 func (n *net[F]) lay(batch []Example) {
+	n.batch = batch
 	n.ins.reset(n.items.n)
 	n.groups = n.all[:0]
 	for i := range batch {
@@ -176,6 +182,7 @@ func (n *net[F]) compare(t *task) {
 	if n.cfg.Cosine {
 		n.outs.normalize()
 	}
+	n.fetchTerms(t)
 	n.shift = sized(n.shift, len(t.candidates))
 	for j, r := range t.candidates {
 		n.shift[j] = n.outs.bias[n.outs.slot[r]]
@@ -194,16 +201,8 @@ func (n *net[F]) compare(t *task) {
 // side. again says that forward has to run (again), with dropout.
 func (n *net[F]) learn(t *task, again bool, seed uint64) (loss float64) {
 	n.compare(t)
+	n.ready()
 	d := n.cfg.Dim
-	for i := range n.lanes {
-		l := &n.lanes[i]
-		if l.dw == nil {
-			l.dw = newWeights[F](n.cfg)
-		}
-		if l.pass == nil {
-			l.pass = newPass[F](n.cfg)
-		}
-	}
 	n.each(func(_ int, l *lane[F]) {
 		clear(l.dw.arena)
 		l.loss = 0
@@ -224,6 +223,19 @@ func (n *net[F]) learn(t *task, again bool, seed uint64) (loss float64) {
 		loss += n.lanes[i].loss
 	}
 	return loss
+}
+
+// ready gives the lanes their memory.
+func (n *net[F]) ready() {
+	for i := range n.lanes {
+		l := &n.lanes[i]
+		if l.dw == nil {
+			l.dw = newWeights[F](n.cfg)
+		}
+		if l.pass == nil {
+			l.pass = newPass[F](n.cfg)
+		}
+	}
 }
 
 func zeroed[F nn.Float](x []F, n int) []F {

@@ -52,7 +52,9 @@ func single(n *network) *net[float32] {
 		narrow(bias, n.items.biasOf(r))
 		*c.sidesOf(r) = *n.items.sidesOf(r)
 	}
-	return newNet(&n.cfg, w, &c)
+	f := newNet(&n.cfg, w, &c)
+	f.terms.live = n.terms.live
+	return f
 }
 
 // asking is a query with its answer.
@@ -226,7 +228,7 @@ func TestBatchIsItsSequences(t *testing.T) {
 		rng := rand.New(rand.NewPCG(5, 5))
 		batch := randomExamples(rng, tinyItems, 7, 5, 4)
 		for i := range batch {
-			batch[i].Learn = len(batch[i].Past) / 2
+			batch[i].Learn, batch[i].Marks = len(batch[i].Past)/2, randomMarks(rand.New(rand.NewPCG(5, uint64(i))), tinyItems)
 		}
 		n := newNetwork(cfg, rng, tinyItems, batch)
 		f := single(n)
@@ -288,6 +290,9 @@ func TestGroupsAndLanes(t *testing.T) {
 		cfg.Dropout, cfg.Lanes = 0, 1
 		rng := rand.New(rand.NewPCG(6, 6))
 		batch := whole(rng, 9, 4)
+		for i := range batch {
+			batch[i].Marks = randomMarks(rand.New(rand.NewPCG(6, uint64(i))), tinyItems)
+		}
 		n := newNetwork(cfg, rng, tinyItems, batch)
 		n.aim(rng, tinyItems)
 		loss := n.loss()
@@ -317,9 +322,14 @@ func TestCoresDoNotMatter(t *testing.T) {
 			runtime.GOMAXPROCS(1 + k)
 			m := filled(t, cfg, tinyItems)
 			m.net.groupTokens = 15
+			m.Attach(randomLive(rand.New(rand.NewPCG(7, 7)), tinyItems))
 			rng := rand.New(rand.NewPCG(7, 7))
 			for range 20 {
-				if s := m.Learn(whole(rng, 6, 3)); s.Skipped || s.Examples == 0 {
+				batch := whole(rng, 6, 3)
+				for i := range batch {
+					batch[i].Marks = randomMarks(rng, tinyItems)
+				}
+				if s := m.Learn(batch); s.Skipped || s.Examples == 0 {
 					t.Fatalf("%+v", s)
 				}
 			}
@@ -339,6 +349,9 @@ func TestSingleAndDouble(t *testing.T) {
 		rng := rand.New(rand.NewPCG(8, 8))
 		batch := whole(rng, 5, 4)
 		n := newNetwork(cfg, rng, tinyItems, batch)
+		for i := range batch {
+			batch[i].Marks = randomMarks(rng, tinyItems)
+		}
 		n.aim(rng, tinyItems)
 		loss := n.loss()
 		f := single(n)

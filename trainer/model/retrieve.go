@@ -63,18 +63,7 @@ func (s *Served) each(c *scan, top *top, score func(s *Served, c *scan, scores [
 		scores := c.scores[:min(chunkRows, s.items.n-from)]
 		score(s, c, scores, chunk)
 		named := s.names[chunk]
-		kept := func(j int) bool { return keep == nil || keep(named.ids[j], named.categories[j]) }
-		j := 0
-		for ; j < len(scores) && len(top.heap) < top.k; j++ {
-			if top.wants(scores[j]) && kept(j) {
-				top.add(Row(from+j), scores[j])
-			}
-		}
-		for ; j < len(scores); j++ {
-			if j = nn.FirstAbove(scores, j, top.heap[0].score); j < len(scores) && kept(j) {
-				top.add(Row(from+j), scores[j])
-			}
-		}
+		top.show(Row(from), scores, func(j int) bool { return keep == nil || keep(named.ids[j], named.categories[j]) })
 	}
 }
 
@@ -162,9 +151,9 @@ func (s *Served) scoreCodes(c *scan, scores []float32, chunk int) {
 
 // again shows c.top the exact scores of the candidates, by rising row, as it wants them.
 func (s *Served) again(c *scan) {
-	slices.SortFunc(c.first.heap, func(a, b scoredRow) int { return cmp.Compare(a.row, b.row) })
+	slices.SortFunc(c.first.heap, func(a, b ScoredRow) int { return cmp.Compare(a.Row, b.Row) })
 	for _, candidate := range c.first.heap {
-		r := candidate.row
+		r := candidate.Row
 		score := nn.Dot(s.items.vector(r), c.z)
 		if !s.cfg.Cosine {
 			score += s.items.biasOf(r)[0]
@@ -186,7 +175,7 @@ func (s *Served) named(t *top) []Scored {
 	best := t.sorted()
 	out := make([]Scored, len(best))
 	for i, b := range best {
-		out[i] = Scored{s.id(b.row), b.score}
+		out[i] = Scored{s.id(b.Row), b.Score}
 	}
 	return out
 }

@@ -317,19 +317,19 @@ func TestTopKeepsTheBest(t *testing.T) {
 		k := rapid.IntRange(0, 8).Draw(t, "k")
 		var best top
 		best.reset(k, len(scores))
-		var want []scoredRow
+		var want []ScoredRow
 		for r, s := range scores {
 			if best.wants(s) {
 				best.add(Row(r), s)
 			}
 			if s == s {
-				want = append(want, scoredRow{Row(r), s})
+				want = append(want, ScoredRow{Row(r), s})
 			}
 		}
-		slices.SortStableFunc(want, func(a, b scoredRow) int {
-			if a.score > b.score {
+		slices.SortStableFunc(want, func(a, b ScoredRow) int {
+			if a.Score > b.Score {
 				return -1
-			} else if a.score < b.score {
+			} else if a.Score < b.Score {
 				return 1
 			}
 			return 0

@@ -19,7 +19,8 @@ type Session struct {
 }
 
 // Example is one request: what was known before it, and what followed. With Learn, the newest of the past sessions are learned from as well, each
-// from what was before it: a whole history is one example.
+// from what was before it: a whole history is one example. Only the request itself has terms, of items and of marks: the tables that
+// gave those of a past moment are gone.
 type Example struct {
 	Past    []Session // oldest first
 	At      schema.EventTime
@@ -28,6 +29,8 @@ type Example struct {
 	Targets []Row           // distinct; may be empty where nothing is to be learned
 	Actions []schema.Action // of the targets; nil for clicks
 	Learn   int             // how many of the newest past sessions are targets, too
+	Marks   []Mark          // of the request, by rising Row, then Of; each pair once
+	Weight  float64         // multiplies the loss of Targets; 0 is 1
 }
 
 // ServedEvent is one item of a session, by name.

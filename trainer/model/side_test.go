@@ -13,20 +13,29 @@ import (
 	"pgregory.net/rapid"
 )
 
-// naiveScore is the score by its definition, in float64: the product with the whole sum of each item.
+// naiveScore is the score by its definition, in float64: the product with the whole sum of each item, or its cosine.
 func (m *Model) naiveScore(z []float32, r Row) float64 {
-	score := float64(m.items.biasOf(r)[0])
+	bias, sum := float64(m.items.biasOf(r)[0]), make([]float64, len(z))
 	add := func(share float64, vector []float32) {
 		for j, v := range vector {
-			score += share * float64(v) * float64(z[j])
+			sum[j] += share * float64(v)
 		}
 	}
 	add(1, m.items.vector(r))
 	for _, s := range m.items.sidesOf(r) {
 		add(0.5, m.items.side.vector(Row(s)))
-		score += 0.5 * float64(m.items.side.biasOf(Row(s))[0])
+		bias += 0.5 * float64(m.items.side.biasOf(Row(s))[0])
 	}
-	return score
+	if m.cfg.Cosine {
+		length := math.Sqrt(nn.SumSquares(sum) + 1e-12)
+		for j := range sum {
+			sum[j] /= length * m.cfg.Temperature
+		}
+	}
+	for j, v := range sum {
+		bias += v * float64(z[j])
+	}
+	return bias
 }
 
 func TestPriceBand(t *testing.T) {

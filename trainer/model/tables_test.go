@@ -245,7 +245,7 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		name := filepath.Join("testdata", "model-v2-"+o.Name+".arrow")
+		name := filepath.Join("testdata", "model-v3-"+o.Name+".arrow")
 		want, err := os.ReadFile(name)
 		if errors.Is(err, os.ErrNotExist) && os.Getenv("FRESHET_WRITE_GOLDEN") != "" {
 			if err := os.WriteFile(name, got, 0o644); err != nil {
@@ -267,7 +267,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestOldModelsAreRefused: files of computation 1 would give other scores in this program, and the error says what to do. Those of today load.
+// TestOldModelsAreRefused: files of earlier computations would give other scores in this program, and the error says what to do. Those of today load.
 func TestOldModelsAreRefused(t *testing.T) {
 	read := func(version int, name string) schema.Table {
 		t.Helper()
@@ -281,16 +281,19 @@ func TestOldModelsAreRefused(t *testing.T) {
 		}
 		return table
 	}
-	_, err := LoadServed(read(1, "items"), read(1, "params"))
-	if !errors.Is(err, schema.ErrCorrupt) || !strings.Contains(err.Error(), "computation 1 is not the one of this program (2): run the same freshet on both sides") {
-		t.Errorf("a model of computation 1: %v", err)
-	}
-	today, err := LoadServed(read(2, "items"), read(2, "params"))
+	today, err := LoadServed(read(computation, "items"), read(computation, "params"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := today.Apply(read(1, "items"), read(1, "params")); !errors.Is(err, schema.ErrCorrupt) {
-		t.Errorf("a delta of computation 1: %v", err)
+	for old := 1; old < computation; old++ {
+		_, err := LoadServed(read(old, "items"), read(old, "params"))
+		want := fmt.Sprintf("computation %d is not the one of this program (%d): run the same freshet on both sides", old, computation)
+		if !errors.Is(err, schema.ErrCorrupt) || !strings.Contains(err.Error(), want) {
+			t.Errorf("a model of computation %d: %v", old, err)
+		}
+		if _, err := today.Apply(read(old, "items"), read(old, "params")); !errors.Is(err, schema.ErrCorrupt) {
+			t.Errorf("a delta of computation %d: %v", old, err)
+		}
 	}
 	if today.Items() != 3 {
 		t.Errorf("today's model has %d items, want 3", today.Items())

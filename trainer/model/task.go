@@ -57,6 +57,9 @@ func (m *Model) sample() *task {
 			targets := l.targets[q.from:q.to]
 			if len(targets) > 0 && (q.history || m.cfg.LossWithoutHistory) {
 				a.weight = weigh(q)
+				if w := m.net.batch[q.example].Weight; q.session < 0 && w != 0 {
+					a.weight *= w
+				}
 				if q.ahead == 0 {
 					t.learned++
 				}

@@ -3,17 +3,20 @@ package model
 import (
 	"cmp"
 	"slices"
+
+	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
 // top keeps the k best of the rows it is shown, in rising order of rows: a heap with the worst of them first.
 type top struct {
 	k    int
-	heap []scoredRow
+	heap []ScoredRow
 }
 
-type scoredRow struct {
-	row   Row
-	score float32
+// ScoredRow is an item that was looked for.
+type ScoredRow struct {
+	Row   Row
+	Score float32
 }
 
 // reset makes t ready for the k best of so many rows.
@@ -27,25 +30,25 @@ func (t *top) wants(score float32) bool {
 	if len(t.heap) < t.k {
 		return score == score
 	}
-	return t.k > 0 && score > t.heap[0].score
+	return t.k > 0 && score > t.heap[0].Score
 }
 
 // worse orders by score, and equal scores by row.
-func worse(a, b scoredRow) bool {
-	return a.score < b.score || (a.score == b.score && a.row > b.row)
+func worse(a, b ScoredRow) bool {
+	return a.Score < b.Score || (a.Score == b.Score && a.Row > b.Row)
 }
 
 func (t *top) add(row Row, score float32) {
 	h := t.heap
 	if len(h) < t.k {
-		h = append(h, scoredRow{row, score})
+		h = append(h, ScoredRow{row, score})
 		for i := len(h) - 1; i > 0 && worse(h[i], h[(i-1)/2]); i = (i - 1) / 2 {
 			h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
 		}
 		t.heap = h
 		return
 	}
-	h[0] = scoredRow{row, score}
+	h[0] = ScoredRow{row, score}
 	for i := 0; ; {
 		child := 2*i + 1
 		if child >= len(h) {
@@ -62,13 +65,31 @@ func (t *top) add(row Row, score float32) {
 	}
 }
 
-// sorted returns the best first.
-func (t *top) sorted() []scoredRow {
-	slices.SortFunc(t.heap, func(a, b scoredRow) int {
-		if a.score != b.score {
-			return cmp.Compare(b.score, a.score)
+// show looks at the scores of the rows from from on, of those that kept keeps; nil keeps all.
+func (t *top) show(from Row, scores []float32, kept func(j int) bool) {
+	if t.k == 0 {
+		return
+	}
+	j := 0
+	for ; j < len(scores) && len(t.heap) < t.k; j++ {
+		if t.wants(scores[j]) && (kept == nil || kept(j)) {
+			t.add(from+Row(j), scores[j])
 		}
-		return cmp.Compare(a.row, b.row)
+	}
+	for ; j < len(scores); j++ {
+		if j = nn.FirstAbove(scores, j, t.heap[0].Score); j < len(scores) && (kept == nil || kept(j)) {
+			t.add(from+Row(j), scores[j])
+		}
+	}
+}
+
+// sorted returns the best first.
+func (t *top) sorted() []ScoredRow {
+	slices.SortFunc(t.heap, func(a, b ScoredRow) int {
+		if a.Score != b.Score {
+			return cmp.Compare(b.Score, a.Score)
+		}
+		return cmp.Compare(a.Row, b.Row)
 	})
 	return t.heap
 }

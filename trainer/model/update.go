@@ -43,10 +43,14 @@ func (m *Model) update(norm float64) {
 	adam := nn.AdamW{Rate: m.pace * m.cfg.DenseRate, Beta1: m.cfg.Beta1, Beta2: m.cfg.Beta2, Eps: 1e-8, Decay: m.cfg.WeightDecay}
 	at := 0
 	for i := range m.specs {
+		if m.specs[i].terms {
+			break
+		}
 		n := len(m.w.views[i])
 		adam.Step(m.w.views[i], m.net.lanes[0].dw.views[i], m.first[at:at+n], m.second[at:at+n], scale, m.step, m.specs[i].decay)
 		at += n
 	}
+	m.updateTerms()
 	m.updateRows()
 	adagrad := nn.Adagrad{Rate: m.pace * m.cfg.SideRate, Eps: 1e-10}
 	side, d := &m.net.side, m.cfg.Dim
@@ -56,6 +60,14 @@ func (m *Model) update(norm float64) {
 			adagrad.Step(m.items.side.biasOf(r), side.dBias[s:s+1], &m.sideAccBias[r-1])
 		}
 	}
+}
+
+// updateTerms moves the terms' weights, with a rate of their own. They stay out of the clip: what a term is worth is in units of its own, and the gradient of one
+// that is large would hold back the network, while AdamW's own step is the same however large it is.
+func (m *Model) updateTerms() {
+	adam := nn.AdamW{Rate: m.pace * m.cfg.TermRate, Beta1: m.cfg.Beta1, Beta2: m.cfg.Beta2, Eps: 1e-8}
+	from := m.w.dense
+	adam.Step(m.w.arena[from:], m.net.lanes[0].dw.arena[from:], m.first[from:], m.second[from:], 1, m.step, false)
 }
 
 // updateRows moves the items' rows, each lane a part of them: they do not depend on each other.

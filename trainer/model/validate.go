@@ -121,6 +121,7 @@ func (c Config) Faults() (faults []Fault) {
 	real("weight_decay", c.WeightDecay, 0, 1)
 	real("row_rate", c.RowRate, 0, 10)
 	real("side_rate", c.SideRate, 0, 10)
+	real("term_rate", c.TermRate, 0, 1)
 	real("clip", c.Clip, 0, math.MaxFloat64)
 	real("init_std", c.InitStd, 0, 1)
 	if len(faults) == 0 {

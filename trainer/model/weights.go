@@ -18,6 +18,7 @@ type spec struct {
 	shape []int32
 	init  initial
 	decay bool
+	terms bool // of the terms: they come last, with a rate of their own and no clip
 }
 
 func (s *spec) size() int {
@@ -93,7 +94,7 @@ func (c *Config) specs() []spec {
 	d := int32(c.Dim)
 	var list []spec
 	add := func(name string, init initial, decay bool, shape ...int32) {
-		list = append(list, spec{name, shape, init, decay})
+		list = append(list, spec{name: name, shape: shape, init: init, decay: decay})
 	}
 	add("action", normal, false, actions, d)
 	add("scene", normal, false, int32(c.Scenes), d)
@@ -152,6 +153,11 @@ func (c *Config) specs() []spec {
 	for m := range c.Horizon {
 		add(headName(m), zero, true, d, d)
 	}
+	if c.Terms {
+		list = append(list,
+			spec{name: "item_terms", shape: []int32{1 + int32(gaps), int32(ItemTerms)}, init: firstItemTerms, terms: true},
+			spec{name: "mark_terms", shape: []int32{1 + int32(gaps), int32(MarkTerms)}, init: firstMarkTerms, terms: true})
+	}
 	return list
 }
 
@@ -165,6 +171,7 @@ func headName(ahead int) string {
 // weights are views of one arena: of the weights, or of their gradients. What the config switches off is nil.
 type weights[F nn.Float] struct {
 	arena []F
+	dense int   // numbers of the arena before those of the terms
 	views [][]F // in the order of specs
 
 	action, context, scene, hour, gap, user, place []F
@@ -173,6 +180,8 @@ type weights[F nn.Float] struct {
 	embedBias [len(kinds)][]F
 	blocks    []block[F]
 	query     []nn.Block[F] // by how many sessions ahead
+
+	itemTerms, markTerms []F // (1+gaps, ItemTerms), (1+gaps, MarkTerms): row 0 is of all requests, row 1+g what those of gap bucket g add
 }
 
 type block[F nn.Float] struct {
@@ -252,6 +261,10 @@ func newWeights[F nn.Float](c *Config) *weights[F] {
 	}
 	for range c.Horizon {
 		w.query = append(w.query, matrix())
+	}
+	w.dense = size - len(rest)
+	if c.Terms {
+		w.itemTerms, w.markTerms = view(), view()
 	}
 	return w
 }
