@@ -1,0 +1,137 @@
+package baseline
+
+import (
+	"slices"
+
+	"github.com/freshet-ml/freshet/trainer/model"
+)
+
+// probation is how many additions to a full list a newcomer is safe for. Without it the lightest successor, which is the last newcomer as a rule, would make
+// room for the next one, and nothing new could ever gain a place among heavy old ones.
+const probation = 64
+
+// list are the successors of an item, by rising row, and how much each was counted.
+type list struct {
+	rows    []model.Row
+	weights []float32
+}
+
+// transitions says how often which item was followed by which. Every list is bounded by maxSuccessors: 3 KB an item.
+type transitions struct{ chunked[list] }
+
+// counter is transitions that are being counted.
+type counter struct {
+	*transitions
+	recency chunked[recency]
+	changed *changes
+}
+
+// recency says of the successors of a list when they were last counted, in additions to the list.
+type recency struct {
+	last []uint32
+	now  uint32
+}
+
+// add counts weight from an item to another.
+func (c *counter) add(from, to model.Row, weight float32) {
+	c.grow(int(from))
+	c.recency.grow(int(from))
+	c.changed.add(int(from))
+	l, when := c.at(int(from)), c.recency.at(int(from))
+	when.now++
+	at, found := slices.BinarySearch(l.rows, to)
+	if found {
+		l.weights[at] += weight
+		when.last[at] = when.now
+		return
+	}
+	if len(l.rows) == maxSuccessors {
+		out := lightest(l, when)
+		l.remove(out)
+		when.last = slices.Delete(when.last, out, out+1)
+		if out < at {
+			at--
+		}
+	}
+	l.rows, l.weights, when.last = slices.Insert(l.rows, at, to), slices.Insert(l.weights, at, weight), slices.Insert(when.last, at, when.now)
+}
+
+// lightest returns the place of the lightest successor that is not on probation; of equal ones, that of the lowest row. There is one: a full list is longer than
+// probation.
+func lightest(l *list, when *recency) int {
+	out := -1
+	for i, w := range l.weights {
+		if when.now-when.last[i] > probation && (out < 0 || w < l.weights[out]) { // the difference holds when now runs over
+			out = i
+		}
+	}
+	return out
+}
+
+func (l *list) remove(i int) {
+	l.rows, l.weights = slices.Delete(l.rows, i, i+1), slices.Delete(l.weights, i, i+1)
+}
+
+// forget removes rows as predecessors and as successors. gone is by row.
+func (c *counter) forget(gone []bool) {
+	for from := range c.n {
+		l, when := c.at(from), c.recency.at(from)
+		if from < len(gone) && gone[from] {
+			if len(l.rows) > 0 {
+				c.changed.add(from)
+			}
+			*l, *when = list{}, recency{}
+			continue
+		}
+		kept := 0
+		for i, to := range l.rows {
+			if int(to) < len(gone) && gone[to] {
+				continue
+			}
+			l.rows[kept], l.weights[kept], when.last[kept] = to, l.weights[i], when.last[i]
+			kept++
+		}
+		if kept < len(l.rows) {
+			c.changed.add(from)
+			l.rows, l.weights, when.last = l.rows[:kept], l.weights[:kept], when.last[:kept]
+		}
+	}
+}
+
+// summed is an item with what was counted into it: from several clicks, and from the last alone.
+type summed struct {
+	row       model.Row
+	all, last float32
+}
+
+// sum adds up the successors of the last Steps of clicks, oldest first; those of a click d steps back count 1/d. The result rises by row.
+func (t *transitions) sum(dst []summed, clicks []model.Row) []summed {
+	var lists [Steps]list
+	n := min(Steps, len(clicks))
+	for d := range n {
+		lists[d] = t.get(int(clicks[len(clicks)-1-d]))
+	}
+	var at [Steps]int
+	for {
+		least, found := model.Row(0), false
+		for d := range n {
+			if i := at[d]; i < len(lists[d].rows) && (!found || lists[d].rows[i] < least) {
+				least, found = lists[d].rows[i], true
+			}
+		}
+		if !found {
+			return dst
+		}
+		s := summed{row: least}
+		for d := range n {
+			if i := at[d]; i < len(lists[d].rows) && lists[d].rows[i] == least {
+				s.all += lists[d].weights[i] / float32(d+1)
+				if d == 0 {
+					s.last = lists[d].weights[i]
+				}
+				at[d]++
+			}
+		}
+		dst = append(dst, s)
+	}
+}
