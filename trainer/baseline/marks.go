@@ -63,7 +63,7 @@ type scratch struct {
 // by popularity. p is the share of HalfLife1. S is
 //   - of MarkTransition, what was counted from the last Steps clicks of the session, 1/d from the one d steps back; of MarkFollow, from the last alone.
 //   - of MarkArrival, at the first click of a session, the same from the clicks before it, in the table of arrivals; of MarkFollow, from the last of them.
-//   - of MarkNeighbour, κ times the share of V-SKNN's votes.
+//   - of MarkNeighbour, under Config.Neighbours, κ times the share of V-SKNN's votes.
 func (v *view) marks(s *scratch, dst []model.Mark, r *Request) []model.Mark {
 	begin := min(max(r.Begin, 0), len(r.Clicks))
 	earlier, session := r.Clicks[:begin], r.Clicks[begin:]
@@ -77,7 +77,7 @@ func (v *view) marks(s *scratch, dst []model.Mark, r *Request) []model.Mark {
 			s.few = v.moves(s, s.few, &v.next, earlier, r.Kinds&KindsOf(model.MarkTransition), model.MarkTransition)
 		}
 	}
-	if r.Kinds.Has(model.MarkNeighbour) {
+	if v.cfg.Neighbours && r.Kinds.Has(model.MarkNeighbour) {
 		v.voices(s, v.standing(earlier, session), r)
 	}
 	recent := r.Clicks[max(0, len(r.Clicks)-v.cfg.Repeats):]

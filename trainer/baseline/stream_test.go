@@ -36,6 +36,7 @@ func TestRealStream(t *testing.T) {
 	}
 	from, to := number("FRESHET_STREAM_FROM", 0), number("FRESHET_STREAM_TO", 100_000)
 	cfg := baseline.DefaultConfig()
+	cfg.Neighbours = true
 	if c := os.Getenv("FRESHET_STREAM_CONFIG"); c != "" {
 		if err := json.Unmarshal([]byte(c), &cfg); err != nil {
 			t.Fatal(err)
