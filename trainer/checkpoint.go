@@ -28,7 +28,7 @@ import (
 // Members stand in a fixed order and carry no times: equal states give equal bytes (I4). The file's name is its batch number, and
 // it is written beside its place, synced, and renamed, so that a crash leaves the old checkpoints whole.
 const (
-	checkpointFormat = 1
+	checkpointFormat = 2
 	checkpointSuffix = ".checkpoint.zip"
 	stateMember      = "state.json"
 )
@@ -45,7 +45,6 @@ type state struct {
 	Clicks  int64            `json:"clicks"`
 	Steps   schema.Step      `json:"steps"`
 	Skipped int64            `json:"skipped"` // steps not taken because a number was not finite
-	Curve   Curve            `json:"curve"`
 }
 
 // config returns what must not change between a checkpoint and the trainer that goes on from it.

@@ -15,7 +15,7 @@ import (
 func sampleState(batches int64) (state, []Table) {
 	s := state{
 		Format: checkpointFormat, Config: []byte(`{"a":1}`), Position: schema.Position{0: 3, 11: 9, 2: 1}, Through: 1_700_000_000_000,
-		Batches: batches, Parts: 5, Clicks: 8, Steps: schema.Step(batches), Curve: Curve{Width: 64, Points: []Sums{{Scored: 3, Recall: [arms]float64{0.1}}}},
+		Batches: batches, Parts: 5, Clicks: 8, Steps: schema.Step(batches), Skipped: 2,
 	}
 	return s, []Table{{"items", schema.Table{Columns: []schema.Column{{Name: "row", Data: []int32{1, 2}}}}}}
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/freshet-ml/freshet/trainer/model"
+	"github.com/freshet-ml/freshet/trainer/learn"
 )
 
 // Config says how the model is trained. The zero value is not usable; start from DefaultConfig.
@@ -15,10 +15,6 @@ type Config struct {
 	// BatchSpan bounds a micro-batch in event time: it ends where the due times pass a multiple of BatchSpan. It keeps a
 	// slow stream fresh, where BatchParts alone would wait.
 	BatchSpan time.Duration `json:"batch_span"`
-	// HistoryParts is how many earlier parts of a user the model sees.
-	HistoryParts int `json:"history_parts"`
-	// PopularityHalfLife is how fast the popularity baseline forgets.
-	PopularityHalfLife time.Duration `json:"popularity_half_life"`
 
 	// PublishEvery is the pause between versions, in wall-clock time. It does not touch the weights (I4).
 	PublishEvery time.Duration `json:"publish_every"`
@@ -28,20 +24,18 @@ type Config struct {
 	// KeepCheckpoints is how many checkpoints stay on disk.
 	KeepCheckpoints int `json:"keep_checkpoints"`
 
-	Model model.Config `json:"model"`
+	Learn learn.Config `json:"learn"`
 }
 
 // DefaultConfig returns the defaults, each with its reason.
 func DefaultConfig() Config {
 	return Config{
-		BatchParts:         64,               // 16 to 64 clicks a step measured equal on news clicks, larger worse
-		BatchSpan:          10 * time.Second, // at two clicks a second still some twenty clicks a step
-		HistoryParts:       20,               // model.MaxSessions
-		PopularityHalfLife: time.Hour,        // the best single half-life on news clicks
-		PublishEvery:       2 * time.Second,
-		CheckpointEvery:    30 * time.Second,
-		KeepCheckpoints:    2, // the newest may be damaged by the disk; the one before replays a little more log
-		Model:              model.DefaultConfig(),
+		BatchParts:      64,               // 16 to 64 clicks a step measured equal on news clicks, larger worse
+		BatchSpan:       10 * time.Second, // at two clicks a second still some twenty clicks a step
+		PublishEvery:    2 * time.Second,
+		CheckpointEvery: 30 * time.Second,
+		KeepCheckpoints: 2, // the newest may be damaged by the disk; the one before replays a little more log
+		Learn:           learn.DefaultConfig(),
 	}
 }
 
@@ -55,12 +49,10 @@ func (c Config) Validate() error {
 	}
 	positive("batch_parts", int64(c.BatchParts), c.BatchParts)
 	positive("batch_span", int64(c.BatchSpan.Milliseconds()), c.BatchSpan)
-	positive("history_parts", int64(c.HistoryParts), c.HistoryParts)
-	positive("popularity_half_life", int64(c.PopularityHalfLife.Milliseconds()), c.PopularityHalfLife)
 	positive("publish_every", int64(c.PublishEvery), c.PublishEvery)
 	positive("checkpoint_every", int64(c.CheckpointEvery), c.CheckpointEvery)
 	positive("keep_checkpoints", int64(c.KeepCheckpoints), c.KeepCheckpoints)
-	if err := c.Model.Validate(); err != nil {
+	if err := c.Learn.Validate(); err != nil {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)

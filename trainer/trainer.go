@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/freshet-ml/freshet/trainer/baseline"
+	"github.com/freshet-ml/freshet/trainer/evaluate"
+	"github.com/freshet-ml/freshet/trainer/learn"
 	"github.com/freshet-ml/freshet/trainer/model"
 )
 
@@ -29,18 +30,17 @@ type Trainer struct {
 	feed  Feed
 	fresh *Freshness
 
-	model      *model.Model
-	popularity *baseline.Popularity
-	itemToItem *baseline.ItemToItem
-	batches    batcher
-	pending    arrivals  // of clicks trained on since the last version
-	outbox     chan work // to the publishing goroutine; holds one
+	learner *learn.Learner
+	batches *learn.Batcher
+	pending arrivals  // of clicks trained on since the last version
+	outbox  chan work // to the publishing goroutine; holds one
 
 	finishing context.Context // ended by finish
 	finish    context.CancelFunc
 
 	mu     sync.Mutex // guards what follows: Run writes it, Stats reads it
 	state  state
+	scores Scores
 	items  int
 	digest string
 	loss   float64
@@ -66,7 +66,7 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 	}
 	t := &Trainer{
 		cfg: cfg, dir: dir, log: log, now: now, fresh: fresh,
-		batches: batcher{maxParts: cfg.BatchParts, spanMs: schema.EventTime(cfg.BatchSpan.Milliseconds())},
+		batches: learn.NewBatcher(cfg.BatchParts, cfg.BatchSpan),
 		pending: arrivals{},
 		outbox:  make(chan work, 1),
 		behind:  true, // a trainer that starts publishes what it has: replicas may hold an older line
@@ -82,24 +82,17 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 	}
 	if !found {
 		t.state = state{Format: checkpointFormat, Config: trained, Position: schema.Position{}, Through: schema.BeginningOfTime}
-		t.popularity, t.itemToItem = baseline.NewPopularity(cfg.PopularityHalfLife), baseline.NewItemToItem()
-		t.model, err = model.New(cfg.Model)
+		t.learner, err = learn.New(cfg.Learn, lookback{t})
 		return t, err
 	}
 	if !bytes.Equal(s.Config, trained) {
 		return nil, fmt.Errorf("the checkpoint in %s was trained with another config (%s): give the same one, or another data directory", dir, difference(s.Config, trained))
 	}
-	if t.model, err = model.Restore(cfg.Model, tables); err != nil {
+	if t.learner, err = learn.Restore(cfg.Learn, lookback{t}, tables); err != nil {
 		return nil, fmt.Errorf("restore checkpoint: %w", err)
 	}
-	if t.popularity, err = baseline.RestorePopularity(tables["popularity"], cfg.PopularityHalfLife); err != nil {
-		return nil, fmt.Errorf("restore checkpoint: %w", err)
-	}
-	if t.itemToItem, err = baseline.RestoreItemToItem(tables["item_to_item"]); err != nil {
-		return nil, fmt.Errorf("restore checkpoint: %w", err)
-	}
-	t.state, t.items = s, t.model.Items()
-	log.Info("trainer goes on from its checkpoint", "steps", s.Steps, "clicks", s.Clicks, "items", t.model.Items())
+	t.state, t.items, t.scores = s, t.learner.Model().Items(), scoresOf(t.learner)
+	log.Info("trainer goes on from its checkpoint", "steps", s.Steps, "clicks", s.Clicks, "items", t.items)
 	return t, nil
 }
 
@@ -154,10 +147,10 @@ func (t *Trainer) training(ctx context.Context, pub Publisher) error {
 		}
 		var complete [][]schema.Part
 		for _, p := range parts {
-			complete = append(complete, t.batches.add(p)...)
+			complete = append(complete, t.batches.Add(p)...)
 		}
 		if err == nil {
-			if last := t.batches.advance(progress); last != nil {
+			if last := t.batches.Advance(progress); last != nil {
 				complete = append(complete, last)
 			}
 		}
@@ -216,23 +209,13 @@ func (t *Trainer) publishLast(ctx context.Context, pub Publisher) error {
 	}
 }
 
-// train scores a micro-batch, steps, and lets the baselines learn; position and counters move with it.
+// train tests a micro-batch, steps, and lets the tables learn; position and counters move with it.
 func (t *Trainer) train(parts []schema.Part) error {
-	examples, targets, cold, known, err := t.batchOf(parts)
+	batch, err := t.learner.Prepare(parts, t.cfg.Learn.HistoryParts)
 	if err != nil {
 		return err
 	}
-	var sums Sums
-	var stats model.StepStats
-	if len(examples) > 0 {
-		t.model.Forward(examples)
-		sums = t.score(targets, t.model.Ranks(known), known)
-		stats = t.model.Step()
-	}
-	sums.Cold = int64(len(cold))
-	for _, to := range append(targets, cold...) {
-		t.learn(to)
-	}
+	stats := t.learner.Train(batch)
 	if stats.Skipped {
 		t.log.Warn("step skipped: a number is not finite", "where", stats.Where)
 	}
@@ -250,29 +233,27 @@ func (t *Trainer) train(parts []schema.Part) error {
 		}
 	}
 	t.state.Batches++
-	t.items, t.behind = t.model.Items(), true
+	t.items, t.scores, t.behind = t.learner.Model().Items(), scoresOf(t.learner), true
 	switch {
 	case stats.Skipped:
 		t.state.Skipped++
-	case len(examples) > 0:
+	case stats.Examples > 0:
 		t.state.Steps++
 		t.loss = stats.Loss
 	}
-	t.state.Curve.Add(sums)
 	return nil
 }
 
 // checkpoint writes the state to disk.
 func (t *Trainer) checkpoint() error {
-	tables, err := t.model.Tables()
+	tables, err := t.learner.Tables()
 	if err != nil {
 		return fmt.Errorf("write checkpoint: %w", err)
 	}
-	all := make([]Table, 0, len(tables)+2)
+	all := make([]Table, 0, len(tables))
 	for _, n := range tables {
 		all = append(all, Table{n.Name, n.Table})
 	}
-	all = append(all, Table{"popularity", t.popularity.Table()}, Table{"item_to_item", t.itemToItem.Table()})
 	digest, err := writeCheckpoint(t.dir, t.state, all, t.cfg.KeepCheckpoints)
 	if err != nil {
 		return err
@@ -291,20 +272,20 @@ func (t *Trainer) offer(pub Publisher) bool {
 		return false
 	}
 	kind := pub.NextKind()
-	recall, mrr := t.state.Curve.Last(1. / 3).Means()
 	metrics := map[string]float64{"loss": t.loss}
-	for arm, v := range recall {
-		metrics["recall_at_20_"+arm], metrics["mrr_at_20_"+arm] = v, mrr[arm]
+	for _, arm := range t.scores.Third.Arms {
+		metrics["recall_at_20_"+arm.Arm], metrics["mrr_at_20_"+arm.Arm] = arm.Recall20, arm.MRR20
 	}
+	m, live := t.learner.Model(), t.learner.Live()
 	t.outbox <- work{
-		snapshot: t.model.Snapshot(kind == schema.KindBase, t.popularity.Log2),
+		snapshot: m.Snapshot(kind == schema.KindBase, live.Log2),
 		version: Version{
 			Kind:         kind,
 			Through:      schema.TrainedThrough{EventTime: t.state.Through, Positions: t.state.Position.Clone()},
 			Step:         t.state.Steps,
-			Items:        t.model.Items(),
+			Items:        m.Items(),
 			Metrics:      metrics,
-			ConfigDigest: t.cfg.Model.Digest(),
+			ConfigDigest: t.cfg.Learn.Model.Digest(),
 		},
 		clicks: t.pending,
 	}
@@ -351,6 +332,21 @@ var (
 	ErrRefused = errors.New("version refused by the guard")         // this version; a later one may pass
 )
 
+// Scores are those of all arms on the tests of parts: of all of them, and of the last third.
+type Scores struct{ Whole, Third evaluate.Group }
+
+func scoresOf(l *learn.Learner) Scores {
+	e := l.Evaluation()
+	return Scores{Whole: e.Whole(evaluate.NextPart), Third: e.Last(evaluate.NextPart, 1./3)}
+}
+
+// lookback is the feed as the learner reads it: it is known only in Run.
+type lookback struct{ t *Trainer }
+
+func (l lookback) History(p schema.Partition, user string, before schema.Emit, n int) ([]schema.Part, error) {
+	return l.t.feed.History(p, user, before, n)
+}
+
 // Stats is what a person wants to know of a trainer.
 type Stats struct {
 	Parts, Clicks int64 // trained on
@@ -361,7 +357,7 @@ type Stats struct {
 	Through       schema.EventTime
 	Version       schema.Version // the newest published
 	Digest        string         // sha256 of the newest checkpoint
-	Whole, Third  Sums           // the prequential evaluation over all tests, and over the last third
+	Scores                       // what the prequential evaluation has found
 }
 
 // Stats may be called while Run runs.
@@ -370,7 +366,6 @@ func (t *Trainer) Stats() Stats {
 	defer t.mu.Unlock()
 	return Stats{
 		Parts: t.state.Parts, Clicks: t.state.Clicks, Steps: t.state.Steps, SkippedSteps: t.state.Skipped,
-		Items: t.items, Loss: t.loss, Through: t.state.Through, Version: t.last, Digest: t.digest,
-		Whole: t.state.Curve.Last(1), Third: t.state.Curve.Last(1. / 3),
+		Items: t.items, Loss: t.loss, Through: t.state.Through, Version: t.last, Digest: t.digest, Scores: t.scores,
 	}
 }

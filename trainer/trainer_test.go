@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/freshet-ml/freshet/schema"
 )
 
@@ -115,7 +117,7 @@ func (s *shelf) Publish(_ context.Context, v Version) (schema.Version, error) {
 func smallConfig() Config {
 	c := DefaultConfig()
 	c.BatchParts, c.BatchSpan, c.PublishEvery, c.CheckpointEvery = 8, 2*time.Second, time.Millisecond, time.Millisecond
-	c.Model.Dim, c.Model.NegativesUniform, c.Model.NegativesRecent = 8, 8, 8
+	c.Learn.Model.Dim, c.Learn.Model.NegativesUniform, c.Learn.Model.NegativesRecent = 8, 8, 8
 	return c
 }
 
@@ -139,7 +141,7 @@ func TestStoppedAnywhereEndsTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := whole.Stats()
-	if want.Steps == 0 || want.Whole.Scored == 0 || want.Whole.Cold == 0 || want.Clicks == 0 || want.SkippedSteps != 0 {
+	if want.Steps == 0 || want.Whole.Tests == 0 || want.Clicks == 0 || want.SkippedSteps != 0 {
 		t.Fatalf("nothing to compare: %+v", want)
 	}
 	if last := pub.versions[len(pub.versions)-1]; last.Step != want.Steps || last.Items != want.Items {
@@ -160,8 +162,8 @@ func TestStoppedAnywhereEndsTheSame(t *testing.T) {
 				got := trainer.Stats()
 				got.Version, want.Version = 0, 0 // counts publications, which the clock decides
 				got.Loss, want.Loss = 0, 0       // of the last step of this process, if it took one
-				if got != want {
-					t.Errorf("stopped every %d parts: %+v\nnever stopped: %+v", every, got, want)
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("stopped every %d parts (-never stopped +stopped):\n%s", every, diff)
 				}
 				break
 			}
@@ -190,9 +192,9 @@ func TestOtherConfigIsRefused(t *testing.T) {
 	}
 	c.PublishEvery, c.KeepCheckpoints = time.Hour, 9 // the weights do not depend on these
 	openTrainer(t, dir, c)
-	c.Model.Seed++
+	c.Learn.Model.Seed++
 	_, err := Open(dir, c, NewFreshness(nil), slog.New(slog.DiscardHandler), time.Now)
-	if err == nil || !strings.Contains(err.Error(), "(model.seed is 1 there, 2 here)") {
+	if err == nil || !strings.Contains(err.Error(), "(learn.model.seed is 1 there, 2 here)") {
 		t.Errorf("a checkpoint of another seed: %v", err)
 	}
 }

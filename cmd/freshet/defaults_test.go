@@ -35,8 +35,8 @@ func TestConfigOfTheModelReachesTheTrainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := trainer.DefaultConfig()
-	want.HistoryParts = 7
-	m := &want.Model
+	want.Learn.HistoryParts = 7
+	m := &want.Learn.Model
 	m.Mask, m.TokenNetworks, m.Rotary, m.Horizon, m.Experts, m.Dropout, m.LogQ, m.Seed, m.MaxSessions = "causal", true, "token", 3, 4, 0.1, false, 9, 7
 	if diff := cmp.Diff(want, trainerConfig(l.Train)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

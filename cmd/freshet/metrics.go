@@ -70,11 +70,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	counter(stepsDesc, float64(s.Steps))
 	counter(scoredDesc, float64(s.Scored))
 	arms := func(d *prometheus.Desc, of view.Scores) {
-		gauge(d, of.Model, "model")
-		gauge(d, of.Popularity, "popularity")
-		gauge(d, of.ItemToItem, "item_to_item")
-		if of.Best != nil {
-			gauge(d, *of.Best, "best")
+		for _, arm := range of.Arms() {
+			gauge(d, arm.Number, arm.Arm)
 		}
 	}
 	arms(recallDesc, s.LastThird.Recall20)

@@ -44,10 +44,10 @@ func simConfig(c config.Config) sim.Config {
 
 func trainerConfig(c config.Train) trainer.Config {
 	t := trainer.DefaultConfig()
-	t.BatchParts, t.BatchSpan, t.HistoryParts = c.BatchParts, c.BatchSpan, c.HistoryParts
-	t.PopularityHalfLife = c.PopularityHalfLife
+	t.BatchParts, t.BatchSpan = c.BatchParts, c.BatchSpan
+	t.Learn.HistoryParts, t.Learn.Baseline = c.HistoryParts, c.Live
 	t.PublishEvery, t.CheckpointEvery, t.KeepCheckpoints = c.PublishEvery, c.CheckpointEvery, c.KeepCheckpoints
-	t.Model = c.ModelConfig()
+	t.Learn.Model = c.ModelConfig()
 	return t
 }
 

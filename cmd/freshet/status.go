@@ -8,6 +8,8 @@ import (
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer"
+	"github.com/freshet-ml/freshet/trainer/evaluate"
+	"github.com/freshet-ml/freshet/trainer/learn"
 )
 
 // monitor collects the figures of a running node into a view.Status.
@@ -94,9 +96,9 @@ func (m *monitor) status() view.Status {
 func (m *monitor) addTraining(s *view.Status, t trainer.Stats, emitted int64) {
 	s.Trained, s.Steps, s.Versions, s.Digest = t.Clicks, t.Steps, int64(t.Version), t.Digest
 	s.Pending = emitted - t.Clicks
-	s.Scored, s.Rule = t.Whole.Scored, trainer.Rule
+	s.Scored, s.Rule = t.Whole.Tests, evaluate.Rule
 	s.Recall20, s.MRR20 = scores(t.Whole)
-	s.LastThird.Scored = t.Third.Scored
+	s.LastThird.Scored = t.Third.Tests
 	s.LastThird.Recall20, s.LastThird.MRR20 = scores(t.Third)
 	s.Freshness = view.Quantiles{P50: view.None, P99: view.None}
 	if p50, p99, n := m.train.fresh.Quantiles(); n > 0 {
@@ -111,17 +113,23 @@ func (m *monitor) addTraining(s *view.Status, t trainer.Stats, emitted int64) {
 	}
 }
 
-func scores(sums trainer.Sums) (recall, mrr view.Scores) {
-	r, m := sums.Means()
-	of := func(means map[string]float64) view.Scores {
-		number := func(arm trainer.Arm) view.Number {
-			if v, ok := means[arm.String()]; ok {
-				return view.Number(v)
+func scores(g evaluate.Group) (recall, mrr view.Scores) {
+	r, m := map[string]view.Number{}, map[string]view.Number{}
+	for _, arm := range g.Arms {
+		r[arm.Arm], m[arm.Arm] = view.Number(arm.Recall20), view.Number(arm.MRR20)
+	}
+	of := func(of map[string]view.Number) view.Scores {
+		number := func(arm int) view.Number {
+			if v, ok := of[learn.ArmNames[arm]]; ok {
+				return v
 			}
 			return view.None
 		}
-		s := view.Scores{Model: number(trainer.ArmModel), Popularity: number(trainer.ArmPopularity), ItemToItem: number(trainer.ArmItemToItem)}
-		if best := number(trainer.ArmBest); best.Known() {
+		s := view.Scores{
+			Model: number(learn.ArmModel), Blend: number(learn.ArmBlend), VSKNN: number(learn.ArmVSKNN), STAN: number(learn.ArmSTAN), VSTAN: number(learn.ArmVSTAN),
+			ItemToItem: number(learn.ArmItemToItem), Popularity: number(learn.ArmPopularity),
+		}
+		if best := number(learn.ArmBest); best.Known() {
 			s.Best = &best
 		}
 		return s

@@ -32,9 +32,9 @@ type Config struct {
 	SessionClicks int   `koanf:"session_clicks" json:"session_clicks" doc:"clicks that are kept of a session, and read of a request; the newest stay"`
 	Earlier       int   `koanf:"earlier" json:"earlier" doc:"clicks of earlier sessions that stand for the session at its first click"`
 	Sample        int   `koanf:"sample" json:"sample" doc:"most recent sessions that neighbours are chosen from, and that are kept of each item"`
-	VSKNN         VSKNN `koanf:"vsknn" json:"vsknn"`
-	STAN          STAN  `koanf:"stan" json:"stan"`
-	VSTAN         VSTAN `koanf:"vstan" json:"vstan"`
+	VSKNN         VSKNN `koanf:"vsknn" json:"vsknn" doc:"V-SKNN: sessions that share items with this one vote"`
+	STAN          STAN  `koanf:"stan" json:"stan" doc:"STAN: the same, by place, age and distance"`
+	VSTAN         VSTAN `koanf:"vstan" json:"vstan" doc:"VSTAN: STAN with V-SKNN's rarity of items and order"`
 }
 
 // VSKNN are the settings of V-SKNN.

@@ -174,7 +174,7 @@ func TestGroupsAsCountedByHand(t *testing.T) {
 	const seed = 5
 	t.Logf("seed %d", seed)
 	s, e := newStream(seed), New(Config{Arms: testArms, Fading: 0.99, Period: 24 * time.Hour}) // few enough days that no period is doubled
-	var tests, targets []Test                                                                // targets: each as a test of its own
+	var tests, targets []Test                                                                  // targets: each as a test of its own
 	for range 3000 {
 		var test Test
 		s.next(&test)

@@ -52,6 +52,12 @@ const (
 	hours   = 24
 )
 
+// GapBuckets is how many buckets GapBucket has, and one for requests of users without a past.
+const GapBuckets = gaps
+
+// GapBucket is the bucket of the time from a session to a request, by which the terms of a score are weighed.
+func GapBucket(before, at schema.EventTime) int { return int(gapBucket(before, at)) }
+
 func gapBucket(before, at schema.EventTime) uint8 {
 	seconds := (float64(at) - float64(before)) / 1000
 	for i, edge := range gapEdges {

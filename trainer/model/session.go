@@ -68,30 +68,13 @@ func NewServedSession(clicks []schema.Click) ServedSession {
 	return s
 }
 
-// SessionOf reads the clicks of one part as NewServedSession does. Items without a row are admitted with what the clicks say of them; of the others nothing
-// is kept: the part may be old, and what was seen of them since is newer.
+// SessionOf reads the clicks of one part as NewServedSession does. Items without a row are left out: they have not been trained on.
 func (m *Model) SessionOf(clicks []schema.Click) Session {
 	named := NewServedSession(clicks)
 	s := Session{At: named.At, Scene: named.Scene, Events: make([]Event, 0, len(named.Events))}
-	known := Row(m.items.n)
 	for _, e := range named.Events {
-		if !m.Counts(e.Action) {
-			continue
-		}
-		r, ok := m.Row(e.ItemID)
-		if !ok {
-			r = m.Admit(e.ItemID, schema.ItemInfo{})
-		}
-		s.Events = append(s.Events, Event{r, e.Action})
-	}
-	if Row(m.items.n) == known {
-		return s
-	}
-	for i := range clicks {
-		if c := &clicks[i]; m.Counts(c.Action) {
-			if r, _ := m.Row(c.ItemID); r >= known {
-				m.Admit(c.ItemID, c.Item)
-			}
+		if r, ok := m.Row(e.ItemID); ok && m.Counts(e.Action) {
+			s.Events = append(s.Events, Event{r, e.Action})
 		}
 	}
 	return s

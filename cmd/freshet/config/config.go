@@ -8,6 +8,7 @@ import (
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/trainer"
+	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/model"
 )
 
@@ -143,15 +144,15 @@ type Window struct {
 
 // Train is the trainer's configuration.
 type Train struct {
-	Seed               uint64        `koanf:"seed" doc:"of the model's beginning"`
-	BatchParts         int           `koanf:"batch_parts" doc:"most parts of a micro-batch"`
-	BatchSpan          time.Duration `koanf:"batch_span" doc:"longest event time of a micro-batch"`
-	HistoryParts       int           `koanf:"history_parts" doc:"earlier parts of a user that the model sees"`
-	PopularityHalfLife time.Duration `koanf:"popularity_half_life" doc:"how fast the popularity baseline forgets"`
-	PublishEvery       time.Duration `koanf:"publish_every" doc:"pause between two versions"`
-	CheckpointEvery    time.Duration `koanf:"checkpoint_every" doc:"pause between two checkpoints; what came later is read again after a crash"`
-	KeepCheckpoints    int           `koanf:"keep_checkpoints" doc:"checkpoints that stay on the disk"`
-	Model              model.Config  `koanf:"model" doc:"what the model looks like and how it learns; changing it begins a new model, in another data directory"`
+	Seed            uint64          `koanf:"seed" doc:"of the model's beginning"`
+	BatchParts      int             `koanf:"batch_parts" doc:"most parts of a micro-batch"`
+	BatchSpan       time.Duration   `koanf:"batch_span" doc:"longest event time of a micro-batch"`
+	HistoryParts    int             `koanf:"history_parts" doc:"earlier parts of a user that the model sees"`
+	PublishEvery    time.Duration   `koanf:"publish_every" doc:"pause between two versions"`
+	CheckpointEvery time.Duration   `koanf:"checkpoint_every" doc:"pause between two checkpoints; what came later is read again after a crash"`
+	KeepCheckpoints int             `koanf:"keep_checkpoints" doc:"checkpoints that stay on the disk"`
+	Model           model.Config    `koanf:"model" doc:"what the model looks like and how it learns; changing it begins a new model, in another data directory"`
+	Live            baseline.Config `koanf:"live" doc:"what is counted click by click: it enters the scores, and recommends by itself"`
 }
 
 // ModelConfig returns the config of the model, with the fields that are no keys of Model (elsewhere) set by what sets them.
@@ -196,9 +197,9 @@ func Default() Config {
 		Window: Window{Gap: w.Gap, Lateness: w.LatenessBound, PartAge: w.PartAge, PartClicks: w.PartClicks,
 			MaxSessionAge: w.MaxSessionAge, MaxSessionClicks: w.MaxSessionClicks, MaxOpenSessions: w.MaxOpenSessions,
 			IdleAfter: live.IdleAfter, MaxAhead: live.MaxAhead},
-		Train: Train{Seed: t.Model.Seed, BatchParts: t.BatchParts, BatchSpan: t.BatchSpan, HistoryParts: t.HistoryParts,
-			PopularityHalfLife: t.PopularityHalfLife, PublishEvery: t.PublishEvery, CheckpointEvery: t.CheckpointEvery,
-			KeepCheckpoints: t.KeepCheckpoints, Model: t.Model},
+		Train: Train{Seed: t.Learn.Model.Seed, BatchParts: t.BatchParts, BatchSpan: t.BatchSpan, HistoryParts: t.Learn.HistoryParts,
+			PublishEvery: t.PublishEvery, CheckpointEvery: t.CheckpointEvery,
+			KeepCheckpoints: t.KeepCheckpoints, Model: t.Learn.Model, Live: t.Learn.Baseline},
 		// A month is what recommenders on clicks were found to gain from; more histories only cost. A quarter GiB is what the
 		// store needs to bring what it has in memory to the disk.
 		Ingest: Ingest{Keep: 30 * 24 * time.Hour, MinFree: 256 << 20,

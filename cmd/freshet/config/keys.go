@@ -49,6 +49,10 @@ func Keys() []Key { return keysOf(reflect.TypeFor[Config](), "", nil) }
 func keysOf(t reflect.Type, prefix string, index []int) (keys []Key) {
 	for i := range t.NumField() {
 		f := t.Field(i)
+		if f.Tag.Get("koanf") == ",squash" { // its keys stand among ours
+			keys = append(keys, keysOf(f.Type, prefix, append(append([]int{}, index...), i))...)
+			continue
+		}
 		path := prefix + f.Tag.Get("koanf")
 		if elsewhere[path] != "" {
 			continue

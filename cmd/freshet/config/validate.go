@@ -243,7 +243,6 @@ func (c *checker) window(w Window) {
 func (c *checker) train(t Train) {
 	between(c, "train.batch_parts", t.BatchParts, 1, 65_536)
 	c.duration("train.batch_span", t.BatchSpan, time.Millisecond)
-	c.duration("train.popularity_half_life", t.PopularityHalfLife, time.Second)
 	c.duration("train.publish_every", t.PublishEvery, 10*time.Millisecond)
 	c.duration("train.checkpoint_every", t.CheckpointEvery, 10*time.Millisecond)
 	between(c, "train.keep_checkpoints", t.KeepCheckpoints, 1, 1000)

@@ -37,9 +37,37 @@ func (n *Number) UnmarshalJSON(b []byte) error {
 // Scores are one metric of the model and of the baselines that run beside it, on the same examples.
 type Scores struct {
 	Model      Number  `json:"model"`
-	Popularity Number  `json:"popularity"`
+	Blend      Number  `json:"blend"` // of the model and all others
+	VSKNN      Number  `json:"v_sknn"`
+	STAN       Number  `json:"stan"`
+	VSTAN      Number  `json:"vstan"`
 	ItemToItem Number  `json:"item_to_item"`
+	Popularity Number  `json:"popularity"`
 	Best       *Number `json:"best,omitempty"` // what no recommender can beat; known for simulated clicks only
+}
+
+// Score is what an arm has.
+type Score struct {
+	Arm   string // its name in JSON and in metrics
+	Title string // its name for a person
+	Number
+}
+
+// Arms returns the scores in the order in which they are shown, Best only where it is known.
+func (s Scores) Arms() []Score {
+	all := []Score{
+		{"model", "model", s.Model}, {"blend", "blend", s.Blend}, {"v_sknn", "V-SKNN", s.VSKNN}, {"stan", "STAN", s.STAN}, {"vstan", "VSTAN", s.VSTAN},
+		{"item_to_item", "item-to-item", s.ItemToItem}, {"popularity", "popularity", s.Popularity},
+	}
+	if s.Best != nil {
+		all = append(all, Score{"best", "best reachable", *s.Best})
+	}
+	return all
+}
+
+// NoScores is before the first test.
+func NoScores() Scores {
+	return Scores{Model: None, Blend: None, VSKNN: None, STAN: None, VSTAN: None, ItemToItem: None, Popularity: None}
 }
 
 // Quantiles are two points of a distribution.

@@ -26,19 +26,15 @@ func (s Summary) Table() string {
 		b.WriteString(strings.TrimRight(text, " ") + "\n")
 	}
 	line("", "recall@20", "mrr@20", "in last third:", "")
-	scores := func(name string, of func(Scores) Number) {
-		line(name, score(of(s.Recall20)), score(of(s.MRR20)), score(of(s.LastThird.Recall20)), score(of(s.LastThird.MRR20)))
+	mrr, thirdRecall, thirdMRR := s.MRR20.Arms(), s.LastThird.Recall20.Arms(), s.LastThird.MRR20.Arms()
+	at := func(arms []Score, i int) string {
+		if i < len(arms) {
+			return score(arms[i].Number)
+		}
+		return score(None)
 	}
-	scores("model", func(s Scores) Number { return s.Model })
-	scores("item-to-item", func(s Scores) Number { return s.ItemToItem })
-	scores("popularity", func(s Scores) Number { return s.Popularity })
-	if s.Recall20.Best != nil {
-		scores("best reachable", func(s Scores) Number {
-			if s.Best == nil {
-				return None
-			}
-			return *s.Best
-		})
+	for i, arm := range s.Recall20.Arms() {
+		line(arm.Title, score(arm.Number), at(mrr, i), at(thirdRecall, i), at(thirdMRR, i))
 	}
 	line("parts scored", count(s.Scored), "", count(s.LastThird.Scored))
 	if s.Rule != "" {

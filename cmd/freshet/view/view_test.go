@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func unmeasured() Status {
-	none := Scores{Model: None, Popularity: None, ItemToItem: None}
+	none := NoScores()
 	return Status{Stage: StageStarting, ClicksPerSecond: None, WatermarkLagSeconds: None,
 		Summary: Summary{Recall20: none, MRR20: none, LastThird: LastThird{Recall20: none, MRR20: none}, Freshness: Quantiles{None, None}}}
 }

@@ -6,7 +6,12 @@ import { KEPT_SECONDS } from "./history.js";
 import { rate, score } from "./figures.js";
 
 // CLASSES are the names of the arms in the style sheet.
-export const CLASSES = { model: "model", itemToItem: "item-to-item", popularity: "popularity", best: "best" };
+export const CLASSES = {
+  model: "model", blend: "blend", vsknn: "v-sknn", stan: "stan", vstan: "vstan", itemToItem: "item-to-item", popularity: "popularity", best: "best",
+};
+
+// DRAWN are the arms of the chart: more lines than these cannot be told apart.
+export const DRAWN = ["model", "vsknn", "stan", "popularity", "best"];
 
 const MARGIN = { top: 12, bottom: 42, left: 54 };
 const RIGHT = 62, RIGHT_NAMED = 152; // the right margin, without and with the names of the arms
@@ -27,7 +32,7 @@ export function drawChart(frame, history, now) {
   const named = width >= NAMED_FROM;
   const right = width - (named ? RIGHT_NAMED : RIGHT), bottom = height - MARGIN.bottom;
   const reach = [60, 120, 180, 240, KEPT_SECONDS].find((s) => s >= history.reach) ?? KEPT_SECONDS;
-  const arms = ARMS.map((arm) => ({ ...arm, lines: history.lines((sample) => sample.recall[arm.key]) })).filter((arm) => arm.lines.length > 0);
+  const arms = ARMS.filter((arm) => DRAWN.includes(arm.key)).map((arm) => ({ ...arm, lines: history.lines((sample) => sample.recall[arm.key]) })).filter((arm) => arm.lines.length > 0);
   const top = ceiling(Math.max(0, ...arms.flatMap((arm) => arm.lines.flat().map((p) => p.value))));
   const x = (at) => Math.max(MARGIN.left, right - ((now - at) / reach) * (right - MARGIN.left));
   const y = (value) => bottom - (value / top) * (bottom - MARGIN.top);

@@ -3,7 +3,7 @@
 import { by, put, rows, text } from "./dom.js";
 import { count, rate, score, seconds, span } from "./figures.js";
 import { ARMS, REASONS, readStatus } from "./reading.js";
-import { CLASSES, drawChart, drawSpark, swatch } from "./chart.js";
+import { CLASSES, DRAWN, drawChart, drawSpark, swatch } from "./chart.js";
 import { History } from "./history.js";
 import { poll } from "./poll.js";
 import { askForToken, listen, token } from "./recommend.js";
@@ -66,10 +66,12 @@ function showStream(status) {
 // prepare makes what is the same for every status: the legend, and a row of scores for each arm.
 function prepare() {
   for (const arm of ARMS) {
-    const entry = document.createElement("li");
-    entry.append(swatch(arm), arm.name);
-    entry.id = "legend-" + CLASSES[arm.key];
-    by("legend").append(entry);
+    if (DRAWN.includes(arm.key)) {
+      const entry = document.createElement("li");
+      entry.append(swatch(arm), arm.name);
+      entry.id = "legend-" + CLASSES[arm.key];
+      by("legend").append(entry);
+    }
     const row = by("scores").tBodies[0].insertRow();
     row.id = "scores-" + CLASSES[arm.key];
     const head = document.createElement("th");

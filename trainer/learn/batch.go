@@ -1,13 +1,15 @@
-package trainer
+package learn
 
 import (
+	"time"
+
 	"github.com/freshet-ml/freshet/schema"
 )
 
-// batcher cuts the merged parts into micro-batches. The cut depends on the parts alone, from the last cut on, so that a
+// Batcher cuts the merged parts into micro-batches. The cut depends on the parts alone, from the last cut on, so that a
 // trainer that starts again at any cut finds the same cuts behind it (I4): a batch ends when it holds maxParts parts with
 // clicks, before the first part whose due time lies in another span, and at the end of an epoch.
-type batcher struct {
+type Batcher struct {
 	maxParts int
 	spanMs   schema.EventTime
 
@@ -15,7 +17,7 @@ type batcher struct {
 	examples int
 }
 
-func (b *batcher) span(t schema.EventTime) schema.EventTime {
+func (b *Batcher) span(t schema.EventTime) schema.EventTime {
 	s := t / b.spanMs
 	if t%b.spanMs < 0 {
 		s--
@@ -23,8 +25,13 @@ func (b *batcher) span(t schema.EventTime) schema.EventTime {
 	return s
 }
 
-// add takes the next part and returns the batches that are complete, at most two.
-func (b *batcher) add(p schema.Part) (complete [][]schema.Part) {
+// NewBatcher returns one for batches of at most maxParts parts with clicks, within span of event time.
+func NewBatcher(maxParts int, span time.Duration) *Batcher {
+	return &Batcher{maxParts: maxParts, spanMs: schema.EventTime(span.Milliseconds())}
+}
+
+// Add takes the next part and returns the batches that are complete, at most two.
+func (b *Batcher) Add(p schema.Part) (complete [][]schema.Part) {
 	if n := len(b.parts); n > 0 {
 		if last := &b.parts[n-1]; last.Epoch != p.Epoch || b.span(last.Due) != b.span(p.Due) {
 			complete = append(complete, b.cut())
@@ -40,8 +47,8 @@ func (b *batcher) add(p schema.Part) (complete [][]schema.Part) {
 	return complete
 }
 
-// advance takes news of the reading's progress and returns the waiting batch when nothing can join it any more, else nil.
-func (b *batcher) advance(progress schema.Progress) []schema.Part {
+// Advance takes news of the reading's progress and returns the waiting batch when nothing can join it any more, else nil.
+func (b *Batcher) Advance(progress schema.Progress) []schema.Part {
 	n := len(b.parts)
 	if n == 0 {
 		return nil
@@ -54,7 +61,7 @@ func (b *batcher) advance(progress schema.Progress) []schema.Part {
 	return nil
 }
 
-func (b *batcher) cut() []schema.Part {
+func (b *Batcher) cut() []schema.Part {
 	parts := b.parts
 	b.parts, b.examples = nil, 0
 	return parts

@@ -1,4 +1,4 @@
-package trainer
+package learn
 
 import (
 	"testing"
@@ -27,8 +27,8 @@ func TestBatchCutsDependOnPartsAlone(t *testing.T) {
 			}
 			parts = append(parts, p)
 		}
-		newBatcher := func() *batcher {
-			return &batcher{maxParts: 4, spanMs: schema.EventTime((5 * time.Second).Milliseconds())}
+		newBatcher := func() *Batcher {
+			return NewBatcher(4, 5*time.Second)
 		}
 		emits := func(batch []schema.Part) (out []schema.Emit) {
 			for _, p := range batch {
@@ -39,11 +39,11 @@ func TestBatchCutsDependOnPartsAlone(t *testing.T) {
 		var want [][]schema.Emit
 		whole := newBatcher()
 		for _, p := range parts {
-			for _, batch := range whole.add(p) {
+			for _, batch := range whole.Add(p) {
 				want = append(want, emits(batch))
 			}
 		}
-		if last := whole.advance(schema.Progress{Epoch: epoch, Ended: true}); last != nil {
+		if last := whole.Advance(schema.Progress{Epoch: epoch, Ended: true}); last != nil {
 			want = append(want, emits(last))
 		}
 
@@ -51,7 +51,7 @@ func TestBatchCutsDependOnPartsAlone(t *testing.T) {
 		b, trained := newBatcher(), 0
 		take := func(batch []schema.Part) { got, trained = append(got, emits(batch)), trained+len(batch) }
 		for i := 0; i < len(parts); {
-			for _, batch := range b.add(parts[i]) {
+			for _, batch := range b.Add(parts[i]) {
 				take(batch)
 			}
 			i++
@@ -63,12 +63,12 @@ func TestBatchCutsDependOnPartsAlone(t *testing.T) {
 				if i < len(parts) {
 					progress = schema.Progress{Epoch: parts[i].Epoch, Through: parts[i].Due}
 				}
-				if last := b.advance(progress); last != nil {
+				if last := b.Advance(progress); last != nil {
 					take(last)
 				}
 			}
 		}
-		if last := b.advance(schema.Progress{Epoch: epoch, Ended: true}); last != nil {
+		if last := b.Advance(schema.Progress{Epoch: epoch, Ended: true}); last != nil {
 			take(last)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -1,0 +1,49 @@
+package learn
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/freshet-ml/freshet/trainer/baseline"
+	"github.com/freshet-ml/freshet/trainer/model"
+)
+
+// Config says what is learned and what is tested. The zero value is not usable; start from DefaultConfig.
+type Config struct {
+	// HistoryParts is how many earlier parts of a user are read.
+	HistoryParts int `json:"history_parts"`
+	// TestScores bounds what testing a batch costs: tests times items. Beyond it tests are left out, the later ones of a batch, so that the cost of a
+	// click does not grow with the catalogue.
+	TestScores int `json:"test_scores"`
+	// Gap ends a session for the tests of whole sessions where its final part has not come.
+	Gap      time.Duration   `json:"gap"`
+	Model    model.Config    `json:"model"`
+	Baseline baseline.Config `json:"baseline"`
+}
+
+// DefaultConfig returns the defaults, each with its reason.
+func DefaultConfig() Config {
+	return Config{
+		HistoryParts: 20,               // model.MaxSessions
+		TestScores:   8 << 20,          // all tests of a batch of 64 up to 131,000 items, and some 8 of it over a million
+		Gap:          30 * time.Minute, // the windows' default
+		Model:        model.DefaultConfig(),
+		Baseline:     baseline.DefaultConfig(),
+	}
+}
+
+// Validate reports every fault of c at once, or nil.
+func (c Config) Validate() error {
+	var faults []error
+	if c.HistoryParts <= 0 {
+		faults = append(faults, fmt.Errorf("history_parts %d: must be positive", c.HistoryParts))
+	}
+	if c.TestScores < 0 {
+		faults = append(faults, fmt.Errorf("test_scores %d: must not be negative; 0 tests nothing", c.TestScores))
+	}
+	if c.Gap <= 0 {
+		faults = append(faults, fmt.Errorf("gap %v: must be positive", c.Gap))
+	}
+	return errors.Join(append(faults, c.Model.Validate(), c.Baseline.Validate())...)
+}

@@ -1,0 +1,59 @@
+package learn
+
+import (
+	"fmt"
+
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/baseline"
+	"github.com/freshet-ml/freshet/trainer/evaluate"
+	"github.com/freshet-ml/freshet/trainer/model"
+)
+
+// The tables of a checkpoint that are not the model's or the live tables' own.
+const (
+	tableBlend      = "blend"
+	tableEvaluation = "evaluation"
+	tableHeld       = "held_sessions"
+)
+
+// Tables returns everything that Restore needs to go on as if nothing had happened (I3).
+func (l *Learner) Tables() ([]model.NamedTable, error) {
+	all, err := l.model.Tables()
+	if err != nil {
+		return nil, err
+	}
+	live, err := l.live.Tables()
+	if err != nil {
+		return nil, err
+	}
+	return append(append(all, live...),
+		model.NamedTable{Name: tableBlend, Table: l.blend.table()},
+		model.NamedTable{Name: tableEvaluation, Table: l.eval.Table()},
+		model.NamedTable{Name: tableHeld, Table: l.held.Table()}), nil
+}
+
+// Restore is the inverse of Tables.
+func Restore(cfg Config, history History, tables map[string]schema.Table) (*Learner, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	l := &Learner{cfg: cfg, history: history, blend: newBlend(blended), lists: make([]list, blended)}
+	var err error
+	if l.model, err = model.Restore(cfg.Model, tables); err != nil {
+		return nil, err
+	}
+	if l.live, err = baseline.Restore(cfg.Baseline, tables); err != nil {
+		return nil, err
+	}
+	if err = l.blend.restore(tables[tableBlend]); err != nil {
+		return nil, err
+	}
+	if l.eval, err = evaluate.Restore(evaluation(), tables[tableEvaluation]); err != nil {
+		return nil, fmt.Errorf("evaluation: %w", err)
+	}
+	if l.held, err = evaluate.RestoreSessions(l.eval, evaluate.DefaultSessions, cfg.Gap, tables[tableHeld]); err != nil {
+		return nil, fmt.Errorf("sessions that are tested: %w", err)
+	}
+	l.model.Attach(l.live)
+	return l, nil
+}

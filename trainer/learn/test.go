@@ -1,0 +1,207 @@
+package learn
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/zeebo/xxh3"
+
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/baseline"
+	"github.com/freshet-ml/freshet/trainer/evaluate"
+	"github.com/freshet-ml/freshet/trainer/model"
+)
+
+// The arms, in the order of their names. Best is an oracle that knows the true distribution of the next click; only the simulated shop has one.
+const (
+	ArmModel = iota
+	ArmBlend
+	ArmPopularity
+	ArmItemToItem
+	ArmVSKNN
+	ArmSTAN
+	ArmVSTAN
+	ArmBest
+)
+
+// ArmNames are the names of the arms.
+var ArmNames = []string{"model", "blend", "popularity", "item_to_item", "v_sknn", "stan", "vstan", "best"}
+
+// others are the arms beside the model, as the tables know them, in the order of the arms behind the blend.
+var others = [...]baseline.Arm{baseline.ArmPopular1, baseline.ArmItemToItem, baseline.ArmVSKNN, baseline.ArmSTAN, baseline.ArmVSTAN}
+
+const firstOther = 2
+
+// blended is how many arms the blend puts together: the model and the others.
+const blended = 1 + len(others)
+
+// places is how long lists are.
+const places = baseline.Places
+
+func evaluation() evaluate.Config { return evaluate.Config{Arms: ArmNames} }
+
+// kinds are the marks that a request is given.
+func (c *Config) kinds() baseline.Kinds {
+	if c.Baseline.Neighbours {
+		return baseline.AllKinds
+	}
+	return baseline.AllKinds &^ baseline.KindsOf(model.MarkNeighbour)
+}
+
+// asked is the request as the tables take it.
+func (r *request) asked(kinds baseline.Kinds) baseline.Request {
+	clicks := rowsOf(make([]model.Row, 0, len(r.history)+len(r.session)), r.history)
+	return baseline.Request{Clicks: rowsOf(clicks, r.session), Begin: len(r.history), Session: r.key(), Now: r.example.At, Kinds: kinds}
+}
+
+// key names the session of the request.
+func (r *request) key() uint64 {
+	key := xxh3.HashString(r.part.UserID) ^ uint64(r.part.SessionStart)*0x9e3779b97f4a7c15
+	return max(key, 1) // 0 is no session
+}
+
+// test puts the tests of a batch to all arms. The last Forward was of the requests that have a past.
+func (l *Learner) test(requests []request, known int) {
+	bound := len(requests)
+	if known > 0 {
+		bound = l.cfg.TestScores / known
+	}
+	if bound == 0 || known == 0 {
+		return
+	}
+	ranks, tops := l.model.Judge(known, places)
+	asked := 0
+	for i := range requests {
+		r := &requests[i]
+		if len(r.example.Past) == 0 {
+			l.eval.Untested(evaluate.NextPart, 1)
+			continue
+		}
+		at := asked
+		asked++
+		if len(r.items) == 0 {
+			continue // only shown: nothing to predict
+		}
+		if bound--; bound < 0 {
+			l.eval.Untested(evaluate.NextPart, 1)
+			continue
+		}
+		l.testOne(r, ranks[at], tops[at], known)
+	}
+}
+
+// testOne puts one test to all arms.
+func (l *Learner) testOne(r *request, ranks []int32, top []model.ScoredRow, known int) {
+	votes := l.live.Votes(r.asked(0))
+	l.listen(votes, top)
+	pooled := l.blend.pool(l.lists, r.gap(), known)
+
+	of := make([][]int, len(ArmNames))
+	targets := make([]evaluate.Target, 0, len(r.items))
+	clicked := make([]model.Row, 0, len(r.items))
+	oracle, next := true, 0
+	for _, t := range r.items {
+		rank := 0
+		if t.row != noRow {
+			rank = int(ranks[next])
+			next++
+		}
+		targets = append(targets, l.targetOf(r, t))
+		oracle = oracle && t.oracle > 0
+		of[ArmBest] = append(of[ArmBest], t.oracle)
+		if !t.seen {
+			for arm := range ArmBest {
+				of[arm] = append(of[arm], 0)
+			}
+			continue
+		}
+		clicked = append(clicked, t.row)
+		of[ArmModel] = append(of[ArmModel], rank)
+		of[ArmBlend] = append(of[ArmBlend], int(l.blend.rank(t.row)))
+		for a, arm := range others {
+			of[firstOther+a] = append(of[firstOther+a], votes.Rank(arm, t.row))
+		}
+	}
+	if !oracle {
+		of[ArmBest] = nil
+	}
+	lists := l.rawLists(pooled)
+	test := evaluate.Test{
+		At: r.example.At, Kind: evaluate.NextPart, Scene: r.example.Scene, Place: 1 + len(r.session), Targets: targets, Ranks: of,
+		Lists: lists, Catalogue: known, AgeOf: func(row int32) time.Duration { return l.age(model.Row(row), r.example.At) },
+	}
+	l.eval.Add(&test)
+	if len(r.session) > 0 { // what is clicked next, as far as the part says
+		for arm := range of {
+			of[arm] = of[arm][:min(1, len(of[arm]))]
+		}
+		l.eval.Add(&evaluate.Test{At: test.At, Kind: evaluate.NextClick, Scene: test.Scene, Place: test.Place, Targets: targets[:1], Ranks: of})
+	} else {
+		l.held.Open(r.part.UserID, r.example.At, r.example.Scene, lists)
+	}
+	l.blend.learn(clicked, r.gap())
+}
+
+// listen sets l.lists to what the arms of the blend recommend. The model's scores become probabilities among its list.
+func (l *Learner) listen(votes baseline.Votes, top []model.ScoredRow) {
+	for a := range l.lists {
+		l.lists[a].rows, l.lists[a].scores = l.lists[a].rows[:0], l.lists[a].scores[:0]
+	}
+	to := &l.lists[0]
+	for _, s := range top {
+		to.rows, to.scores = append(to.rows, s.Row), append(to.scores, float32(math.Exp(float64(s.Score-top[0].Score))))
+	}
+	for a, arm := range others {
+		to := &l.lists[1+a]
+		l.votes = votes.Top(l.votes[:0], arm)
+		for _, v := range l.votes {
+			to.rows, to.scores = append(to.rows, v.Row), append(to.scores, float32(v.Score))
+		}
+	}
+}
+
+// rawLists returns the lists of all arms but the oracle's, which has none, as the evaluation takes them.
+func (l *Learner) rawLists(pooled []model.Row) [][]int32 {
+	if l.raw == nil {
+		l.raw = make([][]int32, len(ArmNames))
+	}
+	set := func(arm int, rows []model.Row) {
+		l.raw[arm] = l.raw[arm][:0]
+		for _, r := range rows[:min(places, len(rows))] {
+			l.raw[arm] = append(l.raw[arm], int32(r))
+		}
+	}
+	set(ArmModel, l.lists[0].rows)
+	set(ArmBlend, pooled)
+	for a := range others {
+		set(firstOther+a, l.lists[1+a].rows)
+	}
+	return l.raw
+}
+
+// targetOf is what is known of a target before it is clicked.
+func (l *Learner) targetOf(r *request, t target) evaluate.Target {
+	out := evaluate.Target{Unseen: !t.seen, Action: t.action}
+	if !t.seen {
+		return out
+	}
+	out.Clicks, out.Age = l.live.Clicks(t.row), l.age(t.row, r.example.At)
+	is := func(c click) bool { return c.row == t.row }
+	out.InSession, out.Earlier = slices.ContainsFunc(r.session, is), slices.ContainsFunc(r.history, is)
+	return out
+}
+
+// age is the time since an item's first click.
+func (l *Learner) age(row model.Row, at schema.EventTime) time.Duration {
+	if first := l.live.Span(row).First; first != 0 {
+		return time.Duration(at-first) * time.Millisecond
+	}
+	return 0
+}
+
+// gap is the bucket of the time since the user's last click.
+func (r *request) gap() int {
+	past := r.example.Past
+	return model.GapBucket(past[len(past)-1].At, r.example.At)
+}
