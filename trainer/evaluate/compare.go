@@ -64,6 +64,9 @@ func (e *Evaluation) Compare(k Kind, share float64, a, b, metric string) (c Comp
 
 // paired compares by the mean differences of runs of width tests.
 func paired(runs []float64, width int64) (c Comparison, ok bool) {
+	if len(runs) == 0 {
+		return Comparison{}, false
+	}
 	joined := 1
 	for int64(joined)*width < minBlockTests || len(runs)/joined >= maxBlocks {
 		joined *= 2

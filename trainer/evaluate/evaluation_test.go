@@ -302,10 +302,10 @@ func TestStopAnywhere(t *testing.T) {
 	cfg := Config{Arms: testArms, Period: time.Minute, CoveragePeriod: time.Minute}
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64().Draw(rt, "seed")
-		stops := rapid.SliceOfN(rapid.IntRange(0, 4000), 1, 3).Draw(rt, "stops")
+		stops := rapid.SliceOfN(rapid.IntRange(0, 1500), 1, 3).Draw(rt, "stops")
 		a, b, whole, parts := newStream(seed), newStream(seed), New(cfg), New(cfg)
 		var test Test
-		for i := range 4000 {
+		for i := range 1500 {
 			if slices.Contains(stops, i) {
 				parts = reencoded(t, cfg, parts)
 			}
@@ -323,4 +323,31 @@ func TestStopAnywhere(t *testing.T) {
 			rt.Fatal(diff)
 		}
 	})
+}
+
+// TestStopAfterPointsWereJoined is TestStopAnywhere on a stream that is long enough for curve, periods and coverage to be joined.
+func TestStopAfterPointsWereJoined(t *testing.T) {
+	cfg := Config{Arms: testArms, Period: time.Minute, CoveragePeriod: time.Minute}
+	a, b, whole, parts := newStream(31), newStream(31), New(cfg), New(cfg)
+	var test Test
+	for i := range 40_000 {
+		if i%9973 == 0 {
+			parts = reencoded(t, cfg, parts)
+		}
+		a.next(&test)
+		test.Kind = NextPart
+		whole.Add(&test)
+		b.next(&test)
+		test.Kind = NextPart
+		parts.Add(&test)
+	}
+	if board := &whole.boards[NextPart]; board.curve.width == firstWidth || board.periods.lengthMs == 60_000 || whole.coverage.joined == 1 {
+		t.Fatal("nothing was joined")
+	}
+	if !bytes.Equal(encoded(t, whole.Table()), encoded(t, parts.Table())) {
+		t.Error("restored, it went another way")
+	}
+	if diff := cmp.Diff(whole.Report(), parts.Report()); diff != "" {
+		t.Error(diff)
+	}
 }

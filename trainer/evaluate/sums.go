@@ -70,7 +70,7 @@ func addTo(dst, v []float64) {
 // algorithms"). The tests, which are added up with the rest, are N.
 func fade(dst, v []float64, alpha float64) {
 	for i, x := range v {
-		dst[i] = x + alpha*dst[i]
+		dst[i] = x + float64(alpha*dst[i]) // rounded twice on every machine
 	}
 }
 
@@ -119,6 +119,7 @@ func (g Group) Arm(name string) (s Scores, ok bool) {
 // groupOf reads sums.
 func groupOf(arms []string, v []float64) Group {
 	g := Group{Tests: int64(math.Round(v[atTests])), Targets: int64(math.Round(v[atTargets])), Unseen: int64(math.Round(v[atUnseen]))}
+	g.Arms = make([]Scores, 0, len(arms))
 	n := v[atTests]
 	for arm, name := range arms {
 		a := v[armAt(arm):][:perArm]
