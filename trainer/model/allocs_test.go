@@ -17,10 +17,10 @@ import (
 func TestMemoryAllocatesOnlyItsAnswer(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.MaxTokens = 256
-	served := servedOf(t, cfg, 2000)
 	rng := rand.New(rand.NewPCG(1, 1))
+	served := servedOf(t, cfg, 2000).With(randomLive(rng, 2000))
 	past := randomPast(rng, 2000, 19, 12)
-	q := Query{Past: past[18:], At: past[18].At + 5000}
+	q := Query{Past: past[18:], At: past[18].At + 5000, Marks: manyMarks(rng, 2000, 100)}
 	once := func() {
 		m := served.Remember("")
 		for i := range past[:18] {

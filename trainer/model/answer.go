@@ -10,6 +10,7 @@ type Query struct {
 	At    schema.EventTime
 	Scene string
 	User  string // known to Config.UserRows only
+	Marks []Mark // by rising Row, then Of; each pair once. Rows that the version does not know are passed over
 }
 
 // Scored is a recommended item.
@@ -28,12 +29,13 @@ type answer struct {
 	joined  []Session
 	events  []Event
 	buckets []uint8
+	since   uint8 // gap bucket of the request
 	scan    scan
 }
 
 // Recommend returns the k items that score highest, best first, equal scores in the order of their rows, among those that keep accepts; nil keeps
 // all. It looks at every row: the answer is exact. Items that the version does not know are left out of the past; where that leaves
-// nothing, ok is false, and Popular is the answer to give.
+// nothing, ok is false, and Popular is the answer to give. Under Config.Terms the scores have the terms of q.Marks and of the tables of With.
 func (s *Served) Recommend(q Query, k int, keep func(itemID, category string) bool) (best []Scored, ok bool) {
 	a := s.lend()
 	defer s.pools.answers.Put(a)
@@ -42,7 +44,7 @@ func (s *Served) Recommend(q Query, k int, keep func(itemID, category string) bo
 		return nil, false
 	}
 	z := a.whole(s, Example{Past: a.past, At: q.At, Scene: q.Scene, User: q.User})
-	return s.best(a, z, k, keep), true
+	return s.best(a, z, q.Marks, k, keep), true
 }
 
 // name sets a.past to what the version knows of sessions.
@@ -52,7 +54,7 @@ func (a *answer) name(s *Served, past []ServedSession) {
 		p := &past[i]
 		from := len(a.events)
 		for _, e := range p.Events {
-			if r, ok := s.row(e.ItemID); ok && s.cfg.counts(e.Action) {
+			if r, ok := s.Row(e.ItemID); ok && s.cfg.counts(e.Action) {
 				a.events = append(a.events, Event{r, e.Action})
 			}
 		}
@@ -69,6 +71,7 @@ func (a *answer) whole(s *Served, e Example) []float32 {
 	a.example = e
 	a.layout.add(&s.cfg, &a.example, 0, a.place)
 	a.ins.fetch(&s.items)
+	a.since = a.layout.since[0]
 	a.pass.forward(&a.layout, s.w, &a.ins, 0, 0)
 	return a.pass.z[int(a.layout.request[0])*s.cfg.Dim:][:s.cfg.Dim]
 }

@@ -24,7 +24,8 @@
 // each positive over sampled items, corrected for how often an item is sampled, and two that tell clicked from shown and bought from clicked.
 //
 // Under Config.Terms the score of an item for a request has more terms beside the product, from tables that are as fresh as the stream's last click (Live, Mark): each
-// enters times a weight that depends on how long ago the user's newest session was. The weights are learned with the network, or alone where the network learns late.
+// enters times a weight that depends on how long ago the user's newest session was. The weights are learned with the network, or alone where the network learns late. They
+// are published with it, the tables are not: a Served answers with those that With gave it, which may be newer than itself.
 //
 // Under Config.Tokens item there are no context tokens: each item asks for the next one. With pointwise attention that is HSTU, with softmax and a network of
 // its own SASRec.

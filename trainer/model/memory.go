@@ -46,6 +46,15 @@ func (m *Memory) Forget() {
 	pools.memories.Put(m)
 }
 
+// Follow makes m answer with the tables of s, and says whether it can: s must be what With made of the version that m has read for.
+func (m *Memory) Follow(s *Served) bool {
+	if s.w != m.s.w {
+		return false
+	}
+	m.s = s
+	return true
+}
+
 // Tokens returns how many tokens are kept.
 func (m *Memory) Tokens() int { return m.n }
 
@@ -92,7 +101,7 @@ func (m *Memory) Recommend(q Query, k int, keep func(itemID, category string) bo
 	if !ok {
 		return nil, false
 	}
-	return m.s.best(a, z, k, keep), true
+	return m.s.best(a, z, q.Marks, k, keep), true
 }
 
 // ask returns the query vector.
@@ -105,6 +114,7 @@ func (m *Memory) ask(a *answer, q Query) (z []float32, ok bool) {
 	if !a.fits(m, whole) {
 		return a.whole(m.s, Example{Past: whole, At: q.At, Scene: q.Scene, User: m.user}), true
 	}
+	a.since = sinceNewest(a.layout.keep, whole, q.At)
 	a.next(m, len(m.sessions), a.past, &q)
 	return a.advance(m, 0), true
 }

@@ -20,16 +20,22 @@ type scan struct {
 	dots   []int32
 	top    top
 	first  top // candidates of Int8
+	effect effect[float32]
+	mark   int // the next one of effect.marks
 }
 
-// best names the rows that score highest for a query vector, of those that keep accepts.
+// best names the rows that score highest for a query vector and marks, of those that keep accepts. Marks join the scores of their chunk: no row is looked at apart.
 //
 // Rows are scored a chunk at a time, and of a chunk's scores only those are looked at that are above the worst of the best so far: no score outlives its chunk.
 // An item's score is put together from the product with its own vector and those of its side information. To hold the sums would save two additions an item, a tenth
 // of the time, but side information changes with every version: each delta would write the whole table anew, where now it copies the chunks it touches.
-func (s *Served) best(a *answer, z []float32, k int, keep func(itemID, category string) bool) []Scored {
+func (s *Served) best(a *answer, z []float32, marks []Mark, k int, keep func(itemID, category string) bool) []Scored {
 	c := &a.scan
-	c.z = z
+	c.z, c.mark = z, 0
+	if s.cfg.Terms {
+		c.effect.set(s.w, a.since, marks)
+		defer func() { c.effect.marks = nil }() // the caller's
+	}
 	s.scoreSides(c)
 	c.top.reset(k, s.items.n)
 	if first := candidates(c.top.k); s.precision == Int8 && first < s.items.n && c.encode() {
@@ -88,10 +94,11 @@ func (s *Served) score(c *scan, scores []float32, chunk int) {
 	if s.cfg.Cosine {
 		s.addSides(c, scores, chunk)
 		s.lengths[chunk].divide(scores)
-		return
+	} else {
+		nn.Add(scores, s.items.bias[chunk][:len(scores)])
+		s.addSides(c, scores, chunk)
 	}
-	nn.Add(scores, s.items.bias[chunk][:len(scores)])
-	s.addSides(c, scores, chunk)
+	s.addTerms(c, scores, chunk)
 }
 
 // addSides goes through two fields without a loop, which takes half the time.
@@ -147,6 +154,7 @@ func (s *Served) scoreCodes(c *scan, scores []float32, chunk int) {
 	if s.cfg.Cosine {
 		s.lengths[chunk].divide(scores)
 	}
+	s.addTerms(c, scores, chunk)
 }
 
 // again shows c.top the exact scores of the candidates, by rising row, as it wants them.
@@ -165,6 +173,7 @@ func (s *Served) again(c *scan) {
 			l, at := s.lengths[int(r)/chunkRows], int(r)%chunkRows
 			score = score*l.inv[at] + l.bias[at]
 		}
+		score += s.term(c, r)
 		if c.top.wants(score) {
 			c.top.add(r, score)
 		}

@@ -76,7 +76,7 @@ func naiveBest(s *Served, scores []float64, k int, keep func(id, category string
 func (s *Served) bestOf(z []float32, k int, keep func(id, category string) bool) []Scored {
 	a := s.lend()
 	defer s.pools.answers.Put(a)
-	return s.best(a, z, k, keep)
+	return s.best(a, z, nil, k, keep)
 }
 
 // TestBestIsTheNaiveBest on vectors of small whole numbers, whose products are exact and often equal: the same items in the same order with the same scores, also where all
@@ -142,7 +142,7 @@ func TestBestIsTheNaiveBest(t *testing.T) {
 				}
 			}
 			for i, g := range got {
-				r, _ := s.row(g.ItemID)
+				r, _ := s.Row(g.ItemID)
 				if math.Abs(float64(g.Score)-scores[r]) > 1e-5 {
 					t.Fatalf("precision %s: item %s scores %v, want %v", p, g.ItemID, g.Score, scores[r])
 				}
@@ -153,7 +153,7 @@ func TestBestIsTheNaiveBest(t *testing.T) {
 					t.Fatalf("precision %s: item %s was not to be kept", p, g.ItemID)
 				}
 				if i > 0 {
-					before, _ := s.row(got[i-1].ItemID)
+					before, _ := s.Row(got[i-1].ItemID)
 					if g.Score > got[i-1].Score || g.Score == got[i-1].Score && r < before {
 						t.Fatalf("precision %s: place %d belongs before place %d", p, i, i-1)
 					}

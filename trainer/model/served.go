@@ -13,7 +13,7 @@ import (
 // Served is one version of a model, ready to answer. It never changes and may be used by many goroutines.
 //
 // It takes 4·Dim bytes an item for its vector and some 100 more: 24 for the popularity, the bias, the side rows and the index, 32 and what they say for the name and the
-// category, with Int8 4 and Dim, under Config.Cosine 8. Versions share the chunks of rows that no delta between them touched.
+// category, with Int8 4 and Dim, under Config.Cosine 8, and 24 where With gave it tables. Versions share the chunks of rows that no delta between them touched.
 type Served struct {
 	cfg        Config
 	precision  Precision
@@ -25,6 +25,7 @@ type Served struct {
 	lengths    []*lengths     // of Config.Cosine
 	base       *rowIndex      // of the first rows
 	recent     map[string]Row // of the others: a new version copies it, and now and then indexes all anew
+	live       *liveTables    // of With; nil for none
 
 	pools *pools // shared by all versions of one config
 }
@@ -129,7 +130,7 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		case int(r) > next.items.n:
 			return nil, fmt.Errorf("%w: items: row %d is missing", schema.ErrCorrupt, next.items.n)
 		case fresh:
-			if known, ok := next.row(id); ok {
+			if known, ok := next.Row(id); ok {
 				return nil, fmt.Errorf("%w: items: item %q has the rows %d and %d", schema.ErrCorrupt, id, known, r)
 			}
 		default:
@@ -165,6 +166,7 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 	if s.cfg.Cosine {
 		next.measure(s, touched)
 	}
+	next.live = s.live.grown(len(next.names))
 	return next, nil
 }
 
@@ -217,7 +219,8 @@ func (s *Served) name(r Row, id, category string, before *Served) {
 
 func (s *Served) id(r Row) string { return s.names[int(r)/chunkRows].ids[int(r)%chunkRows] }
 
-func (s *Served) row(id string) (Row, bool) {
+// Row returns the row of an item, which it has in all versions of the model, as marks name it.
+func (s *Served) Row(id string) (Row, bool) {
 	if r, ok := s.recent[id]; ok {
 		return r, true
 	}
@@ -229,7 +232,7 @@ func (s *Served) Items() int { return s.items.n }
 
 // Has says whether the version knows an item.
 func (s *Served) Has(id string) bool {
-	_, ok := s.row(id)
+	_, ok := s.Row(id)
 	return ok
 }
 

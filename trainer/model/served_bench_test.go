@@ -85,7 +85,7 @@ func BenchmarkAsk(b *testing.B) {
 	})
 }
 
-// BenchmarkTop100 looks for the hundred best of all rows, by one goroutine.
+// BenchmarkTop100 looks for the hundred best of all rows, by one goroutine; without terms, and with those of all items and two hundred marks.
 func BenchmarkTop100(b *testing.B) {
 	for _, items := range []int{10_000, 100_000, 1_000_000} {
 		m := filled(b, DefaultConfig(), items)
@@ -94,19 +94,25 @@ func BenchmarkTop100(b *testing.B) {
 		for i := range queries {
 			queries[i] = query()
 		}
+		rng := rand.New(rand.NewPCG(2, 2))
+		live, marks := randomLive(rng, items), manyMarks(rng, items, 200)
 		for _, p := range []Precision{Float32, Int8} {
 			s := serve(b, m, p)
-			b.Run(fmt.Sprintf("%s/%d", p, items), func(b *testing.B) {
-				b.ReportAllocs()
-				n, done := 0, reportCPU(b)
-				for b.Loop() {
-					if got := s.bestOf(queries[n%64], 100, nil); len(got) != 100 {
-						b.Fatal(len(got))
+			run := func(name string, s *Served, marks []Mark) {
+				b.Run(fmt.Sprintf("%s/%d%s", p, items, name), func(b *testing.B) {
+					b.ReportAllocs()
+					n, done := 0, reportCPU(b)
+					for b.Loop() {
+						if got := s.bestWith(queries[n%64], 3, marks, 100, nil); len(got) != 100 {
+							b.Fatal(len(got))
+						}
+						n++
 					}
-					n++
-				}
-				done(n)
-			})
+					done(n)
+				})
+			}
+			run("", s, nil)
+			run("/terms", s.With(live), marks)
 		}
 	}
 }

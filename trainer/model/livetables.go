@@ -1,0 +1,89 @@
+package model
+
+import (
+	"sync/atomic"
+
+	"github.com/freshet-ml/freshet/trainer/nn"
+)
+
+// liveTables are the item terms that a Served answers with. They are asked for when a chunk of rows is first looked at, and kept: a table
+// takes some ten logarithms an item to ask, and a look at all rows would else take most of its time for them. 24 bytes an item that was looked at.
+type liveTables struct {
+	live   Live
+	chunks []atomic.Pointer[termChunk]
+}
+
+// termChunk is a chunk of rows by column, as a look at them reads it.
+type termChunk [ItemTerms][chunkRows]float32
+
+// With returns s with other tables, nil for none: all the rest is shared. The tables may know more items than s, or fewer. A version that Apply makes of s has
+// those of s.
+func (s *Served) With(l Live) *Served {
+	next := *s
+	next.live = nil
+	if l != nil && s.cfg.Terms {
+		next.live = &liveTables{live: l, chunks: make([]atomic.Pointer[termChunk], len(s.names))}
+	}
+	return &next
+}
+
+// grown returns t with room for so many chunks.
+func (t *liveTables) grown(chunks int) *liveTables {
+	if t == nil || chunks == len(t.chunks) {
+		return t
+	}
+	next := &liveTables{live: t.live, chunks: make([]atomic.Pointer[termChunk], chunks)}
+	for i := range t.chunks {
+		next.chunks[i].Store(t.chunks[i].Load())
+	}
+	return next
+}
+
+// chunk returns the terms of a chunk. Two goroutines may ask for the same one: they get the same numbers.
+func (t *liveTables) chunk(i int) *termChunk {
+	if c := t.chunks[i].Load(); c != nil {
+		return c
+	}
+	rows, c := make([]float32, chunkRows*ItemTerms), &termChunk{}
+	t.live.ItemTerms(rows, Row(i*chunkRows)) // also of rows that are not there yet: the next version has them
+	for j := range chunkRows {
+		for k := range c {
+			c[k][j] = rows[j*ItemTerms+k]
+		}
+	}
+	t.chunks[i].Store(c)
+	return c
+}
+
+// addTerms adds the terms of items and of marks to the scores of a chunk. A look at all rows goes through the chunks in their order, as the marks do.
+func (s *Served) addTerms(c *scan, scores []float32, chunk int) {
+	if !s.cfg.Terms {
+		return
+	}
+	if s.live != nil {
+		terms := s.live.chunk(chunk)
+		for k, w := range c.effect.items {
+			nn.AddScaled(scores, w, terms[k][:len(scores)])
+		}
+	}
+	marks, from := c.effect.marks, chunk*chunkRows
+	for ; c.mark < len(marks) && int(marks[c.mark].Row) < from+chunkRows; c.mark++ {
+		if j := int(marks[c.mark].Row) - from; 0 <= j && j < len(scores) {
+			scores[j] += c.effect.kinds[marks[c.mark].Of] * marks[c.mark].Value
+		}
+	}
+}
+
+// term is what addTerms adds to one row.
+func (s *Served) term(c *scan, r Row) (sum float32) {
+	if !s.cfg.Terms {
+		return 0
+	}
+	if s.live != nil {
+		terms := s.live.chunk(int(r) / chunkRows)
+		for k, w := range c.effect.items {
+			sum += w * terms[k][int(r)%chunkRows]
+		}
+	}
+	return sum + c.effect.of(r)
+}
