@@ -6,8 +6,8 @@ import (
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
-// liveTables are the item terms that a Served answers with. They are asked for when a chunk of rows is first looked at, and kept: a table
-// takes some ten logarithms an item to ask, and a look at all rows would else take most of its time for them. 24 bytes an item that was looked at.
+// liveTables are the item terms that a Served answers with. They are asked for when a chunk of rows is first looked at, and kept, 24 bytes an item: to ask a table for
+// those of all rows takes as long as the look itself, to read them again a tenth of it.
 type liveTables struct {
 	live   Live
 	chunks []atomic.Pointer[termChunk]
