@@ -56,13 +56,14 @@ func (c *counter) add(from, to model.Row, weight float32) {
 	l.rows, l.weights, when.last = slices.Insert(l.rows, at, to), slices.Insert(l.weights, at, weight), slices.Insert(when.last, at, when.now)
 }
 
-// lightest returns the place of the lightest successor that is not on probation; of equal ones, that of the lowest row. There is one: a full list is longer than
-// probation.
+// lightest returns the place of the lightest successor that is not on probation; of equal ones, of the one that was counted longest ago. There is one: a full list is
+// longer than probation.
 func lightest(l *list, when *recency) int {
-	out := -1
+	out, since := -1, uint32(0)
 	for i, w := range l.weights {
-		if when.now-when.last[i] > probation && (out < 0 || w < l.weights[out]) { // the difference holds when now runs over
-			out = i
+		age := when.now - when.last[i] // holds when now runs over
+		if age > probation && (out < 0 || w < l.weights[out] || w == l.weights[out] && age > since) {
+			out, since = i, age
 		}
 	}
 	return out
