@@ -13,6 +13,9 @@ type Feed interface {
 	Next(ctx context.Context, max int) ([]schema.Part, schema.Progress, error)
 	// History returns up to n parts with clicks of a user on partition p emitted before the given place, oldest first.
 	History(p schema.Partition, user string, before schema.Emit, n int) ([]schema.Part, error)
+	// Users returns up to n users who have parts with clicks on partition p and whom keep accepts, in an order that never changes,
+	// behind after; "" begins with the first. Fewer than n say that there are no more.
+	Users(p schema.Partition, after string, n int, keep func(user []byte) bool) ([]string, error)
 	// Hold says that what was made of everything before position is durable: only histories need it any more. It is called
 	// before the first Next and after each checkpoint.
 	Hold(position schema.Position) error

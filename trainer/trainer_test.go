@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,18 @@ func (f *memoryFeed) History(p schema.Partition, user string, before schema.Emit
 		}
 	}
 	return out[max(0, len(out)-n):], nil
+}
+
+func (f *memoryFeed) Users(p schema.Partition, after string, n int, keep func(user []byte) bool) ([]string, error) {
+	var out []string
+	for _, part := range f.parts {
+		if user := part.UserID; part.Partition == p && user > after && len(part.Clicks) > 0 && keep([]byte(user)) {
+			out = append(out, user)
+		}
+	}
+	slices.Sort(out)
+	out = slices.Compact(out)
+	return out[:min(n, len(out))], nil
 }
 
 // parts draws a stream in which some items follow each other.

@@ -170,6 +170,13 @@ func (f *Feed) History(p schema.Partition, user string, before schema.Emit, n in
 	return f.store.History(p, user, before, n)
 }
 
+// Users returns up to n users who have parts with clicks on partition p and whom keep accepts, in the order of the index, behind
+// after; "" begins with the first. Fewer than n say that there are no more. Who came to the log later is among them; as of a
+// place, History says that there was nothing of such a user.
+func (f *Feed) Users(p schema.Partition, after string, n int, keep func(user []byte) bool) ([]string, error) {
+	return f.store.Users(p, after, n, keep)
+}
+
 // Position returns what a reader that has consumed everything returned so far would start from.
 func (f *Feed) Position() schema.Position {
 	if f.cursors == nil {
