@@ -20,7 +20,7 @@ const (
 
 // hashed returns 64 random bits of some numbers.
 func hashed(salt, use uint64, of ...uint64) uint64 {
-	var b [48]byte
+	var b [64]byte // for a use and five numbers, of ten bytes at most
 	n := binary.PutUvarint(b[:], use)
 	for _, v := range of {
 		n += binary.PutUvarint(b[n:], v)
