@@ -79,11 +79,11 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Begin returns the due from which on a trainer without a checkpoint trains, where the newest part of its log is due at newest. What is
-// newest then is not in the log itself: write it down (Decision.Begin) before it is acted on.
+// Begin returns the due from which on a trainer without a checkpoint trains, where the newest part of its log is due at newest; 0, which is before
+// every click, for all. What is newest then does not follow from the log: it is written down before it is acted on (Decision.Begin).
 func (c Config) Begin(newest schema.EventTime) schema.EventTime {
 	if c.Pretrain == 0 {
-		return schema.BeginningOfTime
+		return 0
 	}
 	return newest.Add(-c.Pretrain)
 }

@@ -65,7 +65,7 @@ func TestWeightsHalveWithAge(t *testing.T) {
 
 func TestPretrainingBegins(t *testing.T) {
 	c := DefaultConfig()
-	if at := c.Begin(1e9); at != schema.BeginningOfTime {
+	if at := c.Begin(1e9); at != 0 {
 		t.Errorf("all of the log begins at %d", at)
 	}
 	c.Pretrain = time.Second

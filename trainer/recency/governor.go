@@ -21,11 +21,12 @@ const (
 
 // Signals are what a decision is made of: numbers that a trainer measures.
 type Signals struct {
-	Lag     time.Duration // event time between what the log has and what has been trained on
-	Backlog int           // parts that wait
-	Took    time.Duration // the last micro-batch, with all that it needed
-	Parts   int           // of the last micro-batch
-	Runs    int           // that wait (Lane.Pending)
+	Lag     time.Duration    // event time between what the log has and what has been trained on
+	Backlog int              // parts that wait
+	Took    time.Duration    // the last micro-batch, with all that it needed
+	Parts   int              // of the last micro-batch
+	Runs    int              // that wait (Lane.Pending)
+	Begin   schema.EventTime // Config.Begin; only the first decision of a trainer heeds it
 }
 
 // Decision says how micro-batches are made from one on. It is written down before it takes effect, so that a replay takes the same path (I4).
@@ -36,7 +37,7 @@ type Decision struct {
 	HistoryParts int     `json:"history_parts"` // of each part
 	Keep         float64 `json:"keep"`          // share of the parts that are trained on (Config.KeepsPart)
 	Share        float64 `json:"share"`         // of the lane (Lane.Ready)
-	// Begin is of the first decision of a trainer: parts due before it are not trained on (Config.Begin).
+	// Begin stays what it was in the trainer's first decision: parts due before it are not trained on (Config.Begin).
 	Begin schema.EventTime `json:"begin,omitempty"`
 }
 
@@ -113,8 +114,8 @@ func (g *Governor) Decide(batch int64, s Signals) (d Decision, changed bool) {
 	if d == g.last && g.begun {
 		return d, false
 	}
-	if d.Batch = batch; g.begun {
-		d.Begin = 0
+	if d.Batch = batch; !g.begun {
+		d.Begin = s.Begin
 	}
 	g.last, g.begun = d, true
 	return d, true
