@@ -31,6 +31,7 @@ type Example struct {
 	Learn   int             // how many of the newest past sessions are targets, too
 	Marks   []Mark          // of the request, by rising Row, then Of; each pair once
 	Weight  float64         // multiplies the loss of Targets; 0 is 1
+	Weights []float64       // multiply the losses of Past, each that of its session; nil is 1 for all
 }
 
 // ServedEvent is one item of a session, by name.

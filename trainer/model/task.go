@@ -57,8 +57,11 @@ func (m *Model) sample() *task {
 			targets := l.targets[q.from:q.to]
 			if len(targets) > 0 && (q.history || m.cfg.LossWithoutHistory) {
 				a.weight = weigh(q)
-				if w := m.net.batch[q.example].Weight; q.session < 0 && w != 0 {
-					a.weight *= w
+				switch e := &m.net.batch[q.example]; {
+				case q.session >= 0 && e.Weights != nil:
+					a.weight *= e.Weights[q.session]
+				case q.session < 0 && e.Weight != 0:
+					a.weight *= e.Weight
 				}
 				if q.ahead == 0 {
 					t.learned++
