@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/learn"
 )
 
 // A checkpoint is one file, a zip archive with stored (uncompressed) members, so that any tool can look inside:
@@ -35,21 +36,15 @@ const (
 
 // state is the part of a checkpoint that is not a table.
 type state struct {
-	Format   int             `json:"format"`
-	Config   json.RawMessage `json:"config"` // what the weights depend on
-	Position schema.Position `json:"position"`
-	// Through is the latest due time of a trained part.
-	Through schema.EventTime `json:"through"`
-	Batches int64            `json:"batches"`
-	Parts   int64            `json:"parts"`
-	Clicks  int64            `json:"clicks"`
-	Steps   schema.Step      `json:"steps"`
-	Skipped int64            `json:"skipped"` // steps not taken because a number was not finite
+	Format int             `json:"format"`
+	Config json.RawMessage `json:"config"` // what the weights depend on
+	learn.State
 }
 
 // config returns what must not change between a checkpoint and the trainer that goes on from it.
 func (c Config) trained() (json.RawMessage, error) {
 	c.PublishEvery, c.CheckpointEvery, c.KeepCheckpoints = 0, 0, 0
+	c.Learn.Recency.LagSoft, c.Learn.Recency.LagHard = 0, 0 // what they led to is in the journal of decisions
 	return json.Marshal(c)
 }
 

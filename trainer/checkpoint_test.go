@@ -10,12 +10,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/learn"
 )
 
 func sampleState(batches int64) (state, []Table) {
 	s := state{
-		Format: checkpointFormat, Config: []byte(`{"a":1}`), Position: schema.Position{0: 3, 11: 9, 2: 1}, Through: 1_700_000_000_000,
-		Batches: batches, Parts: 5, Clicks: 8, Steps: schema.Step(batches), Skipped: 2,
+		Format: checkpointFormat, Config: []byte(`{"a":1}`), State: learn.State{
+			Position: schema.Position{0: 3, 11: 9, 2: 1}, Latest: 1_700_000_000_000,
+			Counts: learn.Counts{Batches: batches, Parts: 5, Clicks: 8, Steps: schema.Step(batches), Skipped: 2},
+		},
 	}
 	return s, []Table{{"items", schema.Table{Columns: []schema.Column{{Name: "row", Data: []int32{1, 2}}}}}}
 }

@@ -38,7 +38,7 @@ func TestARestartFollowsTheJournal(t *testing.T) {
 			t.Fatal(err)
 		}
 		decided := map[int64]recency.Decision{} // what was decided, as the trainer that goes on knows it
-		kept := []int64{0}                    // checkpoints
+		kept := []int64{0}                      // checkpoints
 		d := openJournal(t, dir, 0)
 		batch := int64(0)
 		busy := true

@@ -3,6 +3,7 @@ package trainer
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/freshet-ml/freshet/trainer/evaluate"
 	"github.com/freshet-ml/freshet/trainer/learn"
 	"github.com/freshet-ml/freshet/trainer/model"
+	"github.com/freshet-ml/freshet/trainer/recency"
 )
 
 // nextParts bounds how many parts are taken from the feed at once.
@@ -30,23 +32,32 @@ type Trainer struct {
 	feed  Feed
 	fresh *Freshness
 
-	learner *learn.Learner
-	batches *learn.Batcher
-	pending arrivals  // of clicks trained on since the last version
-	outbox  chan work // to the publishing goroutine; holds one
+	trained   json.RawMessage // the config that the weights depend on
+	learner   *learn.Learner
+	batches   *learn.Batcher
+	decisions *decisions
+	begun     []recency.Decision // of the batches that are begun and not trained on
+	deciding  error              // what kept a decision from being written down
+	took      time.Duration      // the last batch
+	parts     int                // of the last batch
+	pending   arrivals           // of clicks trained on since the last version
+	outbox    chan work          // to the publishing goroutine; holds one
 
 	finishing context.Context // ended by finish
 	finish    context.CancelFunc
 
-	mu     sync.Mutex // guards what follows: Run writes it, Stats reads it
-	state  state
-	scores Scores
-	items  int
-	digest string
-	loss   float64
-	last   schema.Version
-	behind bool // there is something that no version holds yet
-	busy   bool // the publishing goroutine has work
+	mu       sync.Mutex // guards what follows: Run writes it, Stats reads it
+	counts   learn.Counts
+	level    recency.Level
+	scores   Scores
+	items    int
+	digest   string
+	loss     float64
+	position schema.Position
+	through  schema.EventTime
+	last     schema.Version
+	behind   bool // there is something that no version holds yet
+	busy     bool // the publishing goroutine has work
 }
 
 // work is a version for the publishing goroutine, and the arrivals of the clicks that are new in it.
@@ -66,11 +77,11 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 	}
 	t := &Trainer{
 		cfg: cfg, dir: dir, log: log, now: now, fresh: fresh,
-		batches: learn.NewBatcher(cfg.BatchParts, cfg.BatchSpan),
 		pending: arrivals{},
 		outbox:  make(chan work, 1),
 		behind:  true, // a trainer that starts publishes what it has: replicas may hold an older line
 	}
+	t.batches = learn.NewBatcher(t.decide, cfg.BatchSpan)
 	t.finishing, t.finish = context.WithCancel(context.Background())
 	trained, err := cfg.trained()
 	if err != nil {
@@ -80,27 +91,65 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 	if err != nil {
 		return nil, err
 	}
-	if !found {
-		t.state = state{Format: checkpointFormat, Config: trained, Position: schema.Position{}, Through: schema.BeginningOfTime}
-		t.learner, err = learn.New(cfg.Learn, lookback{t})
-		return t, err
-	}
-	if !bytes.Equal(s.Config, trained) {
+	switch {
+	case !found:
+		if t.learner, err = learn.New(cfg.Learn, lookback{t}); err != nil {
+			return nil, err
+		}
+	case !bytes.Equal(s.Config, trained):
 		return nil, fmt.Errorf("the checkpoint in %s was trained with another config (%s): give the same one, or another data directory", dir, difference(s.Config, trained))
+	default:
+		if t.learner, err = learn.Restore(cfg.Learn, lookback{t}, s.State, tables); err != nil {
+			return nil, fmt.Errorf("restore checkpoint: %w", err)
+		}
+		log.Info("trainer goes on from its checkpoint", "steps", s.Steps, "clicks", s.Clicks, "items", t.learner.Model().Items())
 	}
-	if t.learner, err = learn.Restore(cfg.Learn, lookback{t}, tables); err != nil {
-		return nil, fmt.Errorf("restore checkpoint: %w", err)
+	t.trained = trained
+	t.look()
+	governor := recency.NewGovernor(cfg.Learn.Recency, cfg.BatchParts, cfg.Learn.HistoryParts)
+	if t.decisions, err = openDecisions(dir, governor, t.counts.Batches, log); err != nil {
+		return nil, err
 	}
-	t.state, t.items, t.scores = s, t.learner.Model().Items(), scoresOf(t.learner)
-	log.Info("trainer goes on from its checkpoint", "steps", s.Steps, "clicks", s.Clicks, "items", t.items)
 	return t, nil
+}
+
+// look copies what Stats reads from the learner.
+func (t *Trainer) look() {
+	t.counts, t.items, t.scores, t.position, t.through = t.learner.Counts(), t.learner.Model().Items(), scoresOf(t.learner), t.learner.Position(), t.learner.Latest()
+}
+
+// decide says what holds for the batch that begins, and how many parts it may have.
+func (t *Trainer) decide() int {
+	number := t.learner.Counts().Batches + int64(len(t.begun))
+	d, err := t.decisions.at(number, t.signals)
+	t.deciding = errors.Join(t.deciding, err)
+	t.begun = append(t.begun, d)
+	return max(1, d.BatchParts)
+}
+
+// signals measures how far training is behind the log.
+func (t *Trainer) signals() recency.Signals {
+	s := recency.Signals{Took: t.took, Parts: t.parts, Runs: t.learner.Runs()}
+	through, entries, err := t.feed.Frontier()
+	if err != nil {
+		t.log.Warn("the end of the log cannot be read; training counts as not behind", "error", err)
+		return s
+	}
+	for _, emit := range t.learner.Position() {
+		entries -= int64(emit)
+	}
+	s.Backlog = int(max(0, entries))
+	if latest := t.learner.Latest(); latest > schema.BeginningOfTime && through < schema.EndOfTime {
+		s.Lag = max(0, time.Duration(through-latest)*time.Millisecond)
+	}
+	return s
 }
 
 // Position is where in the log the trainer goes on.
 func (t *Trainer) Position() schema.Position {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.state.Position.Clone()
+	return t.position.Clone()
 }
 
 // Finish tells Run to end once all that the feed has now, up to its end, is trained and published. It is called after the
@@ -114,7 +163,7 @@ const finishPause = 10 * time.Millisecond
 // also when it ends early; parts of a micro-batch that was not complete are read again next time.
 func (t *Trainer) Run(ctx context.Context, feed Feed, pub Publisher) error {
 	t.feed = feed
-	if err := feed.Hold(t.state.Position); err != nil {
+	if err := feed.Hold(t.learner.Hold()); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -137,6 +186,19 @@ func (t *Trainer) training(ctx context.Context, pub Publisher) error {
 			nextPublish = now.Add(t.cfg.PublishEvery)
 		}
 	}
+	after := func() error {
+		publish()
+		if now := t.now(); !now.Before(nextCheckpoint) {
+			if err := t.checkpoint(); err != nil {
+				return err
+			}
+			nextCheckpoint = t.now().Add(t.cfg.CheckpointEvery)
+		}
+		return ctx.Err()
+	}
+	if err := t.turns(after); err != nil { // those behind the batch of the checkpoint
+		return err
+	}
 	for {
 		// Asked before the feed is read: an end that was read before Finish may be that of an earlier input, which this one
 		// went on behind.
@@ -154,26 +216,54 @@ func (t *Trainer) training(ctx context.Context, pub Publisher) error {
 				complete = append(complete, last)
 			}
 		}
+		if t.deciding != nil {
+			return t.deciding
+		}
 		for _, batch := range complete {
-			if err := t.train(batch); err != nil {
+			d := t.begun[0]
+			if err := t.train(batch, d); err != nil {
 				return err
 			}
-			publish()
-			if now := t.now(); !now.Before(nextCheckpoint) {
-				if err := t.checkpoint(); err != nil {
-					return err
-				}
-				nextCheckpoint = t.now().Add(t.cfg.CheckpointEvery)
+			t.begun = t.begun[1:]
+			if err := after(); err != nil {
+				return err
 			}
-			if ctx.Err() != nil {
-				return ctx.Err()
+			if err := t.turns(after); err != nil {
+				return err
 			}
 		}
 		publish()
 		if finishing && progress.Ended { // whether or not that is news
+			t.learner.End()
+			if err := t.turns(after); err != nil {
+				return err
+			}
+			t.publishable()
 			return t.publishLast(ctx, pub)
 		}
 	}
+}
+
+// turns gives the lane of runs the turns that it has earned.
+func (t *Trainer) turns(after func() error) error {
+	for t.learner.Pending() {
+		if err := t.learner.Turn(); err != nil {
+			return err
+		}
+		t.publishable()
+		if err := after(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publishable says that the learner has changed.
+func (t *Trainer) publishable() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.look()
+	t.behind = true
 }
 
 // next waits for parts or progress. Without them a version that is due must still go out, so the wait ends when the next one
@@ -209,36 +299,29 @@ func (t *Trainer) publishLast(ctx context.Context, pub Publisher) error {
 	}
 }
 
-// train tests a micro-batch, steps, and lets the tables learn; position and counters move with it.
-func (t *Trainer) train(parts []schema.Part) error {
-	batch, err := t.learner.Prepare(parts, t.cfg.Learn.HistoryParts)
+// train tests a micro-batch, steps, and lets the tables learn.
+func (t *Trainer) train(parts []schema.Part, d recency.Decision) error {
+	began := t.now()
+	batch, err := t.learner.Prepare(parts, d.HistoryParts)
 	if err != nil {
 		return err
 	}
-	stats := t.learner.Train(batch)
+	stats := t.learner.Train(batch, d)
 	if stats.Skipped {
 		t.log.Warn("step skipped: a number is not finite", "where", stats.Where)
 	}
+	t.took, t.parts = t.now().Sub(began), len(parts)
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range parts {
-		p := &parts[i]
-		t.state.Position[p.Partition] = p.Emit + 1
-		t.state.Through = max(t.state.Through, p.Due)
-		t.state.Parts++
-		t.state.Clicks += int64(len(p.Clicks))
-		for j := range p.Clicks {
-			t.pending.add(p.Clicks[j].ArrivedAt)
+		for j := range parts[i].Clicks {
+			t.pending.add(parts[i].Clicks[j].ArrivedAt)
 		}
 	}
-	t.state.Batches++
-	t.items, t.scores, t.behind = t.learner.Model().Items(), scoresOf(t.learner), true
-	switch {
-	case stats.Skipped:
-		t.state.Skipped++
-	case stats.Examples > 0:
-		t.state.Steps++
+	t.look()
+	t.behind, t.level = true, d.Level
+	if stats.Examples > 0 && !stats.Skipped {
 		t.loss = stats.Loss
 	}
 	return nil
@@ -254,14 +337,14 @@ func (t *Trainer) checkpoint() error {
 	for _, n := range tables {
 		all = append(all, Table{n.Name, n.Table})
 	}
-	digest, err := writeCheckpoint(t.dir, t.state, all, t.cfg.KeepCheckpoints)
+	digest, err := writeCheckpoint(t.dir, state{Format: checkpointFormat, Config: t.trained, State: t.learner.State()}, all, t.cfg.KeepCheckpoints)
 	if err != nil {
 		return err
 	}
 	t.mu.Lock()
 	t.digest = digest
 	t.mu.Unlock()
-	return t.feed.Hold(t.state.Position)
+	return t.feed.Hold(t.learner.Hold())
 }
 
 // offer hands a version to the publishing goroutine, if there is something new and it is not busy with the one before.
@@ -281,8 +364,8 @@ func (t *Trainer) offer(pub Publisher) bool {
 		snapshot: m.Snapshot(kind == schema.KindBase, live.Log2),
 		version: Version{
 			Kind:         kind,
-			Through:      schema.TrainedThrough{EventTime: t.state.Through, Positions: t.state.Position.Clone()},
-			Step:         t.state.Steps,
+			Through:      schema.TrainedThrough{EventTime: t.through, Positions: t.position.Clone()},
+			Step:         t.counts.Steps + schema.Step(t.counts.RunSteps),
 			Items:        m.Items(),
 			Metrics:      metrics,
 			ConfigDigest: t.cfg.Learn.Model.Digest(),
@@ -343,29 +426,29 @@ func scoresOf(l *learn.Learner) Scores {
 // lookback is the feed as the learner reads it: it is known only in Run.
 type lookback struct{ t *Trainer }
 
+func (l lookback) Users(p schema.Partition, after string, n int, keep func(user []byte) bool) ([]string, error) {
+	return l.t.feed.Users(p, after, n, keep)
+}
+
 func (l lookback) History(p schema.Partition, user string, before schema.Emit, n int) ([]schema.Part, error) {
 	return l.t.feed.History(p, user, before, n)
 }
 
 // Stats is what a person wants to know of a trainer.
 type Stats struct {
-	Parts, Clicks int64 // trained on
-	Steps         schema.Step
-	SkippedSteps  int64
-	Items         int
-	Loss          float64 // of the last step
-	Through       schema.EventTime
-	Version       schema.Version // the newest published
-	Digest        string         // sha256 of the newest checkpoint
-	Scores                       // what the prequential evaluation has found
+	learn.Counts
+	Items   int
+	Loss    float64       // of the last step
+	Level   recency.Level // what gives way, where training is behind
+	Through schema.EventTime
+	Version schema.Version // the newest published
+	Digest  string         // sha256 of the newest checkpoint
+	Scores                 // what the prequential evaluation has found
 }
 
 // Stats may be called while Run runs.
 func (t *Trainer) Stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Stats{
-		Parts: t.state.Parts, Clicks: t.state.Clicks, Steps: t.state.Steps, SkippedSteps: t.state.Skipped,
-		Items: t.items, Loss: t.loss, Through: t.state.Through, Version: t.last, Digest: t.digest, Scores: t.scores,
-	}
+	return Stats{Counts: t.counts, Items: t.items, Loss: t.loss, Level: t.level, Through: t.through, Version: t.last, Digest: t.digest, Scores: t.scores}
 }

@@ -234,6 +234,22 @@ var _ trainer.Feed = inlet{}
 // Hold keeps what the trainer has not made durable from the log's retention.
 func (i inlet) Hold(p schema.Position) error { return i.store.Hold("trainer", p) }
 
+// Frontier is how far the slowest partition has come, as the merge has to wait for it.
+func (i inlet) Frontier() (schema.EventTime, int64, error) {
+	metas, err := i.store.Partitions()
+	if err != nil {
+		return schema.BeginningOfTime, 0, err
+	}
+	through, entries := schema.EndOfTime, int64(0)
+	for _, m := range metas {
+		entries += int64(m.NextEmit)
+		if !m.Window.Ended {
+			through = min(through, m.Window.Watermark)
+		}
+	}
+	return through, entries, nil
+}
+
 // outlet is the publisher as the trainer wants it.
 type outlet struct{ p *publisher.Publisher }
 

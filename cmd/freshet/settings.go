@@ -45,7 +45,7 @@ func simConfig(c config.Config) sim.Config {
 func trainerConfig(c config.Train) trainer.Config {
 	t := trainer.DefaultConfig()
 	t.BatchParts, t.BatchSpan = c.BatchParts, c.BatchSpan
-	t.Learn.HistoryParts, t.Learn.Baseline = c.HistoryParts, c.Live
+	t.Learn.HistoryParts, t.Learn.Baseline, t.Learn.Recency = c.HistoryParts, c.Live, c.Recency
 	t.PublishEvery, t.CheckpointEvery, t.KeepCheckpoints = c.PublishEvery, c.CheckpointEvery, c.KeepCheckpoints
 	t.Learn.Model = c.ModelConfig()
 	return t

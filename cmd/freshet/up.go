@@ -117,6 +117,9 @@ func (u *up) open(ctx context.Context) (err error) {
 	if u.shown, err = openShown(c.Flight, flight, u.in.store, u.log); err != nil {
 		return err
 	}
+	if speed, err := c.Source.SpeedFactor(!u.once); err == nil && speed == 0 { // a whole stream at once is no stream that training is behind
+		c.Train.Recency.LagSoft, c.Train.Recency.LagHard = 0, 0
+	}
 	if u.train, err = openTraining(ctx, c, dir, u.in, js, u.metrics, u.log); err != nil {
 		return err
 	}

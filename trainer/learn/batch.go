@@ -10,10 +10,11 @@ import (
 // trainer that starts again at any cut finds the same cuts behind it (I4): a batch ends when it holds maxParts parts with
 // clicks, before the first part whose due time lies in another span, and at the end of an epoch.
 type Batcher struct {
-	maxParts int
-	spanMs   schema.EventTime
+	limit  func() int
+	spanMs schema.EventTime
 
 	parts    []schema.Part
+	maxParts int // of the batch that is begun
 	examples int
 }
 
@@ -25,9 +26,9 @@ func (b *Batcher) span(t schema.EventTime) schema.EventTime {
 	return s
 }
 
-// NewBatcher returns one for batches of at most maxParts parts with clicks, within span of event time.
-func NewBatcher(maxParts int, span time.Duration) *Batcher {
-	return &Batcher{maxParts: maxParts, spanMs: schema.EventTime(span.Milliseconds())}
+// NewBatcher returns one for batches within span of event time. limit is asked at the beginning of each batch how many parts with clicks it may have.
+func NewBatcher(limit func() int, span time.Duration) *Batcher {
+	return &Batcher{limit: limit, spanMs: schema.EventTime(span.Milliseconds())}
 }
 
 // Add takes the next part and returns the batches that are complete, at most two.
@@ -36,6 +37,9 @@ func (b *Batcher) Add(p schema.Part) (complete [][]schema.Part) {
 		if last := &b.parts[n-1]; last.Epoch != p.Epoch || b.span(last.Due) != b.span(p.Due) {
 			complete = append(complete, b.cut())
 		}
+	}
+	if len(b.parts) == 0 {
+		b.maxParts = b.limit()
 	}
 	b.parts = append(b.parts, p)
 	if len(p.Clicks) > 0 {

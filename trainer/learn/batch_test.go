@@ -28,7 +28,7 @@ func TestBatchCutsDependOnPartsAlone(t *testing.T) {
 			parts = append(parts, p)
 		}
 		newBatcher := func() *Batcher {
-			return NewBatcher(4, 5*time.Second)
+			return NewBatcher(func() int { return 4 }, 5*time.Second)
 		}
 		emits := func(batch []schema.Part) (out []schema.Emit) {
 			for _, p := range batch {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/model"
+	"github.com/freshet-ml/freshet/trainer/recency"
 )
 
 // Config says what is learned and what is tested. The zero value is not usable; start from DefaultConfig.
@@ -20,6 +21,7 @@ type Config struct {
 	Gap      time.Duration   `json:"gap"`
 	Model    model.Config    `json:"model"`
 	Baseline baseline.Config `json:"baseline"`
+	Recency  recency.Config  `json:"recency"`
 }
 
 // DefaultConfig returns the defaults, each with its reason.
@@ -30,6 +32,7 @@ func DefaultConfig() Config {
 		Gap:          30 * time.Minute, // the windows' default
 		Model:        model.DefaultConfig(),
 		Baseline:     baseline.DefaultConfig(),
+		Recency:      recency.DefaultConfig(),
 	}
 }
 
@@ -45,5 +48,5 @@ func (c Config) Validate() error {
 	if c.Gap <= 0 {
 		faults = append(faults, fmt.Errorf("gap %v: must be positive", c.Gap))
 	}
-	return errors.Join(append(faults, c.Model.Validate(), c.Baseline.Validate())...)
+	return errors.Join(append(faults, c.Model.Validate(), c.Baseline.Validate(), c.Recency.Validate())...)
 }

@@ -5,24 +5,29 @@ import (
 	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/evaluate"
 	"github.com/freshet-ml/freshet/trainer/model"
+	"github.com/freshet-ml/freshet/trainer/recency"
 )
 
-// History is where the earlier parts of a user are read.
-type History interface {
-	// History returns up to n parts with clicks of a user on partition p emitted before the given place, oldest first.
-	History(p schema.Partition, user string, before schema.Emit, n int) ([]schema.Part, error)
-}
+// History is where the users and their earlier parts are read.
+type History = recency.Source
 
 // Learner is a model and all that is learned beside it. It belongs to one goroutine.
 type Learner struct {
 	cfg     Config
 	history History
 
-	model *model.Model
-	live  *baseline.Live
-	blend *blend
-	eval  *evaluate.Evaluation
-	held  *evaluate.Sessions
+	model    *model.Model
+	live     *baseline.Live
+	blend    *blend
+	eval     *evaluate.Evaluation
+	held     *evaluate.Sessions
+	schedule *recency.Schedule
+	lane     *recency.Lane
+	counts   Counts
+	position schema.Position
+	latest   schema.EventTime // due time of the latest part
+	begin    schema.EventTime // parts due before it are not stepped on
+	share    float64          // of the lane of runs, as the last batch's decision has it
 
 	marks []model.Mark // of a batch
 	lists []list       // of one test, by arm of the blend
@@ -39,7 +44,10 @@ func New(cfg Config, history History) (*Learner, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Learner{cfg: cfg, history: history, model: m, live: baseline.New(cfg.Baseline), blend: newBlend(blended), eval: evaluate.New(evaluation()), lists: make([]list, blended)}
+	l := &Learner{
+		cfg: cfg, history: history, model: m, live: baseline.New(cfg.Baseline), blend: newBlend(blended), eval: evaluate.New(evaluation()), lists: make([]list, blended),
+		schedule: recency.NewSchedule(cfg.Recency), lane: recency.NewLane(cfg.Recency), position: schema.Position{}, latest: schema.BeginningOfTime,
+	}
 	l.held = evaluate.NewSessions(l.eval, evaluate.DefaultSessions, cfg.Gap)
 	l.model.Attach(l.live)
 	return l, nil
@@ -54,8 +62,8 @@ func (l *Learner) Live() *baseline.Live { return l.live }
 // Evaluation is what has been found so far.
 func (l *Learner) Evaluation() *evaluate.Evaluation { return l.eval }
 
-// Train tests every arm on a batch, steps, and lets the tables learn.
-func (l *Learner) Train(b Batch) model.StepStats {
+// Train tests every arm on a batch, steps as the decision says, and lets the tables learn.
+func (l *Learner) Train(b Batch, d recency.Decision) model.StepStats {
 	known := l.model.Items()
 	requests := l.requests(&b, true)
 	examples := l.ask(requests)
@@ -63,30 +71,62 @@ func (l *Learner) Train(b Batch) model.StepStats {
 	if len(examples) > 0 {
 		l.model.Forward(examples)
 		l.test(requests, known)
-		stats = l.model.Step()
+		stats = l.step(requests, examples, d)
 	}
 	l.observe(b, requests)
+	l.account(b, stats, d)
 	return stats
 }
 
-// Test tests every arm on a batch that something else than the state of before it will be trained on: nothing but the evaluation changes, and the weights of the blend.
+// Test tests every arm on a batch, of which nothing is learned now: nothing but the evaluation changes, and the weights of the blend.
 func (l *Learner) Test(b Batch) {
 	requests := l.requests(&b, false)
 	if examples := l.ask(requests); len(examples) > 0 {
 		l.model.Forward(examples)
 		l.test(requests, l.model.Items())
 	}
+	l.tell(requests)
 }
 
 // Learn is Train without the tests.
-func (l *Learner) Learn(b Batch) model.StepStats {
+func (l *Learner) Learn(b Batch, d recency.Decision) model.StepStats {
 	requests := l.requests(&b, true)
 	var stats model.StepStats
 	if examples := l.ask(requests); len(examples) > 0 {
-		stats = l.model.Learn(examples)
+		l.model.Forward(examples)
+		stats = l.step(requests, examples, d)
 	}
 	l.observe(b, requests)
+	l.account(b, stats, d)
 	return stats
+}
+
+// step takes the step of the fast lane on the batch of the last Forward. Without a fast lane the terms' weights learn alone: they are of the tables, which are
+// always live.
+func (l *Learner) step(requests []request, examples []model.Example, d recency.Decision) model.StepStats {
+	if !l.cfg.Recency.Fast {
+		return l.model.StepTerms()
+	}
+	if d.Keep >= 1 && requests[0].part.Due >= l.begin {
+		return l.model.Step()
+	}
+	kept, at := examples[:0:0], 0
+	for i := range requests {
+		r := &requests[i]
+		if len(r.example.Past) == 0 {
+			continue
+		}
+		if r.part.Due >= l.begin && l.cfg.Recency.KeepsPart(r.part.Partition, r.part.Emit, d.Keep) {
+			kept = append(kept, examples[at])
+		} else {
+			l.counts.Shed.Parts++
+		}
+		at++
+	}
+	if len(kept) == 0 {
+		return model.StepStats{}
+	}
+	return l.model.Learn(kept)
 }
 
 // ask gives the requests that have a past their marks, and returns them as the model takes them.
@@ -113,11 +153,20 @@ func (l *Learner) ask(requests []request) []model.Example {
 	return examples
 }
 
+// tell says what was clicked to the tests of whole sessions. It comes before the tables learn: what is known of a target is from before its click.
+func (l *Learner) tell(requests []request) {
+	for i := range requests {
+		r := &requests[i]
+		l.held.Expire(r.part.Due)
+		for _, c := range r.clicks {
+			l.held.Click(r.part.UserID, c.at, l.model.ID(c.row), int32(c.row), l.targetOf(r, target{row: c.row, seen: c.seen, action: c.action}))
+		}
+	}
+}
+
 // observe lets the tables learn the clicks of requests.
 func (l *Learner) observe(b Batch, requests []request) {
-	for i := range b.Parts {
-		l.held.Expire(b.Parts[i].Due)
-	}
+	l.tell(requests)
 	var before []model.Row
 	for i := range requests {
 		r := &requests[i]
@@ -125,8 +174,6 @@ func (l *Learner) observe(b Batch, requests []request) {
 		earlier := rowsOf(nil, r.history)
 		before = rowsOf(before[:0], r.session)
 		for _, c := range r.clicks {
-			// told before it is learned: what is known of a target is from before its click
-			l.held.Click(r.part.UserID, c.at, l.model.ID(c.row), int32(c.row), l.targetOf(r, target{row: c.row, seen: c.seen, action: c.action}))
 			l.live.Learn(baseline.Click{Row: c.row, At: c.at, Session: key, First: len(before) == 0, Before: before, Earlier: earlier})
 			before = append(before, c.row)
 		}

@@ -52,7 +52,7 @@ func (l *Learner) Prepare(parts []schema.Part, history int) (Batch, error) {
 	b := Batch{Parts: parts, past: make([][]schema.Part, len(parts))}
 	for i := range parts {
 		p := &parts[i]
-		if !slices.ContainsFunc(p.Clicks, l.counts) {
+		if !slices.ContainsFunc(p.Clicks, l.learns) {
 			continue // nothing to learn from, or an empty final part
 		}
 		var err error
@@ -63,8 +63,8 @@ func (l *Learner) Prepare(parts []schema.Part, history int) (Batch, error) {
 	return b, nil
 }
 
-// counts says whether a click is something to learn from.
-func (l *Learner) counts(c schema.Click) bool { return l.model.Counts(c.Action) }
+// learns says whether a click is something to learn from.
+func (l *Learner) learns(c schema.Click) bool { return l.model.Counts(c.Action) }
 
 // chosen says whether a click is something to predict: everything but an exposure.
 func chosen(c schema.Click) bool { return c.Action != schema.ActionExposure }
@@ -103,7 +103,7 @@ func (l *Learner) target(r *request, seen map[string]bool, admit bool) {
 	first := true
 	for i := range p.Clicks {
 		c := &p.Clicks[i]
-		if !l.counts(*c) {
+		if !l.learns(*c) {
 			continue
 		}
 		if first {

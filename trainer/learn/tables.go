@@ -7,6 +7,7 @@ import (
 	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/evaluate"
 	"github.com/freshet-ml/freshet/trainer/model"
+	"github.com/freshet-ml/freshet/trainer/recency"
 )
 
 // The tables of a checkpoint that are not the model's or the live tables' own.
@@ -32,13 +33,35 @@ func (l *Learner) Tables() ([]model.NamedTable, error) {
 		model.NamedTable{Name: tableHeld, Table: l.held.Table()}), nil
 }
 
-// Restore is the inverse of Tables.
-func Restore(cfg Config, history History, tables map[string]schema.Table) (*Learner, error) {
+// State is what of a checkpoint is no table.
+type State struct {
+	Counts
+	Position schema.Position   `json:"position"`
+	Latest   schema.EventTime  `json:"latest"` // due time of the latest part
+	Begin    schema.EventTime  `json:"begin"`  // Learner.Begin
+	Share    float64           `json:"share"`  // of the lane
+	Schedule recency.State     `json:"schedule"`
+	Lane     recency.LaneState `json:"lane"`
+}
+
+// State returns a copy of it.
+func (l *Learner) State() State {
+	return State{Counts: l.counts, Position: l.position.Clone(), Latest: l.latest, Begin: l.begin, Share: l.share, Schedule: l.schedule.State(), Lane: l.lane.State()}
+}
+
+// Restore is the inverse of Tables and State.
+func Restore(cfg Config, history History, s State, tables map[string]schema.Table) (*Learner, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Learner{cfg: cfg, history: history, blend: newBlend(blended), lists: make([]list, blended)}
+	l := &Learner{cfg: cfg, history: history, blend: newBlend(blended), lists: make([]list, blended), counts: s.Counts, position: s.Position.Clone(), latest: s.Latest, begin: s.Begin, share: s.Share}
 	var err error
+	if l.schedule, err = recency.RestoreSchedule(cfg.Recency, s.Schedule); err != nil {
+		return nil, err
+	}
+	if l.lane, err = recency.RestoreLane(cfg.Recency, s.Lane); err != nil {
+		return nil, err
+	}
 	if l.model, err = model.Restore(cfg.Model, tables); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/freshet-ml/freshet/trainer"
 	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/model"
+	"github.com/freshet-ml/freshet/trainer/recency"
 )
 
 // Config is every setting. The tags give each its key, its sentence in the reference, and whether it is a secret.
@@ -153,6 +154,7 @@ type Train struct {
 	KeepCheckpoints int             `koanf:"keep_checkpoints" doc:"checkpoints that stay on the disk"`
 	Model           model.Config    `koanf:"model" doc:"what the model looks like and how it learns; changing it begins a new model, in another data directory"`
 	Live            baseline.Config `koanf:"live" doc:"what is counted click by click: it enters the scores, and recommends by itself"`
+	Recency         recency.Config  `koanf:"recency" doc:"what is trained on when, and what gives way when time runs short"`
 }
 
 // ModelConfig returns the config of the model, with the fields that are no keys of Model (elsewhere) set by what sets them.
@@ -199,7 +201,7 @@ func Default() Config {
 			IdleAfter: live.IdleAfter, MaxAhead: live.MaxAhead},
 		Train: Train{Seed: t.Learn.Model.Seed, BatchParts: t.BatchParts, BatchSpan: t.BatchSpan, HistoryParts: t.Learn.HistoryParts,
 			PublishEvery: t.PublishEvery, CheckpointEvery: t.CheckpointEvery,
-			KeepCheckpoints: t.KeepCheckpoints, Model: t.Learn.Model, Live: t.Learn.Baseline},
+			KeepCheckpoints: t.KeepCheckpoints, Model: t.Learn.Model, Live: t.Learn.Baseline, Recency: t.Learn.Recency},
 		// A month is what recommenders on clicks were found to gain from; more histories only cost. A quarter GiB is what the
 		// store needs to bring what it has in memory to the disk.
 		Ingest: Ingest{Keep: 30 * 24 * time.Hour, MinFree: 256 << 20,

@@ -253,4 +253,22 @@ func (c *checker) train(t Train) {
 		}
 		c.fault(key, f.Problem, f.Next)
 	}
+	for _, err := range each(t.Live.Validate()) { // "baseline KEY: PROBLEM: NEXT"
+		key, rest, _ := strings.Cut(strings.TrimPrefix(err.Error(), "baseline "), ": ")
+		problem, next, _ := strings.Cut(rest, ": ")
+		c.fault("train.live."+key, problem, next)
+	}
+	for _, err := range each(t.Recency.Validate()) { // "KEY VALUE: NEXT"
+		key, rest, _ := strings.Cut(err.Error(), " ")
+		problem, next, _ := strings.Cut(rest, ": ")
+		c.fault("train.recency."+key, problem, next)
+	}
+}
+
+// each returns the errors that were joined.
+func each(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return nil
 }
