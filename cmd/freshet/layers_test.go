@@ -47,6 +47,7 @@ var doors = []struct {
 	{"golang.org/x/sys", []string{"trainer/nn/simd"}},
 	{"github.com/ebitengine/purego", []string{"trainer/nn"}},
 	{"gonum.org/v1/gonum/blas", []string{"trainer/nn"}},
+	{"gonum.org/v1/gonum/mathext", []string{"trainer/evaluate"}},
 	{"github.com/nats-io/nats.go", []string{"publisher", "publisher/objects", "publisher/replica", "publisher/snapshots", "cmd/freshet"}},
 	{"github.com/apache/arrow/go/v17", []string{"schema", "ingest/export", "ingest/flight"}},
 	{"google.golang.org/grpc", []string{"ingest/flight"}},
