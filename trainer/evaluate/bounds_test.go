@@ -95,6 +95,9 @@ func TestBoundsHold(t *testing.T) {
 		}
 		over, end = over+p.Tests, p.To
 	}
+	if first := e.Over(NextClick)[0]; first.From.After(start.Time()) || !first.To.After(start.Time()) || !end.After(test.At.Time()) || end.Sub(first.From) > 2*test.At.Time().Sub(start.Time()) {
+		t.Errorf("the periods reach from %v to %v, the tests from %v to %v", first.From, end, start.Time(), test.At.Time())
+	}
 	for _, c := range e.Coverage() {
 		lists += int64(math.Round(c.Lists * float64(c.Periods)))
 	}
@@ -133,7 +136,7 @@ func TestCoverageByHand(t *testing.T) {
 	}
 	add(1, []int32{1, 2, 3}, long) // of which 20 count: 10..29
 	add(3, []int32{3, 100}, []int32{10})
-	add(30, []int32{5}, nil)
+	add(30, []int32{3, 5}, nil) // 3 is counted again: it is another day
 	got := e.Coverage()
 	if len(got) != 2 {
 		t.Fatalf("%d periods, want 2", len(got))
@@ -142,7 +145,7 @@ func TestCoverageByHand(t *testing.T) {
 	if first.Lists != 2 || first.Catalogue != 53 || first.Arms[0] != (ArmCoverage{"a", 4, 4. / 53, 4. / 5}) || first.Arms[1] != (ArmCoverage{"b", 20, 20. / 53, 15. / 21}) {
 		t.Errorf("first day: %+v", first)
 	}
-	if second := got[1]; second.Lists != 1 || second.Arms[0] != (ArmCoverage{"a", 1, 1. / 80, 1}) || second.Arms[1] != (ArmCoverage{"b", 0, 0, 0}) {
+	if second := got[1]; second.Lists != 1 || second.Arms[0] != (ArmCoverage{"a", 2, 2. / 80, 1}) || second.Arms[1] != (ArmCoverage{"b", 0, 0, 0}) {
 		t.Errorf("second day: %+v", second)
 	}
 }

@@ -97,6 +97,9 @@ func TestPairedByHand(t *testing.T) {
 	if c, ok := paired(make([]float64, 100), 256); !ok || c.P != 1 || c.PFlip != 1 || c.Blocks != 50 {
 		t.Errorf("without any difference: %+v", c)
 	}
+	if c, ok := paired([]float64{99, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6}, 128); !ok || c.Blocks != 6 || c.Difference != 3.5 {
+		t.Errorf("the oldest run, which is left over, counts: %+v", c)
+	}
 	if _, ok := paired(make([]float64, 23), 64); ok {
 		t.Error("five blocks were enough")
 	}

@@ -302,10 +302,10 @@ func TestStopAnywhere(t *testing.T) {
 	cfg := Config{Arms: testArms, Period: time.Minute, CoveragePeriod: time.Minute}
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64().Draw(rt, "seed")
-		stops := rapid.SliceOfN(rapid.IntRange(0, 1500), 1, 3).Draw(rt, "stops")
+		stops := rapid.SliceOfN(rapid.IntRange(0, 800), 1, 3).Draw(rt, "stops")
 		a, b, whole, parts := newStream(seed), newStream(seed), New(cfg), New(cfg)
 		var test Test
-		for i := range 1500 {
+		for i := range 800 {
 			if slices.Contains(stops, i) {
 				parts = reencoded(t, cfg, parts)
 			}

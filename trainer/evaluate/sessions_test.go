@@ -70,6 +70,27 @@ func TestSessionIsJudgedWhenItIsOver(t *testing.T) {
 	}
 }
 
+// TestSessionsEndInTheOrderOfTheirClicks: what is clicked in again does not keep another from ending, and a click that comes late does not end a session early.
+func TestSessionsEndInTheOrderOfTheirClicks(t *testing.T) {
+	e := New(Config{Arms: []string{"a"}})
+	s := NewSessions(e, 9, gap)
+	lists := [][]int32{{1, 2}}
+	s.Open("u1", minutes(0), "", lists)
+	s.Open("u2", minutes(1), "", lists)
+	s.Click("u2", minutes(1), "1", 1, Target{})
+	s.Click("u1", minutes(25), "2", 2, Target{})
+	s.Click("u1", minutes(10), "3", 3, Target{})
+	s.Expire(minutes(41))
+	if g := e.Whole(NextSession); g.Tests != 1 || g.Arms[0].MRR1 != 1 || s.Stats().Open != 1 {
+		t.Errorf("u2 alone should be over: %+v, %+v", g, s.Stats())
+	}
+	s.Click("u1", minutes(54), "4", 4, Target{})
+	s.Expire(minutes(90))
+	if g := e.Whole(NextSession); g.Tests != 2 || g.Targets != 4 {
+		t.Errorf("u1 has three items: %+v", g)
+	}
+}
+
 // visit is a busy day: sessions are opened, clicked in, closed and left, more of them than are held.
 func visit(s *Sessions, rng *rand.Rand, at schema.EventTime) {
 	user := fmt.Sprint("user ", rng.IntN(200))
