@@ -45,8 +45,8 @@
 // # Caveats
 //
 // A Model belongs to one goroutine, and so does a Memory. A Served may be used by many. Rows are never given up: memory grows with the number of
-// distinct items, some 350 bytes each at width 64, and 24 more where ranks have terms. Rows of the side table are not given up either, but there are at most Config.SideRows; values beyond
-// them are ignored. Users are hashed into Config.UserRows, items never. Dropout does not reach into the attention's weights.
+// distinct items, some 350 bytes each at width 64, and 24 more where ranks have terms. Rows of the side table are not given up either, but there are at most
+// Config.SideRows; values beyond them are ignored. Users are hashed into Config.UserRows, items never. Dropout does not reach into the attention's weights.
 //
 // What this package does not do: read the stream or decide what is trained when (trainer), move or sign tables (publisher),
 // or measure (trainer's Curve).

@@ -49,6 +49,17 @@ func TestServedHasTheTrainersTerms(t *testing.T) {
 						t.Fatalf("session %d is empty", j)
 					}
 				}
+				memory := served.Remember("") // before the other way, whose gap an answer may still hold
+				cut := 0
+				if len(q.Past) > 0 {
+					cut = rng.IntN(len(q.Past))
+				}
+				memory.Extend(q.Past[:cut]...)
+				if !memory.Follow(with) {
+					t.Fatal("a memory does not take the tables of its own version")
+				}
+				remembered, _ := memory.Recommend(Query{Past: q.Past[cut:], At: q.At, Scene: q.Scene, Marks: q.Marks}, items, nil)
+				memory.Forget()
 				got, ok := with.Recommend(q, items, nil)
 				if ok != (len(e.Past) > 0) {
 					t.Fatalf("example %d with %d sessions: ok %v", i, len(e.Past), ok)
@@ -73,15 +84,7 @@ func TestServedHasTheTrainersTerms(t *testing.T) {
 					}
 				}
 				same("at once", got)
-				memory := served.Remember("")
-				cut := rng.IntN(len(q.Past))
-				memory.Extend(q.Past[:cut]...)
-				if !memory.Follow(with) {
-					t.Fatal("a memory does not take the tables of its own version")
-				}
-				got, _ = memory.Recommend(Query{Past: q.Past[cut:], At: q.At, Scene: q.Scene, Marks: q.Marks}, items, nil)
-				same("from a memory", got)
-				memory.Forget()
+				same("from a memory", remembered)
 			}
 			if asked < 10 {
 				t.Errorf("%d requests only", asked)

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
 // TestTermsThatAreNotThere: without a table and without marks, every bit is that of a model without terms.
@@ -225,4 +227,68 @@ func marked(rng *rand.Rand) []Example {
 		}
 	}
 	return batch
+}
+
+// TestCandidatesHaveTheTerms of their own draw, whether all is one or each group has one.
+func TestCandidatesHaveTheTerms(t *testing.T) {
+	for _, per := range []string{batch, grouped} {
+		cfg := small()
+		cfg.NegativesPer = per
+		m, live, rng := termedModel(t, cfg, 90, 2)
+		m.net.groupTokens = 30
+		examples := termedExamples(rng, 90, 20, 4, 3)
+		examples[0].Learn = 2
+		m.Forward(examples)
+		task := m.sample()
+		m.net.compare(task)
+		if groups := len(m.net.groups); groups < 3 || (len(task.draws) == groups) != (per == grouped) {
+			t.Fatalf("%s: %d draws for %d groups", per, len(task.draws), groups)
+		}
+		inner := 0
+		for g := range m.net.groups {
+			of := task.drawOf(g)
+			for i := range m.net.groups[g].layout.queries {
+				q, l, s := &m.net.groups[g].layout.queries[i], &m.net.lanes[0], make([]float32, of.to-of.from)
+				m.net.addTerms(l, task, of, q, s)
+				if q.session >= 0 {
+					inner++
+				}
+				for j, r := range task.candidates[of.from:of.to] {
+					want := 0.
+					if q.session < 0 {
+						want = termsByDefinition(m.w, m.specs, live, examples[q.example], r)
+					}
+					if alone := m.net.term(l, r); math.Abs(float64(s[j])-want) > 1e-5 || math.Abs(float64(alone)-want) > 1e-5 {
+						t.Fatalf("%s: candidate %d of example %d has %v, alone %v, want %v", per, r, q.example, s[j], alone, want)
+					}
+				}
+			}
+		}
+		if inner != 2 {
+			t.Errorf("%s: %d inner queries", per, inner)
+		}
+	}
+}
+
+// TestTermsStayOutOfTheClip: with terms of thousands, whose gradient is far beyond the clip, the network moves as without one.
+func TestTermsStayOutOfTheClip(t *testing.T) {
+	var models [2]*Model
+	for k := range models {
+		cfg := small()
+		cfg.Clip = []float64{0, 50}[k]
+		m, live, rng := termedModel(t, cfg, 60, 0)
+		for i := range live {
+			live[i] *= 1000
+		}
+		m.Forward(termedExamples(rng, 60, 12, 4, 3))
+		s := m.Step()
+		dw := m.net.lanes[0].dw
+		if terms := math.Sqrt(nn.SumSquares(dw.arena[dw.dense:])); s.Skipped || s.GradNorm > 50 || terms < 50 {
+			t.Fatalf("%+v; the terms' gradient is %v long", s, terms)
+		}
+		models[k] = m
+	}
+	if !slices.Equal(models[0].w.arena, models[1].w.arena) {
+		t.Error("the network is held back")
+	}
 }
