@@ -198,7 +198,9 @@ func TestTermsThatAreNoNumbers(t *testing.T) {
 
 // TestTermsAreLearned: a mark that every target has, and nothing else, is what the model goes by.
 func TestTermsAreLearned(t *testing.T) {
-	m := filled(t, small(), 60)
+	cfg := small()
+	cfg.TermRate = 0.03
+	m := filled(t, cfg, 60)
 	rng := rand.New(rand.NewPCG(25, 25))
 	for range 60 {
 		m.Forward(marked(rng))
