@@ -39,7 +39,8 @@ type Config struct {
 
 // VSKNN are the settings of V-SKNN.
 type VSKNN struct {
-	K int `koanf:"k" json:"k" doc:"neighbours that vote"`
+	K      int  `koanf:"k" json:"k" doc:"neighbours that vote"`
+	Remind bool `koanf:"remind" json:"remind" doc:"whether items of the session itself may be voted for"`
 }
 
 // STAN are the settings of STAN.
@@ -48,6 +49,7 @@ type STAN struct {
 	Place    float64       `koanf:"place" json:"place" doc:"places in the session over which the weight of a click falls by e"`
 	Age      time.Duration `koanf:"age" json:"age" doc:"age over which a neighbour's weight falls by e"`
 	Distance float64       `koanf:"distance" json:"distance" doc:"places from the shared click over which the vote for an item falls by e"`
+	Remind   bool          `koanf:"remind" json:"remind" doc:"whether items of the session itself may be voted for"`
 }
 
 // VSTAN are the settings of VSTAN.
@@ -59,7 +61,7 @@ type VSTAN struct {
 
 // DefaultConfig returns the defaults, each with its reason. "Measured" means on a stream of news clicks.
 func DefaultConfig() Config {
-	stan := STAN{K: 100, Place: 1.5, Age: 5 * 24 * time.Hour, Distance: 3} // as usual in the literature
+	stan := STAN{K: 100, Place: 1.5, Age: 5 * 24 * time.Hour, Distance: 3, Remind: true} // as usual in the literature
 	return Config{
 		HalfLife0: 10 * time.Minute, HalfLife1: time.Hour, HalfLife2: 6 * time.Hour, HalfLife3: 24 * time.Hour, // an hour is the best single one, measured
 
@@ -70,7 +72,7 @@ func DefaultConfig() Config {
 		Sessions: 200_000, SessionClicks: 50, // some 30 MB
 		Earlier: 10,
 		Sample:  500,
-		VSKNN:   VSKNN{K: 100},
+		VSKNN:   VSKNN{K: 100, Remind: true},
 		STAN:    stan,
 		VSTAN:   VSTAN{STAN: stan, Shared: 1.5, IDF: 1},
 	}

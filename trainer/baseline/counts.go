@@ -17,6 +17,9 @@ const compared = model.TermPopular1
 // Places is how far down a list of an arm reaches.
 const Places = 100
 
+// NeverClicked is the Log2 of a row without clicks: finite, because published tables hold finite numbers only.
+const NeverClicked = -math.MaxFloat32
+
 // leastShare is the share of the clicks that an item has at least, so that logarithms stay finite.
 const leastShare = 1e-6
 
@@ -158,37 +161,51 @@ func rarenessOf(n uint32) [2]float32 {
 }
 
 // terms sets dst to the terms of one row.   dst (ItemTerms)
-func (c *counted) terms(dst []float32, total *counted) {
-	dst = dst[:model.ItemTerms]
-	if c.clicks == 0 {
-		for k := range HalfLives {
-			dst[k] = leastLog2 * math.Ln2
-		}
-		dst[model.TermRare], dst[model.TermRareSlow] = 1, 1
+func (c *counted) terms(dst *[model.ItemTerms]float32, total *[HalfLives]float64) {
+	n := c.clicks
+	if n == 0 {
+		*dst = termsOfNone
 		return
 	}
-	for k := range HalfLives {
-		dst[k] = max(float32(c.log2[k]-total.log2[k]), leastLog2) * math.Ln2
+	for k := range HalfLives { // the first four terms
+		share := float32(c.log2[k] - total[k])
+		if share < leastLog2 { // max would look for what is not a number
+			share = leastLog2
+		}
+		dst[k] = share * math.Ln2
 	}
-	var rare [2]float32
-	if c.clicks < uint32(len(rareness)) {
-		rare = rareness[c.clicks]
+	if n < uint32(len(rareness)) {
+		dst[model.TermRare], dst[model.TermRareSlow] = rareness[n][0], rareness[n][1]
 	} else {
-		rare = rarenessOf(c.clicks)
+		rare := rarenessOf(n)
+		dst[model.TermRare], dst[model.TermRareSlow] = rare[0], rare[1]
 	}
-	dst[model.TermRare], dst[model.TermRareSlow] = rare[0], rare[1]
 }
+
+// termsOfNone are those of an item that was never clicked.
+var termsOfNone = func() (dst [model.ItemTerms]float32) {
+	for k := range HalfLives {
+		dst[k] = leastLog2 * math.Ln2
+	}
+	dst[model.TermRare], dst[model.TermRareSlow] = 1, 1
+	return dst
+}()
 
 // ItemTerms sets dst to the terms of the rows from, from+1, ….   dst (rows, ItemTerms)
 func (c *counts) ItemTerms(dst []float32, from model.Row) {
-	var none counted
-	for r := int(from); len(dst) >= model.ItemTerms; r++ {
-		own := &none
-		if r < c.n {
-			own = c.at(r)
+	total := c.total.log2
+	r := int(from)
+	for r < c.n && len(dst) >= model.ItemTerms {
+		in := r % chunkSize
+		rows := c.chunks[r/chunkSize][in:min(chunkSize, in+c.n-r, in+len(dst)/model.ItemTerms)]
+		for i := range rows {
+			rows[i].terms((*[model.ItemTerms]float32)(dst[i*model.ItemTerms:]), &total)
 		}
-		own.terms(dst, &c.total)
-		dst = dst[model.ItemTerms:]
+		r += len(rows)
+		dst = dst[len(rows)*model.ItemTerms:]
+	}
+	for ; len(dst) >= model.ItemTerms; dst = dst[model.ItemTerms:] {
+		*(*[model.ItemTerms]float32)(dst) = termsOfNone
 	}
 }
 
@@ -196,6 +213,6 @@ func (c *counts) ItemTerms(dst []float32, from model.Row) {
 func (c *counts) ItemTermsOf(dst []float32, rows []model.Row) {
 	for i, r := range rows {
 		own := c.get(int(r))
-		own.terms(dst[i*model.ItemTerms:], &c.total)
+		own.terms((*[model.ItemTerms]float32)(dst[i*model.ItemTerms:]), &c.total.log2)
 	}
 }

@@ -9,12 +9,6 @@ import (
 	"github.com/freshet-ml/freshet/trainer/model"
 )
 
-// Steps is how many clicks back ItemToItem looks, in learning and in ranking; a click d steps back counts 1/d.
-const Steps = 5
-
-// maxSuccessors bounds the successors kept of one item; the lightest makes room.
-const maxSuccessors = 256
-
 // ItemToItem counts which item follows which within a session ("sequential rules" of the session-rec benchmark, or markov
 // with falling weights): an item followed by another d clicks later adds 1/d to the pair.
 type ItemToItem struct {

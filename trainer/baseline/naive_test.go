@@ -214,8 +214,9 @@ func (n *naive) votes(session []model.Row, own uint64, now schema.EventTime) (ou
 				}
 			}
 		}
+		remind := []bool{n.cfg.VSKNN.Remind, n.cfg.STAN.Remind, n.cfg.VSTAN.Remind}[rule]
 		for row, v := range out[rule] {
-			if v == 0 {
+			if v == 0 || !remind && last[row] > 0 {
 				delete(out[rule], row)
 			}
 		}
@@ -230,6 +231,7 @@ func TestTablesAreAsDefined(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := small()
 		cfg.Transitions = items
+		cfg.VSKNN.Remind, cfg.STAN.Remind, cfg.VSTAN.Remind = rapid.Bool().Draw(t, "remind"), rapid.Bool().Draw(t, "remind"), rapid.Bool().Draw(t, "remind")
 		s, l := newShop(), baseline.New(cfg)
 		n := &naive{cfg: cfg, open: map[uint64]*naiveSession{}}
 		for range rapid.IntRange(1, 120).Draw(t, "clicks") {

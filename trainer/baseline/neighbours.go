@@ -218,8 +218,18 @@ func (s *neighbours) vote(v *view, c *candidate, n int) {
 	}
 	similar[byVSKNN] *= max(0, 1-0.1*float64(back+1))
 	similar[byVSTAN] *= math.Exp(-float64(back) / v.cfg.VSTAN.Shared)
+	remind := [rules]bool{v.cfg.VSKNN.Remind, v.cfg.STAN.Remind, v.cfg.VSTAN.Remind}
+	all := remind[byVSKNN] && remind[bySTAN] && remind[byVSTAN]
 	repeats := int(v.sessions.heads.at(int(c.slot)).distinct) < len(rows)
 	for p, row := range rows {
+		similar := similar
+		if !all && s.places.find(int32(row)) >= 0 {
+			for rule := range similar {
+				if !remind[rule] {
+					similar[rule] = 0
+				}
+			}
+		}
 		i, fresh := s.items.number(int32(row))
 		if fresh {
 			s.votes = append(s.votes, voted{row: row, rare: s.rare(v, row)})

@@ -48,9 +48,6 @@ func (p *Popularity) Learn(row model.Row, at schema.EventTime) {
 	p.weight[row] += math.Exp2(exponent)
 }
 
-// NeverClicked is the Log2 of a row without clicks: finite, because published tables hold finite numbers only.
-const NeverClicked = -math.MaxFloat32
-
 // Log2 returns the base-2 logarithm of the forward-decayed weight of row, counted from the Unix epoch, or NeverClicked.
 // Values taken at different times compare: a row's value changes only when it is clicked.
 func (p *Popularity) Log2(row model.Row) float32 {

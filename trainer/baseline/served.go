@@ -65,8 +65,8 @@ func (s *Served) with(objects map[string]schema.Table) (*Served, error) {
 	return next, nil
 }
 
-// follows checks that the lines of a delta rise and leave no hole behind n entries, and that there are want afterwards.
-func follows(lines []int32, n, want int) error {
+// followOn checks that the lines of a delta rise and leave no hole behind n entries, and that there are want afterwards.
+func followOn(lines []int32, n, want int) error {
 	if !rising(lines) {
 		return fmt.Errorf("%w: the lines do not rise", schema.ErrCorrupt)
 	}
@@ -98,7 +98,7 @@ func (s *Served) withCounts(before *counts, t schema.Table) error {
 	if err != nil {
 		return err
 	}
-	if err := follows(rows, before.n, n); err != nil {
+	if err := followOn(rows, before.n, n); err != nil {
 		return err
 	}
 	s.counts.chunked = before.sharing()
@@ -168,7 +168,7 @@ func apply[T any](to, before *chunked[T], lines []int32, values []T, want string
 	if err != nil {
 		return fmt.Errorf("%w: the number of rows is %q", schema.ErrCorrupt, want)
 	}
-	if err := follows(lines, before.n, n); err != nil {
+	if err := followOn(lines, before.n, n); err != nil {
 		return err
 	}
 	*to = before.sharing()

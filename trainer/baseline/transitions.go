@@ -6,6 +6,12 @@ import (
 	"github.com/freshet-ml/freshet/trainer/model"
 )
 
+// Steps is how many clicks back transitions are counted and looked up; a click d steps back counts 1/d.
+const Steps = 5
+
+// maxSuccessors bounds the successors kept of one item; the lightest makes room.
+const maxSuccessors = 256
+
 // probation is how many additions to a full list a newcomer is safe for. Without it the lightest successor, which is the last newcomer as a rule, would make
 // room for the next one, and nothing new could ever gain a place among heavy old ones.
 const probation = 64
