@@ -3,6 +3,7 @@ package baseline
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -27,6 +28,7 @@ type Config struct {
 	Repeats            int     `koanf:"repeats" json:"repeats" doc:"clicks of a user whose items are marked as clicked before"`
 	EarlierTransitions bool    `koanf:"earlier_transitions" json:"earlier_transitions" doc:"at the first click of a session, transitions from the clicks of earlier sessions are marked beside arrivals: for streams too thin to count arrivals"`
 	Neighbours         bool    `koanf:"neighbours" json:"neighbours" doc:"votes of similar sessions are marks, and the sessions are published"`
+	NeighboursBy       string  `koanf:"neighbours_by" json:"neighbours_by" doc:"whose votes those are: vsknn, stan or vstan"`
 
 	Sessions      int   `koanf:"sessions" json:"sessions" doc:"sessions that are kept to find neighbours among; the oldest makes room"`
 	SessionClicks int   `koanf:"session_clicks" json:"session_clicks" doc:"clicks that are kept of a session, and read of a request; the newest stay"`
@@ -69,6 +71,8 @@ func DefaultConfig() Config {
 		Transitions: 512,
 		Repeats:     20,
 
+		NeighboursBy: "vsknn",
+
 		Sessions: 200_000, SessionClicks: 50, // some 30 MB
 		Earlier: 10,
 		Sample:  500,
@@ -85,6 +89,9 @@ func (c *Config) halfLives() (ms [HalfLives]float64) {
 	}
 	return ms
 }
+
+// rule returns the rule that NeighboursBy names, or -1.
+func (c *Config) rule() int { return slices.Index(armNames[ArmVSKNN:], c.NeighboursBy) }
 
 // Validate reports every fault of c at once, or nil.
 func (c Config) Validate() error {
@@ -112,6 +119,9 @@ func (c Config) Validate() error {
 			fault(key, "write the four half-lives in rising order", "%v is shorter than the one before, %v", d, before)
 		}
 		before = d
+	}
+	if c.rule() < 0 {
+		fault("neighbours_by", "write one of vsknn, stan, vstan", "%q is not known", c.NeighboursBy)
 	}
 	real("kappa", c.Kappa, 1e-3, 1e6)
 	within("transitions", c.Transitions, 1, maxMarks)

@@ -318,6 +318,58 @@ func TestDamageIsRefused(t *testing.T) {
 	}
 }
 
+// TestDamageNeverPanics changes one number of a publication. What is still loaded must answer with finite numbers.
+func TestDamageNeverPanics(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		_, _, x := full(t)
+		name := rapid.SampledFrom([]string{"counts", "transitions", "neighbours", "postings"}).Draw(r, "object")
+		table := x[name]
+		value := rapid.SampledFrom([]int64{-1, 0, 1, 7, 11, 12, 300, 1 << 20, math.MaxInt32}).Draw(r, "value")
+		at := rapid.IntRange(0, 1000).Draw(r, "line")
+		switch c := table.Columns[rapid.IntRange(0, len(table.Columns)-1).Draw(r, "column")].Data.(type) {
+		case []int32:
+			c[at%len(c)] = int32(value)
+		case []int64:
+			c[at%len(c)] = value
+		case []uint64:
+			c[at%len(c)] = uint64(value)
+		case []float64:
+			c[at%len(c)] = float64(value)
+		case [][]int32:
+			if of := c[at%len(c)]; len(of) > 0 {
+				of[at%len(of)] = int32(value)
+			} else {
+				c[at%len(c)] = []int32{int32(value)}
+			}
+		case [][]float32:
+			c[at%len(c)] = append(c[at%len(c)], float32(value))
+		default:
+			r.Fatalf("a column of %T", c)
+		}
+		served, err := baseline.LoadServed(x)
+		if err != nil {
+			if !errors.Is(err, schema.ErrCorrupt) {
+				r.Fatalf("not ErrCorrupt: %v", err)
+			}
+			return
+		}
+		terms := make([]float32, 20*model.ItemTerms)
+		served.ItemTerms(terms, 0)
+		for row := range model.Row(12) {
+			for begin := range 2 {
+				for _, m := range served.Marks(nil, baseline.Request{Clicks: []model.Row{3, row}, Begin: 2 * begin, Now: 1_700_000_300_000, Kinds: baseline.AllKinds}) {
+					terms = append(terms, m.Value)
+				}
+			}
+		}
+		for _, x := range terms {
+			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+				r.Fatalf("a term is %v", x)
+			}
+		}
+	})
+}
+
 // TestDeltaOfAnotherVersionIsRefused skips a version that brought new rows.
 func TestDeltaOfAnotherVersionIsRefused(t *testing.T) {
 	l, _, first := full(t)
@@ -364,9 +416,9 @@ func TestConfigSaysAllFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := baseline.DefaultConfig()
-	c.HalfLife2, c.Kappa, c.Sample, c.VSTAN.Age, c.STAN.Place = time.Minute, 0, 0, 0, -1
+	c.HalfLife2, c.Kappa, c.Sample, c.VSTAN.Age, c.STAN.Place, c.NeighboursBy = time.Minute, 0, 0, 0, -1, "all"
 	err := c.Validate()
-	for _, key := range []string{"half_life_2", "kappa", "sample", "vstan.age", "stan.place"} {
+	for _, key := range []string{"half_life_2", "kappa", "sample", "vstan.age", "stan.place", "neighbours_by"} {
 		if !strings.Contains(fmt.Sprint(err), "baseline "+key+": ") {
 			t.Errorf("no word of %s in %v", key, err)
 		}

@@ -63,7 +63,7 @@ type scratch struct {
 // by popularity. p is the share of HalfLife1. S is
 //   - of MarkTransition, what was counted from the last Steps clicks of the session, 1/d from the one d steps back; of MarkFollow, from the last alone.
 //   - of MarkArrival, at the first click of a session, the same from the clicks before it, in the table of arrivals; of MarkFollow, from the last of them.
-//   - of MarkNeighbour, under Config.Neighbours, κ times the share of V-SKNN's votes.
+//   - of MarkNeighbour, under Config.Neighbours, κ times the share of the votes of Config.NeighboursBy.
 func (v *view) marks(s *scratch, dst []model.Mark, r *Request) []model.Mark {
 	begin := min(max(r.Begin, 0), len(r.Clicks))
 	earlier, session := r.Clicks[:begin], r.Clicks[begin:]
@@ -168,11 +168,12 @@ func (v *view) standing(earlier, session []model.Row) []model.Row {
 
 // voices adds the marks of what neighbours vote for.
 func (v *view) voices(s *scratch, clicks []model.Row, r *Request) {
-	s.neighbours.ask(v, clicks, r.Session, r.Now, 1<<byVSKNN)
+	rule := v.cfg.rule()
+	s.neighbours.ask(v, clicks, r.Session, r.Now, 1<<rule)
 	s.order = s.order[:0]
 	for i := range s.neighbours.votes {
-		if vote := &s.neighbours.votes[i]; vote.votes[byVSKNN] > 0 {
-			s.order = append(s.order, keyed{vote.votes[byVSKNN], 0, int32(vote.row)})
+		if vote := &s.neighbours.votes[i]; vote.votes[rule] > 0 {
+			s.order = append(s.order, keyed{vote.votes[rule], 0, int32(vote.row)})
 		}
 	}
 	top := best(s.order, neighboursMarked)

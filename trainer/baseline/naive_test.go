@@ -231,6 +231,7 @@ func TestTablesAreAsDefined(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := small()
 		cfg.Transitions = items
+		cfg.NeighboursBy = rapid.SampledFrom([]string{"vsknn", "stan", "vstan"}).Draw(t, "by")
 		cfg.VSKNN.Remind, cfg.STAN.Remind, cfg.VSTAN.Remind = rapid.Bool().Draw(t, "remind"), rapid.Bool().Draw(t, "remind"), rapid.Bool().Draw(t, "remind")
 		s, l := newShop(), baseline.New(cfg)
 		n := &naive{cfg: cfg, open: map[uint64]*naiveSession{}}
@@ -325,11 +326,12 @@ func (n *naive) answers(t *rapid.T, l *baseline.Live, r baseline.Request) {
 		}
 	}
 	votes := n.votes(standing, r.Session, r.Now)
+	by := votes[slices.Index([]string{"vsknn", "stan", "vstan"}, n.cfg.NeighboursBy)]
 	total := 0.
-	for _, v := range votes[0] {
+	for _, v := range by {
 		total += v
 	}
-	for row, v := range votes[0] {
+	for row, v := range by {
 		lift(model.MarkNeighbour, int(row), n.cfg.Kappa*v/total)
 	}
 	for i := max(0, len(r.Clicks)-n.cfg.Repeats); i < len(r.Clicks); i++ {

@@ -144,7 +144,7 @@ func (s *neighbours) collect(v *view, own uint64) {
 			if fresh {
 				h := v.sessions.heads.at(int(posts[j]))
 				c := candidate{slot: posts[j], at: h.at}
-				if h.key == own {
+				if h.key == own || h.distinct == 0 { // the latter in damaged tables alone
 					c.slot = -1
 				}
 				s.cands = append(s.cands, c)
