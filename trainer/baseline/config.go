@@ -63,7 +63,9 @@ type VSTAN struct {
 
 // DefaultConfig returns the defaults, each with its reason. "Measured" means on a stream of news clicks.
 func DefaultConfig() Config {
-	stan := STAN{K: 100, Place: 1.5, Age: 5 * 24 * time.Hour, Distance: 3, Remind: true} // as usual in the literature
+	// As usual in the literature. On news an hour of age, 500 neighbours, no reminding and no IDF are far better, measured: next click recall@20/MRR@20 of STAN .715/.285
+	// instead of .665/.258, of VSTAN .716/.288 instead of .632/.156, and of V-SKNN with 300 neighbours and no reminding .709/.286 instead of .688/.165.
+	stan := STAN{K: 100, Place: 1.5, Age: 5 * 24 * time.Hour, Distance: 3, Remind: true}
 	return Config{
 		HalfLife0: 10 * time.Minute, HalfLife1: time.Hour, HalfLife2: 6 * time.Hour, HalfLife3: 24 * time.Hour, // an hour is the best single one, measured
 
