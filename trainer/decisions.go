@@ -23,13 +23,14 @@ import (
 //
 //	{"decision":{"batch":120,"level":1, ...},"crc32c":"89abcdef"}     the sum is of the decision's bytes
 //
-// Batches rise from line to line. The first line is at or before the batch of the oldest checkpoint, so that each of them finds what held.
+// Batches rise from line to line; of two lines for one, the second holds: while a batch waited for parts, it was decided anew. The first line is at or before the batch of the oldest checkpoint, so that each of them finds what held.
 type decisions struct {
 	path     string
 	file     *os.File
 	log      *slog.Logger
 	governor *recency.Governor
 	made     []recency.Decision // what the file has; bounded by rotate
+	follow   int64              // the batch up to which the file had decisions when it was opened; -1 for none
 	rotateAt int                // lines that a rotation waits for
 }
 
@@ -53,7 +54,7 @@ type decisionLine struct {
 // openDecisions opens the journal in dir for a trainer that goes on with a batch. From the first line on that is torn or damaged it is cut: a crash leaves
 // no more than one, of a decision that had not taken effect. A journal that begins behind the batch is of another trainer, and is begun anew.
 func openDecisions(dir string, governor *recency.Governor, batch int64, log *slog.Logger) (*decisions, error) {
-	d := &decisions{path: filepath.Join(dir, decisionsFile), governor: governor, log: log, rotateAt: rotateDecisions}
+	d := &decisions{path: filepath.Join(dir, decisionsFile), governor: governor, log: log, follow: -1, rotateAt: rotateDecisions}
 	if err := d.open(batch); err != nil {
 		return nil, fmt.Errorf("open the journal of decisions: %w", err)
 	}
@@ -81,13 +82,13 @@ func (d *decisions) open(batch int64) error {
 			break
 		}
 		next, err := decodeDecision(rest[:end])
-		if n := len(d.made); err == nil && n > 0 && next.Batch <= d.made[n-1].Batch {
-			err = fmt.Errorf("batch %d does not follow batch %d", next.Batch, d.made[n-1].Batch)
+		if n := len(d.made); err == nil && n > 0 && next.Batch < d.made[n-1].Batch {
+			err = fmt.Errorf("batch %d comes behind batch %d", next.Batch, d.made[n-1].Batch)
 		}
 		if fault = err; err != nil {
 			break
 		}
-		d.made = append(d.made, next)
+		d.add(next)
 		whole += end + 1
 	}
 	if fault != nil {
@@ -106,17 +107,27 @@ func (d *decisions) open(batch int64) error {
 	}
 	if n := len(d.made); n > 0 {
 		d.governor.Follow(d.made[n-1])
+		d.follow = d.made[n-1].Batch
 	}
 	_, err = d.file.Seek(int64(whole), io.SeekStart)
 	return err
 }
 
-// at returns what holds for a batch. measured is asked where the journal does not say. Batches must not go back.
+// add adds a decision to what was made.
+func (d *decisions) add(next recency.Decision) {
+	if n := len(d.made); n > 0 && d.made[n-1].Batch == next.Batch {
+		d.made = d.made[:n-1]
+	}
+	d.made = append(d.made, next)
+}
+
+// at returns what holds for a batch. measured is asked where the journal did not say when it was opened. Batches must not go back; one that
+// waits for parts may be asked for again.
 func (d *decisions) at(batch int64, measured func() recency.Signals) (recency.Decision, error) {
-	if n := len(d.made); n > 0 && batch <= d.made[n-1].Batch {
+	if batch <= d.follow {
 		i, found := slices.BinarySearchFunc(d.made, batch, func(e recency.Decision, batch int64) int { return cmp.Compare(e.Batch, batch) })
 		if !found {
-			i-- // there is one: the first is not behind the first batch that is asked for
+			i-- // there is one: the first line is not behind the oldest checkpoint
 		}
 		return d.made[i], nil
 	}
@@ -142,7 +153,7 @@ func (d *decisions) write(next recency.Decision) error {
 	if err := d.file.Sync(); err != nil {
 		return err
 	}
-	d.made = append(d.made, next)
+	d.add(next)
 	return nil
 }
 

@@ -90,7 +90,8 @@ func (g *Governor) Follow(d Decision) {
 	g.last, g.begun, g.hot, g.calm, g.sized = d, true, 0, 0, 0
 }
 
-// Decide returns what holds from batch on, and whether that is new. It is called before each micro-batch, in order.
+// Decide returns what holds from batch on, and whether that is new. It is called before each micro-batch, in order, and
+// again for one that waits for parts.
 func (g *Governor) Decide(batch int64, s Signals) (d Decision, changed bool) {
 	d = g.last
 	if g.cfg.LagSoft > 0 {
