@@ -23,7 +23,8 @@ import (
 //
 //	{"decision":{"batch":120,"level":1, ...},"crc32c":"89abcdef"}     the sum is of the decision's bytes
 //
-// Batches rise from line to line; of two lines for one, the second holds: while a batch waited for parts, it was decided anew. The first line is at or before the batch of the oldest checkpoint, so that each of them finds what held.
+// Batches rise from line to line; of two lines for one, the second holds: while a batch waited for parts, it was decided anew. The first line
+// is at or before the batch of the oldest checkpoint, so that each of them finds what held.
 type decisions struct {
 	path     string
 	file     *os.File
@@ -51,8 +52,9 @@ type decisionLine struct {
 	CRC32C   string          `json:"crc32c"`
 }
 
-// openDecisions opens the journal in dir for a trainer that goes on with a batch. From the first line on that is torn or damaged it is cut: a crash leaves
-// no more than one, of a decision that had not taken effect. A journal that begins behind the batch is of another trainer, and is begun anew.
+// openDecisions opens the journal in dir for a trainer that goes on with a batch. From the first line on that is torn or damaged it is cut: a
+// crash leaves no more than one, of a decision that had not taken effect. A journal that begins behind the batch is of another trainer, and is
+// begun anew.
 func openDecisions(dir string, governor *recency.Governor, batch int64, log *slog.Logger) (*decisions, error) {
 	d := &decisions{path: filepath.Join(dir, decisionsFile), governor: governor, log: log, follow: -1, rotateAt: rotateDecisions}
 	if err := d.open(batch); err != nil {

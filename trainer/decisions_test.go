@@ -45,9 +45,9 @@ func linesOf(t fataler, content []byte) (made []recency.Decision) {
 	return made
 }
 
-// TestARestartFollowsTheJournal runs a trainer's batches with drawn lags, and crashes at drawn places: it goes back to a checkpoint that is kept, with other lags from there
-// on and perhaps with a torn or damaged end of the file. Up to the last whole line it must decide as before; and by the end the file must say what was decided for
-// each batch since the oldest checkpoint.
+// TestARestartFollowsTheJournal runs a trainer's batches with drawn lags, and crashes at drawn places: it goes back to a checkpoint that is
+// kept, with other lags from there on and perhaps with a torn or damaged end of the file. Up to the last whole line it must decide as before;
+// and by the end the file must say what was decided for each batch since the oldest checkpoint.
 func TestARestartFollowsTheJournal(t *testing.T) {
 	followed, rotated, waited := 0, 0, 0
 	dir := t.TempDir()

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestSessionsWeighWhatTheyAreGiven learns whole histories, with and without what looks further ahead: the loss is that of each session alone times its weight, and
-// the request's own.
+// TestSessionsWeighWhatTheyAreGiven learns whole histories, with and without what looks further ahead: the loss is that of each session alone
+// times its weight, and the request's own.
 func TestSessionsWeighWhatTheyAreGiven(t *testing.T) {
 	for _, horizon := range []int{1, 2} {
 		cfg := small()

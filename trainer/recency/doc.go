@@ -3,8 +3,9 @@
 // # Nouns
 //
 // The fast lane takes each part once, when it comes. A Schedule deals users to buckets by a salted hash and says, as event time passes, which
-// bucket has its Run: over all its users, with loss on the parts of the last periods (stochastic partial incremental training, PIT: TBGRecall, arXiv 2508.11977).
-// A Lane walks a Run in Chunks of users. A Governor sees how far training is behind, and decides what is shed; a Decision is what it decided.
+// bucket has its Run: over all its users, with loss on the parts of the last periods (stochastic partial incremental training, PIT: TBGRecall,
+// arXiv 2508.11977). A Lane walks a Run in Chunks of users. A Governor sees how far training is behind, and decides what is shed; a Decision
+// is what it decided.
 //
 // # The policies
 //
@@ -20,11 +21,18 @@
 //
 // All of it is AllPeriods; share 1 lets a run end before the next part, as a daily job does.
 //
+// # A batch
+//
+// Batches have numbers, whichever lane they are of. For each, in this order: the Decision; if Lane.Ready says that it is the lane's turn,
+// Lane.Next, whose chunk is the batch; else the next parts of the stream, of which those that KeepsPart refuses are not stepped on (tables
+// learn from them, and they are counted in Shed), then Lane.Earn, Schedule.Advance and Lane.Add with its runs. A checkpoint has State of
+// Schedule and Lane, and holds the log at Lane.Hold.
+//
 // # Promise
 //
-// With window = buckets and one epoch, each part is learned from in exactly one run, 0 to 2·buckets-2 periods after the one it came in;
-// in general in window/buckets on average. That holds of parts that are among the newest of their user's history when the run comes, as many as a history
-// may have: what is older is not read. A run that is shed is not made up for: the past is what gives way.
+// With window = buckets and one epoch, each part is learned from in exactly one run, 0 to 2·buckets-2 periods after the one it came in; in
+// general in window/buckets on average. That holds of parts that are among the newest of their user's history when the run comes, as many as a
+// history may have: what is older is not read. A run that is shed is not made up for: the past is what gives way.
 //
 // Nothing here has a clock, does I/O or starts a goroutine. What is random is a hash of what it is about. What is decided by the outside, such
 // as how far behind training is, goes into a Decision, which is written down before it takes effect; so the same log, config, seed and

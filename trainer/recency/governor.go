@@ -48,8 +48,8 @@ type Shed struct {
 	Parts        int64 `json:"parts"`         // that were not trained on; tables have learned from them
 }
 
-// Governor decides what gives way. It rises by a level when the lag is above what is allowed for a while in which it does not fall, and sinks by one when
-// the lag is below half of that for longer.
+// Governor decides what gives way. It rises by a level when the lag is above what is allowed for a while in which it does not fall, and sinks
+// by one when the lag is below half of that for longer.
 //
 // A Governor of a policy without lag_soft never decides anything else than Base.
 type Governor struct {

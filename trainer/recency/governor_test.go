@@ -51,8 +51,8 @@ func (q *queue) run(t fataler, until time.Duration) {
 	}
 }
 
-// TestLagIsBounded loads a trainer with drawn multiples of what it can do: the lag stays bounded, levels do not swing wildly, and when the load is gone all is
-// as before.
+// TestLagIsBounded loads a trainer with drawn multiples of what it can do: the lag stays bounded, levels do not swing wildly, and when the
+// load is gone all is as before.
 func TestLagIsBounded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := DefaultConfig()

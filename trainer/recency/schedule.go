@@ -59,10 +59,9 @@ func (s *Schedule) State() State {
 	return c
 }
 
-// Advance is told that all parts due before through are in the log, and when the latest of them is due. It is called with
-// what follows from the parts alone (I4): after each micro-batch with the due of its last part for both, and with EndOfTime behind the last part of an epoch.
-// It returns the runs that became due, and how many periods ended without one,
-// because nothing had come since their bucket's last run.
+// Advance is told that all parts due before through are in the log, and when the latest of them is due. It is called with what follows from
+// the parts alone (I4): after each micro-batch with the due of its last part for both, and with EndOfTime behind the last part of an epoch. It
+// returns the runs that became due, and how many periods ended without one, because nothing had come since their bucket's last run.
 //
 // Times that go back, as they may behind an end of the input, change nothing: what is due in a period that has ended is left to the fast lane.
 // However far time jumps, there are no more runs than twice the buckets.

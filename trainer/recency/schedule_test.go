@@ -18,8 +18,8 @@ func policy(buckets, window int) Config {
 	return c
 }
 
-// passes counts how often each period is learned from by the users of each bucket, when one part comes at a drawn time in each period, and the schedule is
-// saved and restored now and then.
+// passes counts how often each period is learned from by the users of each bucket, when one part comes at a drawn time in each period, and the
+// schedule is saved and restored now and then.
 func passes(t *rapid.T, c Config, seed uint64, begin, periods int64) (count map[[2]int64]int, runs int) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	count = map[[2]int64]int{}
