@@ -103,24 +103,33 @@ func (l *Lane) State() LaneState {
 }
 
 // Add takes runs that became due, as of the position up to which the log has been trained on. When more wait than a bucket each, or than 64, the
-// oldest are shed, the one that is being walked among them; it returns how many.
+// oldest are shed; it returns how many. The run that is being walked stays, or those whose ids are last would never have their turn; but for one
+// that has not ended after twice as many periods, because it holds back the log.
 func (l *Lane) Add(runs []Run, at schema.Position) (shed int) {
 	at = at.Clone()
 	for _, r := range runs {
 		l.state.Runs = append(l.state.Runs, PendingRun{r, at})
 	}
-	if shed = len(l.state.Runs) - min(l.cfg.Buckets, maxPending); shed <= 0 {
-		return 0
+	most := max(2, min(l.cfg.Buckets, maxPending))
+	for ; len(l.state.Runs) > most; shed++ {
+		first, last := l.state.Runs[0].Period, l.state.Runs[len(l.state.Runs)-1].Period
+		if l.begun() && last-first < int64(2*most) {
+			l.state.Runs = slices.Delete(l.state.Runs, 1, 2)
+		} else {
+			l.drop()
+		}
 	}
-	l.drop(shed)
 	return shed
 }
 
-// drop lets go of the first n runs.
-func (l *Lane) drop(n int) {
-	l.state.Runs = slices.Delete(l.state.Runs, 0, n)
+// begun says whether the first run is being walked.
+func (l *Lane) begun() bool { return l.state.Epoch > 0 || l.state.Partition > 0 || l.state.After != "" }
+
+// drop lets go of the first run.
+func (l *Lane) drop() {
+	l.state.Runs = slices.Delete(l.state.Runs, 0, 1)
 	l.state.Epoch, l.state.Partition, l.state.After = 0, 0, ""
-	l.page = page{}
+	l.page = unread
 	if len(l.state.Runs) == 0 {
 		l.state.Runs, l.state.Credit = nil, 0
 	}
@@ -205,7 +214,7 @@ func (l *Lane) Next(from Source, n, parts int, share float64) (Chunk, error) {
 	})
 	l.state, l.page = s, page
 	if c.Done {
-		l.drop(1)
+		l.drop()
 	}
 	return c, nil
 }

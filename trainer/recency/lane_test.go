@@ -298,7 +298,20 @@ func TestOldRunsAreShed(t *testing.T) {
 	if shed := lane.Add([]Run{run(3), run(4)}, schema.Position{0: 8}); shed != 2 {
 		t.Fatalf("%d shed", shed)
 	}
-	want := LaneState{Runs: []PendingRun{{run(2), schema.Position{0: 8}}, {run(3), schema.Position{0: 8}}, {run(4), schema.Position{0: 8}}}}
+	waiting := func(periods ...int64) (runs []PendingRun) {
+		for _, p := range periods {
+			runs = append(runs, PendingRun{run(p), schema.Position{0: 8}})
+		}
+		return runs
+	}
+	walked := lane.State()
+	if diff := gocmp.Diff(waiting(0, 3, 4), walked.Runs); diff != "" || walked.After == "" {
+		t.Fatalf("the walk is behind %q: %s", walked.After, diff)
+	}
+	if shed := lane.Add([]Run{run(5), run(6)}, schema.Position{0: 8}); shed != 2 { // six periods behind the first
+		t.Fatalf("%d shed", shed)
+	}
+	want := LaneState{Runs: waiting(4, 5, 6)}
 	if diff := gocmp.Diff(want, lane.State()); diff != "" {
 		t.Fatal(diff)
 	}
