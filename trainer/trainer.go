@@ -365,7 +365,7 @@ func (t *Trainer) offer(pub Publisher) bool {
 		version: Version{
 			Kind:         kind,
 			Through:      schema.TrainedThrough{EventTime: t.through, Positions: t.position.Clone()},
-			Step:         t.counts.Steps + schema.Step(t.counts.RunSteps),
+			Step:         t.counts.Steps,
 			Items:        m.Items(),
 			Metrics:      metrics,
 			ConfigDigest: t.cfg.Learn.Model.Digest(),

@@ -13,13 +13,13 @@ type Counts struct {
 	Batches int64       `json:"batches"`
 	Parts   int64       `json:"parts"`
 	Clicks  int64       `json:"clicks"`
-	Steps   schema.Step `json:"steps"`   // of the fast lane
+	Steps   schema.Step `json:"steps"`   // of both lanes
 	Skipped int64       `json:"skipped"` // steps not taken, of either lane, because a number was not finite
 	Tokens  int64       `json:"tokens"`  // of both lanes
 	Flops   float64     `json:"flops"`   // of the matrix products of both lanes, as the mathematics needs them
 
 	Runs       int64        `json:"runs"`        // that came due
-	RunSteps   int64        `json:"run_steps"`   // of the lane of runs
+	RunSteps   int64        `json:"run_steps"`   // of Steps, the lane of runs'
 	RunTokens  int64        `json:"run_tokens"`  // of Tokens
 	RunPeriods int64        `json:"run_periods"` // that ended without a run, because nothing was new
 	Shed       recency.Shed `json:"shed"`
@@ -55,6 +55,7 @@ func (l *Learner) Turn() error {
 	if stats.Skipped {
 		l.counts.Skipped++
 	} else if stats.Examples > 0 {
+		l.counts.Steps++
 		l.counts.RunSteps++
 	}
 	return nil
