@@ -17,6 +17,8 @@ type Config struct {
 	// TestScores bounds what testing a batch costs: tests times items. Beyond it tests are left out, the later ones of a batch, so that the cost of a
 	// click does not grow with the catalogue.
 	TestScores int `json:"test_scores"`
+	// Others says whether the other arms are tested beside the model, and blended with it: they cost more than it does.
+	Others bool `json:"others"`
 	// Gap ends a session for the tests of whole sessions where its final part has not come.
 	Gap      time.Duration   `json:"gap"`
 	Model    model.Config    `json:"model"`
@@ -27,8 +29,9 @@ type Config struct {
 // DefaultConfig returns the defaults, each with its reason.
 func DefaultConfig() Config {
 	return Config{
-		HistoryParts: 20,               // model.MaxSessions
-		TestScores:   8 << 20,          // all tests of a batch of 64 up to 131,000 items, and some 8 of it over a million
+		HistoryParts: 20,      // model.MaxSessions
+		TestScores:   8 << 20, // all tests of a batch of 64 up to 131,000 items, and some 8 of it over a million
+		Others:       true,
 		Gap:          30 * time.Minute, // the windows' default
 		Model:        model.DefaultConfig(),
 		Baseline:     baseline.DefaultConfig(),

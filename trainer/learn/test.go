@@ -63,14 +63,11 @@ func (r *request) key() uint64 {
 
 // test puts the tests of a batch to all arms. The last Forward was of the requests that have a past.
 func (l *Learner) test(requests []request, known int) {
-	bound := len(requests)
-	if known > 0 {
-		bound = l.cfg.TestScores / known
-	}
-	if bound == 0 || known == 0 {
+	if known == 0 {
 		return
 	}
-	ranks, tops := l.model.Judge(known, places)
+	bound := l.cfg.TestScores / known
+	ranks, tops := l.model.Judge(known, places, bound)
 	asked := 0
 	for i := range requests {
 		r := &requests[i]
@@ -83,7 +80,7 @@ func (l *Learner) test(requests []request, known int) {
 		if len(r.items) == 0 {
 			continue // only shown: nothing to predict
 		}
-		if bound--; bound < 0 {
+		if at >= bound {
 			l.eval.Untested(evaluate.NextPart, 1)
 			continue
 		}
@@ -93,9 +90,14 @@ func (l *Learner) test(requests []request, known int) {
 
 // testOne puts one test to all arms.
 func (l *Learner) testOne(r *request, ranks []int32, top []model.ScoredRow, known int) {
-	votes := l.live.Votes(r.asked(0))
-	l.listen(votes, top)
-	pooled := l.blend.pool(l.lists, r.gap(), known)
+	var votes baseline.Votes
+	var pooled []model.Row
+	l.listen(top)
+	if l.cfg.Others {
+		votes = l.live.Votes(r.asked(0))
+		l.hear(votes)
+		pooled = l.blend.pool(l.lists, r.gap(), known)
+	}
 
 	of := make([][]int, len(ArmNames))
 	targets := make([]evaluate.Target, 0, len(r.items))
@@ -111,13 +113,16 @@ func (l *Learner) testOne(r *request, ranks []int32, top []model.ScoredRow, know
 		oracle = oracle && t.oracle > 0
 		of[ArmBest] = append(of[ArmBest], t.oracle)
 		if !t.seen {
-			for arm := range ArmBest {
+			for arm := range l.arms() {
 				of[arm] = append(of[arm], 0)
 			}
 			continue
 		}
 		clicked = append(clicked, t.row)
 		of[ArmModel] = append(of[ArmModel], rank)
+		if !l.cfg.Others {
+			continue
+		}
 		of[ArmBlend] = append(of[ArmBlend], int(l.blend.rank(t.row)))
 		for a, arm := range others {
 			of[firstOther+a] = append(of[firstOther+a], votes.Rank(arm, t.row))
@@ -140,11 +145,21 @@ func (l *Learner) testOne(r *request, ranks []int32, top []model.ScoredRow, know
 	} else {
 		l.held.Open(r.part.UserID, r.example.At, r.example.Scene, lists)
 	}
-	l.blend.learn(clicked, r.gap())
+	if l.cfg.Others {
+		l.blend.learn(clicked, r.gap())
+	}
 }
 
-// listen sets l.lists to what the arms of the blend recommend. The model's scores become probabilities among its list.
-func (l *Learner) listen(votes baseline.Votes, top []model.ScoredRow) {
+// arms is how many arms are tested, of the first.
+func (l *Learner) arms() int {
+	if l.cfg.Others {
+		return ArmBest
+	}
+	return ArmModel + 1
+}
+
+// listen sets the model's list. Its scores become probabilities among the list.
+func (l *Learner) listen(top []model.ScoredRow) {
 	for a := range l.lists {
 		l.lists[a].rows, l.lists[a].scores = l.lists[a].rows[:0], l.lists[a].scores[:0]
 	}
@@ -152,6 +167,10 @@ func (l *Learner) listen(votes baseline.Votes, top []model.ScoredRow) {
 	for _, s := range top {
 		to.rows, to.scores = append(to.rows, s.Row), append(to.scores, float32(math.Exp(float64(s.Score-top[0].Score))))
 	}
+}
+
+// hear sets the lists of the others.
+func (l *Learner) hear(votes baseline.Votes) {
 	for a, arm := range others {
 		to := &l.lists[1+a]
 		l.votes = votes.Top(l.votes[:0], arm)
@@ -173,6 +192,9 @@ func (l *Learner) rawLists(pooled []model.Row) [][]int32 {
 		}
 	}
 	set(ArmModel, l.lists[0].rows)
+	if !l.cfg.Others {
+		return l.raw
+	}
 	set(ArmBlend, pooled)
 	for a := range others {
 		set(firstOther+a, l.lists[1+a].rows)

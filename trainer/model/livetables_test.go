@@ -38,7 +38,7 @@ func TestServedHasTheTrainersTerms(t *testing.T) {
 		for _, l := range []Live{live, nil} {
 			m.Attach(l)
 			m.Forward(batch)
-			_, tops := m.Judge(items, items)
+			_, tops := m.Judge(items, items, 1<<20)
 			with := served.With(l)
 			asked := 0
 			for i, e := range batch {

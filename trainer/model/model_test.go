@@ -175,7 +175,7 @@ func TestRanksInGroups(t *testing.T) {
 	m.Forward(batch)
 	want := m.Ranks(60)
 	for _, bound := range []int{1, 61, 150} {
-		got, _ := m.judgeWithin(60, 0, nil, bound)
+		got, _ := m.judgeWithin(60, 0, len(m.batch), nil, bound)
 		for i := range got {
 			if !slices.Equal(got[i], want[i]) {
 				t.Errorf("bound %d, example %d: ranks %v, want %v", bound, i, got[i], want[i])

@@ -23,25 +23,25 @@ const maxScores = 8 << 20
 // Ranks returns, for each example and each of its targets, the target's rank by score among the rows below known: 1 is best, ties count
 // against the target, a target that is not below known has rank 0, and one whose score is not a number comes last.
 func (m *Model) Ranks(known int) [][]int32 {
-	ranks, _ := m.Judge(known, 0)
+	ranks, _ := m.Judge(known, 0, len(m.batch))
 	return ranks
 }
 
 // Judge returns the Ranks of the last Forward's batch and, from the same scores, for each example the k best rows below known: best first, equal scores by row,
-// none whose score is not a number.
-func (m *Model) Judge(known, k int) (ranks [][]int32, tops [][]ScoredRow) {
-	return m.judgeWithin(min(known, m.items.n), k, nil, maxScores)
+// none whose score is not a number. It looks at the first n examples: a look at all rows costs more than a step where the catalogue is large.
+func (m *Model) Judge(known, k, n int) (ranks [][]int32, tops [][]ScoredRow) {
+	return m.judgeWithin(min(known, m.items.n), k, n, nil, maxScores)
 }
 
 // RanksAmong is Ranks without the rows that seen returns for example i, each of them once: they are no candidates for it. Targets always are.
 func (m *Model) RanksAmong(known int, seen func(i int) []Row) [][]int32 {
-	ranks, _ := m.judgeWithin(min(known, m.items.n), 0, seen, maxScores)
+	ranks, _ := m.judgeWithin(min(known, m.items.n), 0, len(m.batch), seen, maxScores)
 	return ranks
 }
 
 // judgeWithin holds at most bound scores at a time, but all of one example: every example over a small table, some of them over a large one.
-func (m *Model) judgeWithin(known, k int, seen func(i int) []Row, bound int) (ranks [][]int32, tops [][]ScoredRow) {
-	b, d := len(m.batch), m.cfg.Dim
+func (m *Model) judgeWithin(known, k, n int, seen func(i int) []Row, bound int) (ranks [][]int32, tops [][]ScoredRow) {
+	b, d := min(n, len(m.batch)), m.cfg.Dim
 	k = max(0, min(k, known))
 	ranks, tops = make([][]int32, b), make([][]ScoredRow, b)
 	best := make([]ScoredRow, 0, b*k)

@@ -130,7 +130,7 @@ func TestScoresHaveTheTerms(t *testing.T) {
 		m.Forward(batch)
 		z := slices.Clone(m.queries())
 		for _, bound := range []int{maxScores, 1, 3 * known} {
-			ranks, tops := m.judgeWithin(known, 10, nil, bound)
+			ranks, tops := m.judgeWithin(known, 10, len(m.batch), nil, bound)
 			moved := 0
 			for i, e := range batch {
 				var all []ScoredRow
@@ -190,7 +190,7 @@ func TestTopsAreTheSorted(t *testing.T) {
 	batch := randomExamples(rng, 60, 12, 4, 3)
 	m.Forward(batch)
 	for _, k := range []int{-1, 0, 1, 7, 50, 51, 100} {
-		_, tops := m.Judge(50, k)
+		_, tops := m.Judge(50, k, 1<<20)
 		for i := range batch {
 			scores := m.ranks.scores[i*50:][:50]
 			var want []ScoredRow
@@ -213,7 +213,7 @@ func TestTopsAreTheSorted(t *testing.T) {
 			}
 		}
 	}
-	if ranks, tops := m.Judge(0, 5); len(ranks) != len(batch) || len(tops) != len(batch) || len(tops[0]) != 0 {
+	if ranks, tops := m.Judge(0, 5, 1<<20); len(ranks) != len(batch) || len(tops) != len(batch) || len(tops[0]) != 0 {
 		t.Errorf("with nothing known: %v, %v", ranks, tops)
 	}
 }
