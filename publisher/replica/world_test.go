@@ -56,7 +56,7 @@ func newTrainee(t testing.TB, items int) *trainee {
 
 func (a *trainee) admit(items int) {
 	for range items {
-		a.m.Admit(fmt.Sprintf("i%d", a.n), schema.ItemInfo{Category: fmt.Sprintf("c%d", a.n%3)})
+		a.m.Admit(fmt.Sprintf("i%d", a.n), schema.ItemInfo{Category: fmt.Sprintf("c%d", a.n%3)}, 0)
 		a.n++
 	}
 }

@@ -178,6 +178,16 @@ func (l *Learner) observe(b Batch, requests []request) {
 			before = append(before, c.row)
 		}
 	}
+	l.sweep(b)
+}
+
+// sweep lets rows go that nobody clicks, and what the tables know of them: behind the batch, so that within one a row is one item's.
+func (l *Learner) sweep(b Batch) {
+	now := schema.BeginningOfTime
+	for i := range b.Parts {
+		now = max(now, b.Parts[i].Due)
+	}
+	l.live.Forget(l.model.Sweep(now))
 }
 
 func rowsOf(dst []model.Row, clicks []click) []model.Row {

@@ -146,13 +146,14 @@ func (l *Learner) target(r *request, seen map[string]bool, admit bool) {
 
 // rowOf returns the row of a click's item.
 func (l *Learner) rowOf(c *schema.Click, admit bool) model.Row {
+	row, ok := l.model.Row(c.ItemID)
 	if admit {
-		return l.model.Admit(c.ItemID, c.Item)
+		row, ok = l.model.Admit(c.ItemID, c.Item, c.EventTime)
 	}
-	if row, ok := l.model.Row(c.ItemID); ok {
-		return row
+	if !ok {
+		return noRow
 	}
-	return noRow
+	return row
 }
 
 // remember adds an earlier part to what r is asked from.

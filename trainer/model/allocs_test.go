@@ -89,7 +89,7 @@ func TestNamesDoNotHoldTheirMessage(t *testing.T) {
 	before := heapBytes()
 	for i := range 64 {
 		message := fmt.Sprintf("%04d", i) + string(make([]byte, 1<<20))
-		m.Admit(message[:4], schema.ItemInfo{Category: message[2:4]})
+		m.Admit(message[:4], schema.ItemInfo{Category: message[2:4]}, 0)
 	}
 	if grown := int(heapBytes() - before); grown > 8<<20 {
 		t.Errorf("64 items took %d bytes", grown)

@@ -47,7 +47,7 @@ func filled(tb testing.TB, cfg Config, items int) *Model {
 		tb.Fatal(err)
 	}
 	for i := range items {
-		m.Admit(fmt.Sprintf("item-%d", i), infoOf(i))
+		m.Admit(fmt.Sprintf("item-%d", i), infoOf(i), 0)
 	}
 	return m
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // Config says what the model looks like and how it learns. The zero value is not usable; start from DefaultConfig. Every piece of TBGRecall has a
@@ -12,14 +13,18 @@ import (
 //
 // The tags give each field its key, in files and in the arms of a replay, its name in a checkpoint, and its sentence in the reference of settings.
 type Config struct {
-	Dim         int `koanf:"dim" json:"dim" doc:"width of a token and of an item's vector"`
-	Blocks      int `koanf:"blocks" json:"blocks" doc:"attention blocks"`
-	Heads       int `koanf:"heads" json:"heads" doc:"attention heads; dim/heads is a whole number, even with a rotary"`
-	MaxSessions int `koanf:"max_sessions" json:"max_sessions" doc:"past sessions that are read, newest first"`
-	MaxTokens   int `koanf:"max_tokens" json:"max_tokens" doc:"tokens of one sequence; the oldest fall off"`
-	Scenes      int `koanf:"scenes" json:"scenes" doc:"rows of the scene table; names are hashed into them"`
-	SideRows    int `koanf:"side_rows" json:"side_rows" doc:"rows of the side table: categories and price bands; values beyond them are ignored"`
-	UserRows    int `koanf:"user_rows" json:"user_rows" doc:"rows of the user table, which context tokens add; names are hashed into them; 0 is none"`
+	Dim         int           `koanf:"dim" json:"dim" doc:"width of a token and of an item's vector"`
+	Blocks      int           `koanf:"blocks" json:"blocks" doc:"attention blocks"`
+	Heads       int           `koanf:"heads" json:"heads" doc:"attention heads; dim/heads is a whole number, even with a rotary"`
+	MaxSessions int           `koanf:"max_sessions" json:"max_sessions" doc:"past sessions that are read, newest first"`
+	MaxTokens   int           `koanf:"max_tokens" json:"max_tokens" doc:"tokens of one sequence; the oldest fall off"`
+	Scenes      int           `koanf:"scenes" json:"scenes" doc:"rows of the scene table; names are hashed into them"`
+	SideRows    int           `koanf:"side_rows" json:"side_rows" doc:"rows of the side table: categories and price bands; values beyond them are ignored"`
+	MaxItems    int           `koanf:"max_items" json:"max_items" doc:"items that have a row at the same time; beyond them those go that were not clicked for the longest; 0 is no bound"`
+	AdmitAfter  int           `koanf:"admit_after" json:"admit_after" doc:"clicks after which an item gets a row; 2 or more for catalogues whose items are mostly seen once"`
+	AdmitSketch int           `koanf:"admit_sketch" json:"admit_sketch" doc:"bytes that count clicks on items without a row, where admit_after is above 1; a power of two; an eighth of it in clicks are remembered"`
+	ExpireAfter time.Duration `koanf:"expire_after" json:"expire_after" doc:"event time without a click after which an item gives its row up; 0 is never"`
+	UserRows    int           `koanf:"user_rows" json:"user_rows" doc:"rows of the user table, which context tokens add; names are hashed into them; 0 is none"`
 
 	Tokens        string  `koanf:"tokens" json:"tokens" doc:"session: a context token before the items of each session, which asks; item: items only, each asks for the next"`
 	Mask          string  `koanf:"mask" json:"mask" doc:"session: items do not see their siblings; causal: they see those before"`
@@ -61,6 +66,8 @@ type Config struct {
 	WeightDecay  float64 `koanf:"weight_decay" json:"weight_decay" doc:"AdamW, of the matrices"`
 	RowOptimizer string  `koanf:"row_optimizer" json:"row_optimizer" doc:"adagrad: row-wise, one number a row; adam: two numbers for each, rows of the step only"`
 	RowRate      float64 `koanf:"row_rate" json:"row_rate" doc:"step of the items' vectors and biases"`
+	RowMemory    float64 `koanf:"row_memory" json:"row_memory" doc:"half-life of an Adagrad row's sum of squares, in steps; 0 is no forgetting"`
+	Plasticity   float64 `koanf:"plasticity" json:"plasticity" doc:"how fast the rows' rate follows the agreement of gradients, within a quarter and four times row_rate; 0 is not at all"`
 	SideRate     float64 `koanf:"side_rate" json:"side_rate" doc:"row-wise Adagrad step of the side table"`
 	TermRate     float64 `koanf:"term_rate" json:"term_rate" doc:"AdamW step of the terms' weights"`
 	Clip         float64 `koanf:"clip" json:"clip" doc:"bound of the norm of the shared weights' gradient, the terms' apart; 0 is none"`
@@ -95,7 +102,8 @@ func DefaultConfig() Config {
 		Dim: 64, Blocks: 2, Heads: 2, // trains in milliseconds on one core
 		MaxSessions: 20, MaxTokens: 128, // a part is often one click: twenty of them are some forty tokens
 		Scenes:   16,
-		SideRows: 4096, // a megabyte; every delta carries the rows in use
+		SideRows: 4096,                                         // a megabyte; every delta carries the rows in use
+		MaxItems: 1 << 20, AdmitAfter: 1, AdmitSketch: 1 << 20, // some 400 MB of rows at width 64, and a megabyte
 
 		Tokens: session, Mask: session, Rotary: session, TimeBias: true, Attention: hstu, // TBGRecall
 		ExpertWidth: 64, Horizon: 1, HorizonDecay: 0.5, // see BENCHMARKS.md, Ablations

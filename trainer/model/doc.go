@@ -3,7 +3,7 @@
 //
 // # Nouns
 //
-//	Row       the place of an item in the tables; items get rows in the order in which they appear
+//	Row       the place of an item in the tables; items get rows in the order in which they appear, and give them up when nobody clicks them
 //	Sides     side information of an item, its category and its price band: rows of a table that items share
 //	Session   what a user did in one emitted part: distinct items, each with its strongest action
 //	Example   the past sessions of a user, the moment of a request, and the items of the part that followed; or a whole history
@@ -44,8 +44,8 @@
 //
 // # Caveats
 //
-// A Model belongs to one goroutine, and so does a Memory. A Served may be used by many. Rows are never given up: memory grows with the number of
-// distinct items, some 350 bytes each at width 64, and 24 more where ranks have terms. Rows of the side table are not given up either, but there are at most
+// A Model belongs to one goroutine, and so does a Memory. A Served may be used by many. Memory grows up to Config.MaxItems rows, some 360 bytes each at
+// width 64, and 24 more where ranks have terms; then those go that were not clicked for the longest (Sweep). Rows of the side table are not given up, but there are at most
 // Config.SideRows; values beyond them are ignored. Users are hashed into Config.UserRows, items never. Dropout does not reach into the attention's weights.
 //
 // What this package does not do: read the stream or decide what is trained when (trainer), move or sign tables (publisher),

@@ -75,7 +75,7 @@ func goldenModel(t *testing.T, name string, cfg Config) (*Model, *net[float64]) 
 		narrow(m.items.side.biasOf(Row(s)), bias)
 	}
 	for r := range goldenItems {
-		m.Admit(fmt.Sprint("item ", r), schema.ItemInfo{})
+		m.Admit(fmt.Sprint("item ", r), schema.ItemInfo{}, 0)
 		vector, bias := long.grow()
 		copy(vector, vectors[r*d:])
 		bias[0] = biases[r]

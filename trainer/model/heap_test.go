@@ -22,7 +22,7 @@ func admitted(tb testing.TB, items int) *Model {
 		tb.Fatal(err)
 	}
 	for i := range items {
-		m.Admit(fmt.Sprintf("item-%011d", i), schema.ItemInfo{Category: fmt.Sprint("category-", i%100), Price: float64(1 + i%1000)})
+		m.Admit(fmt.Sprintf("item-%011d", i), schema.ItemInfo{Category: fmt.Sprint("category-", i%100), Price: float64(1 + i%1000)}, 0)
 	}
 	return m
 }

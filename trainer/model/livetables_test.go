@@ -115,7 +115,7 @@ func TestBestHasTheTerms(t *testing.T) {
 			}
 		}
 		for i := range n {
-			r := m.Admit(fmt.Sprint("item-", i), infoOf(i))
+			r, _ := m.Admit(fmt.Sprint("item-", i), infoOf(i), 0)
 			whole(m.items.vector(r), 1)
 			whole(m.items.biasOf(r), 1)
 		}
@@ -203,7 +203,7 @@ func TestApplyKeepsTheTables(t *testing.T) {
 	first := plain.With(live)
 	want := first.bestOf(z, 20, nil)
 	for i := range 30 {
-		m.Admit(fmt.Sprint("new-", i), infoOf(i))
+		m.Admit(fmt.Sprint("new-", i), infoOf(i), 0)
 	}
 	o := m.Snapshot(false, nil).Objects()
 	second, err := first.Apply(o[0].Table, o[1].Table)

@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/nn"
@@ -23,6 +22,7 @@ type Model struct {
 
 	items       catalogue[float32]
 	rowState    rowState
+	plasticity  plasticity
 	ids         []string
 	index       *rowIndex
 	categories  []string
@@ -36,8 +36,9 @@ type Model struct {
 	scenes      []float64 // requests of each scene, the old ones fading; under Config.SceneNorm
 	source      *rand.PCG
 	rng         *rand.Rand
-	touched     []bool // rows changed since the last Snapshot
-	touchedRows []Row
+	lives       lives
+	unpublished rowSet // rows changed since the last Snapshot
+	unsaved     rowSet // rows changed since Saved
 
 	net   *net[float32]
 	task  task
@@ -60,75 +61,20 @@ func empty(cfg Config) *Model {
 	m.w = newWeights[float32](&cfg)
 	m.first, m.second = make([]float32, len(m.w.arena)), make([]float32, len(m.w.arena))
 	m.items = newCatalogue[float32](cfg.Dim)
-	m.rowState.full = cfg.RowOptimizer == adam
+	m.rowState.full, m.rowState.forgets = cfg.RowOptimizer == adam, cfg.RowMemory > 0
+	m.plasticity.rate = 1
 	m.rng = rand.New(m.source)
 	m.scenes = make([]float64, cfg.Scenes)
+	m.lives.swept = schema.BeginningOfTime
+	if cfg.AdmitAfter > 1 {
+		m.lives.sightings = newSketch(cfg.AdmitSketch)
+	}
 	m.net = newNet(&m.cfg, m.w, &m.items)
 	return m
 }
 
-// Items returns how many items have a row.
-func (m *Model) Items() int { return m.items.n }
-
-// ID returns the name of the item in row r.
-func (m *Model) ID(r Row) string { return m.ids[r] }
-
-// Row returns the row of an item.
-func (m *Model) Row(id string) (Row, bool) {
-	return m.index.find(id, m.ID)
-}
-
 // Weights returns how many numbers all items share.
 func (m *Model) Weights() int { return len(m.w.arena) }
-
-// Admit returns the row of an item and gives it a fresh one if it has none: a small random vector that depends on the seed and the row
-// alone, and no bias. The item's side information is kept, each field as last seen. The row counts as changed: what is published beside the weights, its
-// popularity, changes when it is seen.
-func (m *Model) Admit(id string, info schema.ItemInfo) Row {
-	r, ok := m.Row(id)
-	if !ok {
-		r = m.appendRow(strings.Clone(id)) // not a part of the message it came in
-		rng := rand.New(rand.NewPCG(m.cfg.Seed, uint64(r)))
-		vector := m.items.vector(r)
-		for i := range vector {
-			vector[i] = float32(rng.NormFloat64() * m.cfg.InitStd)
-		}
-	}
-	m.describe(r, &info)
-	if info.Category != "" && m.categories[r] != info.Category {
-		m.categories[r] = m.categoryOf(r, info.Category)
-	}
-	m.touch(r)
-	return r
-}
-
-func (m *Model) appendRow(id string) Row {
-	if m.items.n == math.MaxInt32 {
-		panic("model: admit: no row is left")
-	}
-	r := Row(m.items.n)
-	m.rowState.grow(m.items.n, m.cfg.Dim)
-	m.items.grow()
-	m.ids, m.categories = append(m.ids, id), append(m.categories, "")
-	m.frequency, m.touched = append(m.frequency, 0), append(m.touched, false)
-	m.index.add(id, r, m.ID)
-	return r
-}
-
-// categoryOf returns the name of r's category as the side table has it, so that the items of one share it.
-func (m *Model) categoryOf(r Row, name string) string {
-	if s := m.items.sidesOf(r)[fieldCategory]; s != 0 && m.sideKeys[s-1].value == name {
-		return m.sideKeys[s-1].value
-	}
-	return strings.Clone(name)
-}
-
-func (m *Model) touch(r Row) {
-	if !m.touched[r] {
-		m.touched[r] = true
-		m.touchedRows = append(m.touchedRows, r)
-	}
-}
 
 // Forward computes the query vectors of a batch, which Ranks and Step then use. The batch must stay as it is until then.
 func (m *Model) Forward(batch []Example) {

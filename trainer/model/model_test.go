@@ -214,7 +214,7 @@ func TestSessionOf(t *testing.T) {
 		t.Errorf("session %+v of a model without items, which has %d of them then", s, m.Items())
 	}
 	for _, id := range []string{"b", "seen", "a"} {
-		m.Admit(id, schema.ItemInfo{})
+		m.Admit(id, schema.ItemInfo{}, 0)
 	}
 	want := []Event{{0, schema.ActionPurchase}, {2, "wishlist"}} // what was only shown is no input
 	if s := m.SessionOf(clicks); !slices.Equal(s.Events, want) {
@@ -227,8 +227,8 @@ func TestFreshRowsDependOnSeedAndRow(t *testing.T) {
 	a, b := filled(t, small(), 3), filled(t, small(), 3)
 	a.Forward(randomExamples(rand.New(rand.NewPCG(1, 1)), 3, 4, 2, 2))
 	a.Step()
-	a.Admit("new", schema.ItemInfo{})
-	b.Admit("new", schema.ItemInfo{})
+	a.Admit("new", schema.ItemInfo{}, 0)
+	b.Admit("new", schema.ItemInfo{}, 0)
 	if !slices.Equal(a.items.vector(3), b.items.vector(3)) {
 		t.Error("a fresh row depends on what was trained before")
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"math"
 	"slices"
 
 	"github.com/freshet-ml/freshet/trainer/nn"
@@ -21,7 +22,7 @@ type ranker struct {
 const maxScores = 8 << 20
 
 // Ranks returns, for each example and each of its targets, the target's rank by score among the rows below known: 1 is best, ties count
-// against the target, a target that is not below known has rank 0, and one whose score is not a number comes last.
+// against the target, a target that is not below known, or whose row was Given, has rank 0, and one whose score is not a number comes last.
 func (m *Model) Ranks(known int) [][]int32 {
 	ranks, _ := m.Judge(known, 0, len(m.batch))
 	return ranks
@@ -56,10 +57,11 @@ func (m *Model) judgeWithin(known, k, n int, seen func(i int) []Row, bound int) 
 			m.ranks.work.Reset()
 			m.items.compare(&m.cfg, out, nn.Whole(z, d).Slice(from, from+rows), known, &m.ranks.work)
 			m.addTerms(out, from)
+			m.hide(out)
 		}
 		for i := from; i < from+rows; i++ {
 			scores := m.ranks.scores[(i-from)*known:][:known]
-			ranks[i] = ranksOf(scores, m.batch[i].Targets)
+			ranks[i] = m.ranksOf(scores, m.batch[i].Targets)
 			if seen != nil {
 				for j, r := range m.batch[i].Targets {
 					if ranks[i][j] > 0 {
@@ -69,7 +71,7 @@ func (m *Model) judgeWithin(known, k, n int, seen func(i int) []Row, bound int) 
 			}
 			if k > 0 {
 				m.ranks.top.reset(k, known)
-				m.ranks.top.show(0, scores, nil)
+				m.ranks.top.show(0, scores, func(j int) bool { return !math.IsInf(float64(scores[j]), -1) }) // hidden
 				at := len(best)
 				best = append(best, m.ranks.top.sorted()...)
 				tops[i] = best[at:len(best):len(best)]
@@ -80,10 +82,10 @@ func (m *Model) judgeWithin(known, k, n int, seen func(i int) []Row, bound int) 
 }
 
 // ranksOf are the ranks of targets among scores, 0 of those that are not there.
-func ranksOf(scores []float32, targets []Row) []int32 {
+func (m *Model) ranksOf(scores []float32, targets []Row) []int32 {
 	ranks := make([]int32, len(targets))
 	for j, r := range targets {
-		if int(r) < len(scores) {
+		if int(r) < len(scores) && !m.Given(r) {
 			ranks[j] = rankOf(scores, int(r))
 		}
 	}

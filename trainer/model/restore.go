@@ -4,14 +4,21 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
+	"strconv"
 
 	"github.com/freshet-ml/freshet/schema"
 )
 
 // Restore returns the model that Tables described. Everything is checked before it returns; faults are ErrCorrupt and name the table.
-// All rows count as changed since the last Snapshot.
+// All rows count as changed since the last Snapshot, and as changed since Saved.
 func Restore(cfg Config, tables map[string]schema.Table) (*Model, error) {
+	return RestoreRows(cfg, tables, func(yield func(schema.Table, error) bool) { yield(tables[tableItems], nil) })
+}
+
+// RestoreRows is Restore from tables and pieces of the rows, as EachRows gave them: all first, then those that changed, in the order of the changes.
+func RestoreRows(cfg Config, tables map[string]schema.Table, pieces iter.Seq2[schema.Table, error]) (*Model, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -22,8 +29,22 @@ func Restore(cfg Config, tables map[string]schema.Table) (*Model, error) {
 	if err := m.restoreSides(tables[tableSides]); err != nil {
 		return nil, fmt.Errorf("sides: %w", err)
 	}
-	if err := m.restoreItems(tables[tableItems]); err != nil {
+	for piece, err := range pieces {
+		if err == nil {
+			err = m.restoreItems(piece)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("items: %w", err)
+		}
+	}
+	if err := m.nameRows(tables[tableParams].MetaValue(metaItems)); err != nil {
 		return nil, fmt.Errorf("items: %w", err)
+	}
+	if err := m.restoreLives(tables[tableLives]); err != nil {
+		return nil, fmt.Errorf("lives: %w", err)
+	}
+	if err := m.plasticity.restore(tables[tablePlasticity], &m.cfg, m.items.n); err != nil {
+		return nil, fmt.Errorf("plasticity: %w", err)
 	}
 	if err := m.restoreMoments(tables[tableMoments]); err != nil {
 		return nil, fmt.Errorf("moments: %w", err)
@@ -40,26 +61,96 @@ func Restore(cfg Config, tables map[string]schema.Table) (*Model, error) {
 	return m, nil
 }
 
+// restoreItems fills the rows of a piece: those that are there, or the next.
 func (m *Model) restoreItems(t schema.Table) error {
 	in, err := readItems(&m.cfg, m.items.side.n, t)
 	if err != nil {
 		return err
 	}
+	clicks, err := schema.Col[[]int64](t, "last_click")
+	if err != nil {
+		return err
+	}
+	if len(clicks) != len(in.ids) {
+		return fmt.Errorf("%w: %d last clicks for %d items", schema.ErrCorrupt, len(clicks), len(in.ids))
+	}
 	for i, id := range in.ids {
-		if in.rows[i] != int32(i) {
-			return fmt.Errorf("%w: row %d is missing", schema.ErrCorrupt, i)
+		r := Row(in.rows[i])
+		switch {
+		case int(r) > m.items.n:
+			return fmt.Errorf("%w: row %d is missing", schema.ErrCorrupt, m.items.n)
+		case int(r) == m.items.n:
+			m.appendRow()
 		}
-		if r, ok := m.Row(id); ok {
-			return fmt.Errorf("%w: item %q has the rows %d and %d", schema.ErrCorrupt, id, r, i)
-		}
-		r := m.appendRow(id)
-		copy(m.items.vector(r), in.vectors[i*m.cfg.Dim:])
+		copy(m.items.vector(r), in.vectors[i*m.cfg.Dim:][:m.cfg.Dim])
 		m.items.biasOf(r)[0] = in.biases[i]
-		m.categories[r] = in.categories[i]
+		m.ids[r], m.categories[r] = id, in.categories[i]
 		*m.items.sidesOf(r) = in.sidesOf(i)
+		m.lives.lastClick[r], m.lives.generation[r] = schema.EventTime(clicks[i]), in.generations[i]
 		m.touch(r)
 	}
-	return m.rowState.restore(t, len(in.ids), m.cfg.Dim)
+	return m.rowState.restore(t, in.rows, m.cfg.Dim)
+}
+
+// nameRows makes the index and the list of free rows. want is how many rows there are.
+func (m *Model) nameRows(want string) error {
+	if got := fmt.Sprint(m.items.n); got != want {
+		return fmt.Errorf("%w: %s rows, the model has %q", schema.ErrCorrupt, got, want)
+	}
+	m.index = newRowIndex(m.items.n)
+	for i := m.items.n - 1; i >= 0; i-- {
+		r, id := Row(i), m.ids[i]
+		if id == "" {
+			m.lives.free = append(m.lives.free, r)
+			continue
+		}
+		if other, ok := m.Row(id); ok {
+			return fmt.Errorf("%w: item %q has the rows %d and %d", schema.ErrCorrupt, id, r, other)
+		}
+		if s := m.items.sidesOf(r)[fieldCategory]; s != 0 && m.sideKeys[s-1].value == m.categories[r] {
+			m.categories[r] = m.sideKeys[s-1].value // the items of a category share its name
+		}
+		m.index.add(id, r, m.ID)
+	}
+	return nil
+}
+
+// livesTable is what a checkpoint has of the coming and going of rows beside the rows themselves.
+func (m *Model) livesTable() schema.Table {
+	words, added := []uint64{}, 0
+	if s := m.lives.sightings; s != nil {
+		words, added = s.words(), s.added
+	}
+	return schema.Table{
+		Columns: []schema.Column{{Name: "sightings", Data: words}},
+		Meta:    [][2]string{{"swept", fmt.Sprint(int64(m.lives.swept))}, {"sightings", fmt.Sprint(added)}},
+	}
+}
+
+func (m *Model) restoreLives(t schema.Table) error {
+	words, err := schema.Col[[]uint64](t, "sightings")
+	if err != nil {
+		return err
+	}
+	swept, err := strconv.ParseInt(t.MetaValue("swept"), 10, 64)
+	if err != nil {
+		return fmt.Errorf("%w: swept: %v", schema.ErrCorrupt, err)
+	}
+	added, err := strconv.Atoi(t.MetaValue("sightings"))
+	if err != nil || added < 0 {
+		return fmt.Errorf("%w: %q sightings", schema.ErrCorrupt, t.MetaValue("sightings"))
+	}
+	m.lives.swept = schema.EventTime(swept)
+	s := m.lives.sightings
+	if s == nil && len(words) == 0 {
+		return nil
+	}
+	if s == nil || len(words) != len(s.counters)/8 {
+		return fmt.Errorf("%w: a sketch of %d counters", schema.ErrCorrupt, 8*len(words))
+	}
+	s.restore(words)
+	s.added = added
+	return nil
 }
 
 func accumulators(t schema.Table, name string, n int) ([]float32, error) {
@@ -134,8 +225,8 @@ func (m *Model) restoreRecent(t schema.Table) error {
 		return fmt.Errorf("%w: %d targets, recent_window is %d", schema.ErrCorrupt, len(rows), m.cfg.RecentWindow)
 	}
 	for _, r := range rows {
-		if r < 0 || int(r) >= m.items.n {
-			return fmt.Errorf("%w: there is no row %d", schema.ErrCorrupt, r)
+		if r < 0 || int(r) >= m.items.n || m.ids[r] == "" {
+			return fmt.Errorf("%w: there is no item in row %d", schema.ErrCorrupt, r)
 		}
 		m.ring = append(m.ring, Row(r))
 		m.frequency[r]++

@@ -69,7 +69,9 @@ func (s *Served) each(c *scan, top *top, score func(s *Served, c *scan, scores [
 		scores := c.scores[:min(chunkRows, s.items.n-from)]
 		score(s, c, scores, chunk)
 		named := s.names[chunk]
-		top.show(Row(from), scores, func(j int) bool { return keep == nil || keep(named.ids[j], named.categories[j]) })
+		top.show(Row(from), scores, func(j int) bool { // a free row has no name
+			return named.ids[j] != "" && (keep == nil || keep(named.ids[j], named.categories[j]))
+		})
 	}
 }
 

@@ -104,7 +104,7 @@ func TestBestIsTheNaiveBest(t *testing.T) {
 			if described {
 				info = infoOf(i)
 			}
-			r := m.Admit(fmt.Sprint("item-", i), info)
+			r, _ := m.Admit(fmt.Sprint("item-", i), info, 0)
 			whole(m.items.vector(r), 1)
 			whole(m.items.biasOf(r), 1)
 		}
@@ -290,12 +290,12 @@ func TestDeltasOfBytesAndLengths(t *testing.T) {
 					m.touch(Row(rng.IntN(chunkRows))) // the lengths of the other chunks change all the same
 				}
 				for i := range m.items.n { // what is not touched stays as it was published
-					if !m.touched[i] {
+					if !m.unpublished.in[i] {
 						copy(m.items.vector(Row(i)), s.items.vector(Row(i)))
 						m.items.biasOf(Row(i))[0] = s.items.biasOf(Row(i))[0]
 					}
 				}
-				m.Admit(fmt.Sprint("new-", m.Items()), infoOf(3))
+				m.Admit(fmt.Sprint("new-", m.Items()), infoOf(3), 0)
 				o := m.Snapshot(false, nil).Objects()
 				next, err := s.Apply(o[0].Table, o[1].Table)
 				if err != nil {
@@ -356,29 +356,33 @@ func TestRowIndexIsAMap(t *testing.T) {
 		split := rapid.IntRange(0, len(names)).Draw(t, "split")
 		name := func(r Row) string { return names[r] }
 		x := newRowIndex(rapid.IntRange(0, 40).Draw(t, "room"))
-		others := map[string]Row{}
+		want := map[string]Row{}
 		for r, id := range names {
 			if r < split {
 				x.add(id, Row(r), name)
-			} else {
-				others[id] = Row(r)
+				want[id] = Row(r)
 			}
 		}
-		for _, of := range []struct {
-			x *rowIndex
-			n int
-		}{{x, split}, {x.with(others, 5, name), len(names)}} {
-			if of.x.n != of.n {
-				t.Fatalf("%d names, want %d", of.x.n, of.n)
+		for r, id := range names { // some go, others come
+			if gone := rapid.Bool().Draw(t, "gone"); gone && r < split {
+				x.remove(id, name)
+				delete(want, id)
+			} else if gone {
+				x.add(id, Row(r), name)
+				want[id] = Row(r)
 			}
-			for r, id := range names {
-				if got, ok := of.x.find(id, name); ok != (r < of.n) || ok && got != Row(r) {
-					t.Fatalf("%q is row %d, %v; want %d, %v", id, got, ok, r, r < of.n)
-				}
+		}
+		if x.n != len(want) {
+			t.Fatalf("%d names, want %d", x.n, len(want))
+		}
+		for _, id := range names {
+			got, ok := x.find(id, name)
+			if r, there := want[id]; ok != there || ok && got != r {
+				t.Fatalf("%q is row %d, %v; want %d, %v", id, got, ok, r, there)
 			}
-			if _, ok := of.x.find("not there", name); ok {
-				t.Fatal("a name that is not there is found")
-			}
+		}
+		if _, ok := x.find("not there", name); ok {
+			t.Fatal("a name that is not there is found")
 		}
 	})
 }

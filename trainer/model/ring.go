@@ -37,7 +37,7 @@ func (m *Model) recent(i int) Row { return m.ring[(m.ringNext+i)%len(m.ring)] }
 func (m *Model) logQ(to []float64, candidates []Row, uniform, recent, inBatch int) []float64 {
 	for _, r := range candidates {
 		frequency := float64(m.frequency[r]) / float64(max(1, len(m.ring)))
-		to = append(to, nn.LogQ(uniform, m.items.n, recent, inBatch, frequency))
+		to = append(to, nn.LogQ(uniform, m.Live(), recent, inBatch, frequency))
 	}
 	return to
 }

@@ -51,17 +51,19 @@ func (x *rowIndex) add(id string, r Row, name func(Row) string) {
 	x.n++
 }
 
-// with returns a copy that knows others as well, and has room for n more.
-func (x *rowIndex) with(others map[string]Row, n int, name func(Row) string) *rowIndex {
-	to := newRowIndex(x.n + len(others) + n)
-	to.seed = x.seed
-	for _, s := range x.slots {
-		if s > 0 {
-			to.add(name(Row(s-1)), Row(s-1), name)
+// remove takes a name out that is there. The names behind it move up, so that none is behind a gap.
+func (x *rowIndex) remove(id string, name func(Row) string) {
+	mask := uint64(len(x.slots) - 1)
+	gap := maphash.String(x.seed, id) & mask
+	for name(Row(x.slots[gap]-1)) != id {
+		gap = (gap + 1) & mask
+	}
+	for i := (gap + 1) & mask; x.slots[i] > 0; i = (i + 1) & mask {
+		home := maphash.String(x.seed, name(Row(x.slots[i]-1))) & mask
+		if (i-home)&mask >= (i-gap)&mask { // it may stand in the gap, which is not before its home
+			x.slots[gap], gap = x.slots[i], i
 		}
 	}
-	for id, r := range others {
-		to.add(id, r, name)
-	}
-	return to
+	x.slots[gap] = 0
+	x.n--
 }

@@ -12,7 +12,7 @@ import (
 
 // Served is one version of a model, ready to answer. It never changes and may be used by many goroutines.
 //
-// It takes 4·Dim bytes an item for its vector and some 100 more: 24 for the popularity, the bias, the side rows and the index, 32 and what they say for the name and the
+// It takes 4·Dim bytes an item for its vector and some 100 more: 28 for the popularity, the bias, the side rows, the generation and the index, 32 and what they say for the name and the
 // category, with Int8 4 and Dim, under Config.Cosine 8, and 24 where With gave it tables. Versions share the chunks of rows that no delta between them touched.
 type Served struct {
 	cfg        Config
@@ -23,8 +23,8 @@ type Served struct {
 	popularity [][]float32    // (chunkRows)
 	codes      []*codes       // of Int8
 	lengths    []*lengths     // of Config.Cosine
-	base       *rowIndex      // of the first rows
-	recent     map[string]Row // of the others: a new version copies it, and now and then indexes all anew
+	base       *rowIndex      // of the names as they were when it was made: a row that is called otherwise now is not found in it
+	recent     map[string]Row // of the names since: a new version copies it, and now and then indexes all anew
 	live       *liveTables    // of With; nil for none
 
 	pools *pools // shared by all versions of one config
@@ -36,7 +36,10 @@ type pools struct{ answers, memories sync.Pool }
 func (s *Served) lend() *answer { return s.pools.answers.Get().(*answer) }
 
 // names are what is known of a chunk of rows besides numbers.
-type names struct{ ids, categories [chunkRows]string }
+type names struct {
+	ids, categories [chunkRows]string // "" for a free row
+	generations     [chunkRows]int32  // how often a row was given up
+}
 
 // Serving says how a version is held. The zero value is exact.
 type Serving struct {
@@ -86,7 +89,7 @@ func (how Serving) Load(items, params schema.Table) (*Served, error) {
 }
 
 // Apply returns the model after a delta; s stays as it is. The two share the chunks of rows that the delta does not touch. A delta must follow on
-// s: known rows keep their names, and new rows start where s ends, without holes. Faults are ErrCorrupt.
+// s: known rows keep their names as long as they keep their generation, and new rows start where s ends, without holes. Faults are ErrCorrupt.
 func (s *Served) Apply(items, params schema.Table) (*Served, error) {
 	next, err := s.with(items, params)
 	if err != nil {
@@ -116,27 +119,18 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		return nil, fmt.Errorf("%w: items: %d popularities for %d items, or one is not finite", schema.ErrCorrupt, len(popularity), len(in.ids))
 	}
 	next := s.copy(w, side)
+	if err := next.part(&in, s); err != nil {
+		return nil, err
+	}
 	touched := map[int]bool{}
 	anew := len(s.recent)+len(in.ids) > 1024+s.base.n/4
-	if anew {
-		next.base, next.recent = s.base.with(s.recent, len(in.ids), s.id), map[string]Row{}
-	}
 	owned := -1 // the last chunk that was copied: rows rise
 	for i, id := range in.ids {
 		r := Row(in.rows[i])
 		chunk := int(r) / chunkRows
 		fresh := int(r) == next.items.n
-		switch {
-		case int(r) > next.items.n:
+		if int(r) > next.items.n {
 			return nil, fmt.Errorf("%w: items: row %d is missing", schema.ErrCorrupt, next.items.n)
-		case fresh:
-			if known, ok := next.Row(id); ok {
-				return nil, fmt.Errorf("%w: items: item %q has the rows %d and %d", schema.ErrCorrupt, id, known, r)
-			}
-		default:
-			if was := next.id(r); was != id {
-				return nil, fmt.Errorf("%w: items: row %d is item %q, was %q: the delta does not follow on this version", schema.ErrCorrupt, r, id, was)
-			}
 		}
 		if chunk != owned {
 			next.own(chunk)
@@ -153,11 +147,17 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		if s.precision == Int8 {
 			next.codes[chunk].set(int(r)%chunkRows, vector)
 		}
-		next.name(r, id, in.categories[i], s)
-		if fresh && anew {
-			next.base.add(id, r, next.id)
-		} else if fresh {
+		if renamed := id != "" && next.id(r) != id; renamed && !anew {
+			if known, ok := next.Row(id); ok {
+				return nil, fmt.Errorf("%w: items: item %q has the rows %d and %d", schema.ErrCorrupt, id, known, r)
+			}
 			next.recent[id] = r
+		}
+		next.name(r, id, in.categories[i], in.generations[i], s)
+	}
+	if anew {
+		if err := next.indexAll(); err != nil {
+			return nil, err
 		}
 	}
 	if want, err := strconv.Atoi(items.MetaValue(metaItems)); err != nil || want != next.items.n {
@@ -183,6 +183,44 @@ func (s *Served) copy(w *weights[float32], side table[float32]) *Served {
 	return &next
 }
 
+// part takes the names from the rows that had another item before, so that items may change their rows in one delta. before is the version that s was copied from.
+func (s *Served) part(in *itemColumns, before *Served) error {
+	for i, id := range in.ids {
+		r := Row(in.rows[i])
+		if int(r) >= s.items.n {
+			return nil
+		}
+		was, generation := s.id(r), s.generation(r)
+		switch {
+		case in.generations[i] < generation, in.generations[i] == generation && was != id && was != "":
+			return fmt.Errorf("%w: items: row %d is item %q for the %d. time, was %q for the %d.: the delta does not follow on this version",
+				schema.ErrCorrupt, r, id, in.generations[i]+1, was, generation+1)
+		case was != "" && in.generations[i] > generation:
+			s.name(r, "", "", generation, before)
+			if s.recent[was] == r {
+				delete(s.recent, was)
+			}
+		}
+	}
+	return nil
+}
+
+// indexAll makes the index of all names anew.
+func (s *Served) indexAll() error {
+	s.base, s.recent = newRowIndex(s.items.n), map[string]Row{}
+	for r := range Row(s.items.n) {
+		id := s.id(r)
+		if id == "" {
+			continue
+		}
+		if known, ok := s.Row(id); ok {
+			return fmt.Errorf("%w: items: item %q has the rows %d and %d", schema.ErrCorrupt, id, known, r)
+		}
+		s.base.add(id, r, s.id)
+	}
+	return nil
+}
+
 // own copies a chunk that is shared with the version before, or makes room for a new one; names are copied when they change.
 func (s *Served) own(chunk int) {
 	if chunk == len(s.popularity) {
@@ -203,10 +241,10 @@ func (s *Served) own(chunk int) {
 }
 
 // name sets what row r, of an owned chunk, is called. before is the version that s was copied from.
-func (s *Served) name(r Row, id, category string, before *Served) {
+func (s *Served) name(r Row, id, category string, generation int32, before *Served) {
 	chunk, at := int(r)/chunkRows, int(r)%chunkRows
 	l := s.names[chunk]
-	if l.ids[at] == id && l.categories[at] == category {
+	if l.ids[at] == id && l.categories[at] == category && l.generations[at] == generation {
 		return
 	}
 	if chunk < len(before.names) && l == before.names[chunk] {
@@ -214,10 +252,14 @@ func (s *Served) name(r Row, id, category string, before *Served) {
 		l = &copied
 		s.names[chunk] = l
 	}
-	l.ids[at], l.categories[at] = id, category
+	l.ids[at], l.categories[at], l.generations[at] = id, category, generation
 }
 
 func (s *Served) id(r Row) string { return s.names[int(r)/chunkRows].ids[int(r)%chunkRows] }
+
+func (s *Served) generation(r Row) int32 {
+	return s.names[int(r)/chunkRows].generations[int(r)%chunkRows]
+}
 
 // Row returns the row of an item, which it has in all versions of the model, as marks name it.
 func (s *Served) Row(id string) (Row, bool) {
@@ -227,7 +269,7 @@ func (s *Served) Row(id string) (Row, bool) {
 	return s.base.find(id, s.id)
 }
 
-// Items returns how many items the version knows.
+// Items returns how many rows the version has, free ones included.
 func (s *Served) Items() int { return s.items.n }
 
 // Has says whether the version knows an item.

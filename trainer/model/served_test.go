@@ -122,15 +122,23 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 	cfg := small()
 	cfg.NegativesUniform = 3
 	rapid.Check(t, func(t *rapid.T) {
+		cfg.MaxItems = rapid.SampledFrom([]int{0, 40, 900}).Draw(t, "max_items")
 		seed := rapid.Uint64().Draw(t, "seed")
 		rng := rand.New(rand.NewPCG(seed, 1))
 		m, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
+		names := 0
 		admit := func(n int) {
-			for range n {
-				m.Admit(fmt.Sprintf("item-%d", m.Items()), infoOf(rng.IntN(40)))
+			for i := range n {
+				if i%16 == 0 { // items lose their rows, come again, and get the rows of others
+					m.Admit("item-0", schema.ItemInfo{}, schema.EventTime(names))
+					m.Sweep(schema.EventTime(names))
+					m.Admit(fmt.Sprintf("item-%d", rng.IntN(1+names)), infoOf(rng.IntN(40)), schema.EventTime(rng.IntN(1+names)))
+				}
+				m.Admit(fmt.Sprintf("item-%d", names), infoOf(rng.IntN(40)), schema.EventTime(names))
+				names++
 			}
 		}
 		admit(1 + rng.IntN(1100))
@@ -151,7 +159,7 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 			versions = append(versions, version{served, want})
 			admit(rng.IntN(600))
 			for range rng.IntN(3) {
-				m.Forward(randomExamples(rng, m.Items(), 3, 3, 1))
+				m.Forward(liveExamples(m, rng, 3, 3, 1))
 				m.Step()
 			}
 			o := m.Snapshot(false, popularity).Objects()
@@ -159,7 +167,7 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 				t.Fatal(err)
 			}
 			whole := *m
-			whole.touchedRows = nil
+			whole.unpublished.rows = nil
 			full := whole.Snapshot(true, popularity).Objects()
 			fresh, err := LoadServed(full[0].Table, full[1].Table)
 			if err != nil {
@@ -172,6 +180,15 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 			}
 			if diff := cmp.Diff(fresh.Popular(20, nil), served.Popular(20, nil)); diff != "" {
 				t.Fatalf("popular after the delta (-whole +delta):\n%s", diff)
+			}
+			if n := len(served.Popular(served.Items(), nil)); n != m.Live() {
+				t.Fatalf("%d items are served, %d have a row", n, m.Live())
+			}
+			for i := range names {
+				id := fmt.Sprintf("item-%d", i)
+				if r, ok := m.Row(id); served.Has(id) != ok || ok && served.id(r) != id {
+					t.Fatalf("%s has a row: %v, served: %v", id, ok, served.Has(id))
+				}
 			}
 		}
 		for i, v := range versions {
@@ -186,7 +203,7 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 func TestSmallDeltaSharesChunks(t *testing.T) {
 	m := filled(t, small(), 3*chunkRows)
 	served := load(t, m.Snapshot(true, nil))
-	m.Admit("item-2000", schema.ItemInfo{Category: "new"})
+	m.Admit("item-2000", schema.ItemInfo{Category: "new"}, 0)
 	o := m.Snapshot(false, nil).Objects()
 	next, err := served.Apply(o[0].Table, o[1].Table)
 	if err != nil {
@@ -206,9 +223,9 @@ func TestSmallDeltaSharesChunks(t *testing.T) {
 func TestApplyRefusesWhatDoesNotFollow(t *testing.T) {
 	m := filled(t, small(), 50)
 	base := load(t, m.Snapshot(true, nil))
-	m.Admit("item-50", schema.ItemInfo{})
+	m.Admit("item-50", schema.ItemInfo{}, 0)
 	first := m.Snapshot(false, nil).Objects()
-	m.Admit("item-51", schema.ItemInfo{})
+	m.Admit("item-51", schema.ItemInfo{}, 0)
 	second := m.Snapshot(false, nil).Objects()
 	if _, err := base.Apply(second[0].Table, second[1].Table); !errors.Is(err, schema.ErrCorrupt) {
 		t.Errorf("a delta that skips one: %v", err)
@@ -225,7 +242,7 @@ func TestApplyRefusesWhatDoesNotFollow(t *testing.T) {
 	}
 	other := filled(t, small(), 0)
 	for i := range 51 {
-		other.Admit(fmt.Sprintf("other-%d", i), schema.ItemInfo{})
+		other.Admit(fmt.Sprintf("other-%d", i), schema.ItemInfo{}, 0)
 	}
 	o := other.Snapshot(false, nil).Objects()
 	if _, err := base.Apply(o[0].Table, o[1].Table); !errors.Is(err, schema.ErrCorrupt) {
@@ -252,7 +269,7 @@ func TestServedIsSafeForManyGoroutines(t *testing.T) {
 		best, _ := served.Recommend(q, 10, nil)
 		queries, want = append(queries, q), append(want, best)
 	}
-	m.Admit("item-7", schema.ItemInfo{Category: "x"})
+	m.Admit("item-7", schema.ItemInfo{Category: "x"}, 0)
 	o := m.Snapshot(false, nil).Objects()
 	var wg sync.WaitGroup
 	for g := range 4 {

@@ -69,7 +69,8 @@ func NewServedSession(clicks []schema.Click) ServedSession {
 	return s
 }
 
-// SessionOf reads the clicks of one part as NewServedSession does. Items without a row are left out: they have not been trained on.
+// SessionOf reads the clicks of one part as NewServedSession does. Items without a row are left out: a part that is history was seen when it came, and an item that
+// has no row since then, or any more, does not get one for what is long past.
 func (m *Model) SessionOf(clicks []schema.Click) Session {
 	named := NewServedSession(clicks)
 	s := Session{At: named.At, Scene: named.Scene, Events: make([]Event, 0, len(named.Events))}

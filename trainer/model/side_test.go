@@ -62,16 +62,16 @@ func TestPriceBand(t *testing.T) {
 // TestSideInformationIsKeptAsLastSeen: an empty field says nothing, a full one replaces, and the row counts as changed.
 func TestSideInformationIsKeptAsLastSeen(t *testing.T) {
 	m := filled(t, small(), 0)
-	r := m.Admit("a", schema.ItemInfo{})
+	r, _ := m.Admit("a", schema.ItemInfo{}, 0)
 	if of := *m.items.sidesOf(r); of != (sides{}) || m.items.side.n != 1 {
 		t.Fatalf("an item of which nothing is known has the side rows %v of %d", of, m.items.side.n)
 	}
 	f := func(info schema.ItemInfo, want sides) {
 		t.Helper()
 		m.Snapshot(false, nil)
-		m.Admit("a", info)
-		if of := *m.items.sidesOf(r); of != want || !m.touched[r] {
-			t.Errorf("after %+v the side rows are %v, want %v; changed: %v", info, of, want, m.touched[r])
+		m.Admit("a", info, 0)
+		if of := *m.items.sidesOf(r); of != want || !m.unpublished.in[r] {
+			t.Errorf("after %+v the side rows are %v, want %v; changed: %v", info, of, want, m.unpublished.in[r])
 		}
 	}
 	f(schema.ItemInfo{Category: "x"}, sides{1, 0})
@@ -90,7 +90,7 @@ func TestSideRowsAreBounded(t *testing.T) {
 	cfg.SideRows = 3
 	m := filled(t, cfg, 0)
 	for i := range 10 {
-		m.Admit(fmt.Sprint("item", i), schema.ItemInfo{Category: fmt.Sprint("c", i)})
+		m.Admit(fmt.Sprint("item", i), schema.ItemInfo{Category: fmt.Sprint("c", i)}, 0)
 	}
 	if m.items.side.n != 3 {
 		t.Fatalf("%d side rows, want 3", m.items.side.n)
@@ -104,7 +104,7 @@ func TestSideRowsAreBounded(t *testing.T) {
 			t.Errorf("item %d: side rows %v, want %v; category %q", r, of, want, m.categories[r])
 		}
 	}
-	r := m.Admit("item0", schema.ItemInfo{Category: "c9"})
+	r, _ := m.Admit("item0", schema.ItemInfo{Category: "c9"}, 0)
 	if of := *m.items.sidesOf(r); of != (sides{}) {
 		t.Errorf("an item whose category became one without a row keeps the old row: %v", of)
 	}
@@ -165,7 +165,7 @@ func TestWithoutSideInformation(t *testing.T) {
 		cfg.SideRows = rows
 		m := filled(t, cfg, 0)
 		for i := range 70 {
-			m.Admit(fmt.Sprint(i), schema.ItemInfo{})
+			m.Admit(fmt.Sprint(i), schema.ItemInfo{}, 0)
 		}
 		rng := rand.New(rand.NewPCG(5, 5))
 		for range 10 {
@@ -187,7 +187,7 @@ func TestCategoryTeachesNewItems(t *testing.T) {
 	cfg := small()
 	m := filled(t, cfg, 0)
 	for i := range categories * each {
-		m.Admit(fmt.Sprint(i), schema.ItemInfo{Category: fmt.Sprint(i % categories)})
+		m.Admit(fmt.Sprint(i), schema.ItemInfo{Category: fmt.Sprint(i % categories)}, 0)
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
 	item := func(category int) Row { return Row(category + categories*rng.IntN(each)) }
@@ -204,7 +204,7 @@ func TestCategoryTeachesNewItems(t *testing.T) {
 	}
 	fresh := make([]Row, categories)
 	for c := range fresh {
-		fresh[c] = m.Admit(fmt.Sprint("new", c), schema.ItemInfo{Category: fmt.Sprint(c)})
+		fresh[c], _ = m.Admit(fmt.Sprint("new", c), schema.ItemInfo{Category: fmt.Sprint(c)}, 0)
 	}
 	m.Forward(batch(func(c int) Row { return fresh[c] }))
 	for i, ranks := range m.Ranks(m.Items()) {
@@ -220,8 +220,8 @@ func TestServedFollowsSideInformation(t *testing.T) {
 	before := load(t, m.Snapshot(true, nil))
 	q := Query{Past: []ServedSession{{At: 1000, Events: []ServedEvent{{"item-3", schema.ActionClick}}}}, At: 60_000}
 	was, _ := before.Recommend(q, 60, nil)
-	m.Admit("item-3", schema.ItemInfo{Category: "6", Price: 39})
-	m.Admit("item-9", schema.ItemInfo{Category: "never seen", Price: 1e6})
+	m.Admit("item-3", schema.ItemInfo{Category: "6", Price: 39}, 0)
+	m.Admit("item-9", schema.ItemInfo{Category: "never seen", Price: 1e6}, 0)
 	o := m.Snapshot(false, nil).Objects()
 	after, err := before.Apply(o[0].Table, o[1].Table)
 	if err != nil {

@@ -14,6 +14,9 @@ const (
 	sideColumn   = "side_"     // and the field: the row of the item's value, 0 for none
 )
 
+// generationColumn says how often a row was given up. Tables without it are of rows that never were.
+const generationColumn = "generation"
+
 // sideCopy is the side table, copied.
 type sideCopy struct{ vectors, biases []float32 }
 
@@ -41,10 +44,14 @@ func readSide(dim int, to *table[float32], vectors, biases []float32) error {
 	return nil
 }
 
-func (c *rowCopies) sideColumns() []schema.Column {
+// moreColumns are those that come with the side information, and the generations.
+func (c *rowCopies) moreColumns() []schema.Column {
 	var columns []schema.Column
 	for f := range sideFields {
 		columns = append(columns, schema.Column{Name: sideColumn + sideFields[f].name, Data: c.sides[f]})
+	}
+	if c.generations != nil {
+		columns = append(columns, schema.Column{Name: generationColumn, Data: c.generations})
 	}
 	return columns
 }

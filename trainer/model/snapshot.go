@@ -25,6 +25,7 @@ type rowCopies struct {
 	ids, categories []string
 	vectors, biases []float32
 	sides           [len(sideFields)][]int32
+	generations     []int32 // nil where none of the rows was ever given up
 }
 
 func (m *Model) copyRows(rows []Row) rowCopies {
@@ -41,6 +42,12 @@ func (m *Model) copyRows(rows []Row) rowCopies {
 			c.sides[f][i] = s
 		}
 		c.rows[i], c.ids[i], c.categories[i] = int32(r), m.ids[r], m.categories[r]
+		if g := m.lives.generation[r]; g > 0 {
+			if c.generations == nil {
+				c.generations = make([]int32, n)
+			}
+			c.generations[i] = g
+		}
 		copy(c.vectors[i*d:][:d], m.items.vector(r))
 		c.biases[i] = m.items.biasOf(r)[0]
 	}
@@ -50,7 +57,7 @@ func (m *Model) copyRows(rows []Row) rowCopies {
 // Snapshot copies the shared weights, the side table and the rows that changed since the last Snapshot, or all rows. popularity gives what a replica ranks by
 // where it knows nothing of the user; nil gives all items 0. What it says of rows that did not change stays as it was published.
 func (m *Model) Snapshot(full bool, popularity func(Row) float32) Snapshot {
-	rows := m.touchedRows
+	rows := m.unpublished.rows
 	if full {
 		rows = make([]Row, m.items.n)
 		for i := range rows {
@@ -68,16 +75,13 @@ func (m *Model) Snapshot(full bool, popularity func(Row) float32) Snapshot {
 			s.popularity[i] = popularity(r)
 		}
 	}
-	for _, r := range m.touchedRows {
-		m.touched[r] = false
-	}
-	m.touchedRows = m.touchedRows[:0]
+	m.unpublished.clear()
 	return s
 }
 
 // Objects returns what is published: items (item_id, row, vector, bias, popularity, category, and the rows of its side information, one column a
 // field: side_category, side_price), by rising row, and params (name, shape, values), the last two of which are the side table, side and
-// side_bias. Both carry the form of the model and its digest, and how many rows the model has.
+// side_bias. Where a row was ever given up there is a column generation, too: how often. A free row has no name. Both carry the form of the model and its digest, and how many rows the model has.
 func (s Snapshot) Objects() []Object {
 	d := 1
 	if n := len(s.copied.rows); n > 0 {
@@ -91,7 +95,7 @@ func (s Snapshot) Objects() []Object {
 				{Name: "item_id", Data: s.copied.ids}, {Name: "row", Data: s.copied.rows},
 				{Name: "vector", Data: schema.Vectors{Dim: d, Values: s.copied.vectors}}, {Name: "bias", Data: s.copied.biases},
 				{Name: "popularity", Data: s.popularity}, {Name: "category", Data: s.copied.categories},
-			}, s.copied.sideColumns()...),
+			}, s.copied.moreColumns()...),
 			Meta: s.meta,
 		}},
 		{tableParams, paramsTable(s.specs, s.params, s.side, s.meta)},

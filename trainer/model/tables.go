@@ -21,13 +21,16 @@ type Object = NamedTable
 
 // The tables of a checkpoint. Together they are all that the next step depends on (I3).
 //
-//	items    item_id, row, category, vector, bias, side_category, side_price, and acc, bias_acc (Adagrad's) or first, second, bias_moments
-//	         (Adam's)                                                one line a row, in order
+//	items    item_id, row, category, vector, bias, last_click, side_category, side_price, generation where one is not 0, and acc, bias_acc
+//	         (Adagrad's; row_step under row_memory) or first, second, bias_moments (Adam's)
+//	                                                                 one line a row, in order; a free row has no name
 //	params   name, shape, values                                     the shared weights and the side table; Meta: form, digest
 //	sides    field, value, acc, bias_acc                             the side table's rows but the first, in order
 //	moments  name, first, second                                     AdamW's
 //	recent   row                                                     the ring of targets, oldest first
 //	scenes   requests                                                of each scene so far, fading
+//	lives    sightings                                               the sketch, eight counters a number. Meta: swept, sightings
+//	plasticity  row, gradient                                        of the last step, under plasticity. Meta: rate
 //	random   step, state                                             one line; state is the sampler's, in hex. Meta: config
 const (
 	tableItems   = "items"
@@ -36,7 +39,10 @@ const (
 	tableMoments = "moments"
 	tableRecent  = "recent"
 	tableScenes  = "scenes"
+	tableLives   = "lives"
 	tableRandom  = "random"
+
+	tablePlasticity = "plasticity"
 
 	metaForm   = "form"
 	metaDigest = "digest"
@@ -50,14 +56,12 @@ func (m *Model) Tables() ([]NamedTable, error) {
 	for i := range rows {
 		rows[i] = Row(i)
 	}
-	copied := m.copyRows(rows)
-	items := schema.Table{
-		Columns: append([]schema.Column{
-			{Name: "item_id", Data: copied.ids}, {Name: "row", Data: copied.rows}, {Name: "category", Data: copied.categories},
-			{Name: "vector", Data: schema.Vectors{Dim: m.cfg.Dim, Values: copied.vectors}}, {Name: "bias", Data: copied.biases},
-		}, append(m.rowState.columns(len(rows), m.cfg.Dim), copied.sideColumns()...)...),
-		Meta: m.meta(m.items.n),
-	}
+	shared, err := m.Shared()
+	return append([]NamedTable{{tableItems, m.rowsTable(rows)}}, shared...), err
+}
+
+// Shared returns the tables but that of the rows, which EachRows gives a piece at a time. They share no memory with m.
+func (m *Model) Shared() ([]NamedTable, error) {
 	names, first, second := make([]string, 0, len(m.specs)), make([][]float32, 0, len(m.specs)), make([][]float32, 0, len(m.specs))
 	at := 0
 	for i := range m.specs {
@@ -79,12 +83,13 @@ func (m *Model) Tables() ([]NamedTable, error) {
 		return nil, fmt.Errorf("save the model's config: %w", err)
 	}
 	return []NamedTable{
-		{tableItems, items},
 		{tableParams, paramsTable(m.specs, slices.Clone(m.w.arena), m.copySide(), m.meta(m.items.n))},
 		{tableSides, m.sidesTable()},
 		{tableMoments, schema.Table{Columns: []schema.Column{{Name: "name", Data: names}, {Name: "first", Data: first}, {Name: "second", Data: second}}}},
 		{tableRecent, schema.Table{Columns: []schema.Column{{Name: "row", Data: recent}}}},
 		{tableScenes, schema.Table{Columns: []schema.Column{{Name: "requests", Data: slices.Clone(m.scenes)}}}},
+		{tableLives, m.livesTable()},
+		{tablePlasticity, m.plasticity.table(m.cfg.Dim)},
 		{tableRandom, schema.Table{
 			Columns: []schema.Column{{Name: "step", Data: []uint64{m.step}}, {Name: "state", Data: []string{hex.EncodeToString(random)}}},
 			Meta:    [][2]string{{metaConfig, string(config)}},
@@ -165,6 +170,7 @@ type itemColumns struct {
 	rows            []int32
 	vectors, biases []float32
 	sides           [len(sideFields)][]int32
+	generations     []int32 // of each line
 }
 
 // readItems reads items whose side information is in the first sideRows rows of the side table.
@@ -201,8 +207,11 @@ func readItems(c *Config, sideRows int, t schema.Table) (in itemColumns, err err
 	if j := firstBad(in.biases); j >= 0 {
 		return fail(fmt.Errorf("%w: the bias of row %d is %v", schema.ErrCorrupt, in.rows[j], in.biases[j]))
 	}
+	if in.generations, err = generationsOf(t, n); err != nil {
+		return fail(err)
+	}
 	for i, id := range in.ids {
-		if id == "" || len(id) > schema.MaxIDBytes {
+		if id == "" && in.generations[i] == 0 || len(id) > schema.MaxIDBytes {
 			return fail(fmt.Errorf("%w: row %d has a name of %d bytes", schema.ErrCorrupt, in.rows[i], len(id)))
 		}
 		if in.rows[i] < 0 || (i > 0 && in.rows[i] <= in.rows[i-1]) {
@@ -223,4 +232,19 @@ func readItems(c *Config, sideRows int, t schema.Table) (in itemColumns, err err
 		}
 	}
 	return in, nil
+}
+
+// generationsOf reads how often the rows of n lines were given up: a row without a name was at least once.
+func generationsOf(t schema.Table, n int) ([]int32, error) {
+	if !slices.ContainsFunc(t.Columns, func(c schema.Column) bool { return c.Name == generationColumn }) {
+		return make([]int32, n), nil
+	}
+	generations, err := schema.Col[[]int32](t, generationColumn)
+	if err != nil {
+		return nil, err
+	}
+	if len(generations) != n || slices.ContainsFunc(generations, func(g int32) bool { return g < 0 }) {
+		return nil, fmt.Errorf("%w: %d generations for %d items, or one is negative", schema.ErrCorrupt, len(generations), n)
+	}
+	return generations, nil
 }

@@ -45,7 +45,7 @@ func TestRestoredGoesOnAsIfItHadNeverStopped(t *testing.T) {
 	step := func(m *Model, i int) StepStats {
 		rng := rand.New(rand.NewPCG(3, uint64(i)))
 		for j := range 10 { // the vocabulary grows past the number of draws
-			m.Admit(fmt.Sprintf("new-%d-%d", i, j), infoOf(i*7+j*3))
+			m.Admit(fmt.Sprintf("new-%d-%d", i, j), infoOf(i*7+j*3), 0)
 		}
 		batch := randomExamples(rng, m.Items(), 6, 4, 3)
 		for _, r := range rng.Perm(m.Items())[:min(12, m.Items())] {

@@ -96,10 +96,12 @@ func (m *Model) sample() *task {
 
 // draw adds candidates for queries with these positives.
 func (m *Model) draw(t *task, positives []Row) {
-	n, uniform, recent := m.items.n, m.cfg.NegativesUniform, m.cfg.NegativesRecent
-	if m.cfg.Loss == full || m.cfg.LogQ && n <= uniform+recent {
-		for r := range n {
-			t.candidates = append(t.candidates, Row(r))
+	uniform, recent := m.cfg.NegativesUniform, m.cfg.NegativesRecent
+	if m.cfg.Loss == full || m.cfg.LogQ && m.Live() <= uniform+recent {
+		for r, id := range m.ids {
+			if id != "" {
+				t.candidates = append(t.candidates, Row(r))
+			}
 		}
 		return
 	}
@@ -108,7 +110,7 @@ func (m *Model) draw(t *task, positives []Row) {
 		t.candidates, inBatch, t.sampledToo = append(t.candidates, positives...), len(positives), true
 	}
 	for range uniform {
-		t.candidates = append(t.candidates, Row(m.rng.IntN(n)))
+		t.candidates = append(t.candidates, m.drawLive())
 	}
 	if len(m.ring) == 0 {
 		recent = 0

@@ -75,7 +75,7 @@ func TestStepTermsMovesTheTermsAlone(t *testing.T) {
 		if slices.Equal(m.w.arena[n:], before[n:]) || !slices.Equal(m.w.arena[n:], other.w.arena[n:]) {
 			t.Errorf("%s: the terms' weights are not those of a whole step", per)
 		}
-		if len(m.touchedRows) > 0 || !slices.Equal(m.ring, other.ring) {
+		if len(m.unpublished.rows) > 0 || !slices.Equal(m.ring, other.ring) {
 			t.Errorf("%s: rows were touched, or the targets are not remembered", per)
 		}
 		if s := m.StepTerms(); s != (StepStats{}) {

@@ -1,12 +1,18 @@
 package model
 
-import "github.com/freshet-ml/freshet/trainer/nn"
+import (
+	"math"
+
+	"github.com/freshet-ml/freshet/trainer/nn"
+)
 
 // rowState is what the optimiser keeps of the items, in chunks of rows: Adagrad's accumulators, one number for a vector and one for a bias, or
 // Adam's moments, two numbers for each of theirs.
 type rowState struct {
 	full          bool // Adam
 	acc, accBias  [][]float32
+	forgets       bool        // Config.RowMemory
+	steps         [][]uint64  // of each row: AdamW's step when it was moved last
 	first, second [][]float32 // (chunkRows, dim)
 	biasMoments   [][]float32 // (chunkRows, 2)
 }
@@ -22,6 +28,34 @@ func (s *rowState) grow(n, dim int) {
 		return
 	}
 	s.acc, s.accBias = append(s.acc, make([]float32, chunkRows)), append(s.accBias, make([]float32, chunkRows))
+	if s.forgets {
+		s.steps = append(s.steps, make([]uint64, chunkRows))
+	}
+}
+
+// clear forgets what is kept of a row.
+func (s *rowState) clear(r Row, dim int) {
+	chunk, place := int(r)/chunkRows, int(r)%chunkRows
+	if s.full {
+		first, second := s.adamOf(r, dim)
+		clear(first)
+		clear(second)
+		clear(s.biasMoments[chunk][2*place:][:2])
+		return
+	}
+	s.acc[chunk][place], s.accBias[chunk][place] = 0, 0
+	if s.forgets {
+		s.steps[chunk][place] = 0
+	}
+}
+
+// forget makes the accumulators of a row what they are after the steps since it was moved last: half for each half-life.
+func (s *rowState) forget(r Row, step uint64, halfLife float64) {
+	chunk, place := int(r)/chunkRows, int(r)%chunkRows
+	keep := float32(math.Exp2(-float64(step-s.steps[chunk][place]) / halfLife))
+	s.acc[chunk][place] *= keep
+	s.accBias[chunk][place] *= keep
+	s.steps[chunk][place] = step
 }
 
 // adamOf are the two moments of a row's vector.
@@ -75,6 +109,12 @@ func (m *Model) updateRows() {
 	rows := &m.net.rows
 	for _, r := range rows.rows {
 		m.touch(r)
+		if m.rowState.forgets {
+			m.rowState.forget(r, m.step, m.cfg.RowMemory)
+		}
+	}
+	if m.cfg.Plasticity > 0 {
+		m.plasticity.follow(m.cfg.Plasticity, rows)
 	}
 	d, lanes := m.cfg.Dim, len(m.net.lanes)
 	m.net.each(func(number int, _ *lane[float32]) {
@@ -98,7 +138,7 @@ func (m *Model) updateRow(r Row, grad, dBias []float32) {
 		}
 		return
 	}
-	adagrad := nn.Adagrad{Rate: m.pace * m.cfg.RowRate, Eps: 1e-10}
+	adagrad := nn.Adagrad{Rate: m.pace * m.plasticity.rate * m.cfg.RowRate, Eps: 1e-10}
 	adagrad.Step(vector, grad, &m.rowState.acc[chunk][place])
 	if m.cfg.ItemBias {
 		adagrad.Step(bias, dBias, &m.rowState.accBias[chunk][place])

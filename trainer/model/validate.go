@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Bounds that keep one mistyped number from taking all memory.
@@ -75,6 +76,17 @@ func (c Config) Faults() (faults []Fault) {
 	within("side_rows", c.SideRows, 1, maxSideRows) // row 0 is no value, so 1 switches side information off
 	within("user_rows", c.UserRows, 0, maxSideRows)
 
+	if low := 2 * sweepShare; c.MaxItems != 0 && (c.MaxItems < low || c.MaxItems > math.MaxInt32) { // below that there is no sixteenth to give up
+		fault("max_items", fmt.Sprintf("write 0 for no bound, or a number from %d to %d", low, math.MaxInt32), "%d is out of range", c.MaxItems)
+	}
+	within("admit_after", c.AdmitAfter, 1, 255) // what a counter of the sketch can hold
+	if c.AdmitSketch < 1<<10 || c.AdmitSketch > 1<<30 || c.AdmitSketch&(c.AdmitSketch-1) != 0 {
+		fault("admit_sketch", fmt.Sprintf("write a power of two from %d to %d", 1<<10, 1<<30), "%d bytes are not a sketch", c.AdmitSketch)
+	}
+	if c.ExpireAfter < 0 || c.ExpireAfter > 0 && c.ExpireAfter < time.Second {
+		fault("expire_after", "write 0 for never, or at least a second", "%v is out of range", c.ExpireAfter)
+	}
+
 	word("tokens", c.Tokens, session, item)
 	word("mask", c.Mask, session, causal)
 	word("rotary", c.Rotary, session, token, none)
@@ -120,6 +132,11 @@ func (c Config) Faults() (faults []Fault) {
 	real("beta2", c.Beta2, 0, 0.999999)
 	real("weight_decay", c.WeightDecay, 0, 1)
 	real("row_rate", c.RowRate, 0, 10)
+	real("row_memory", c.RowMemory, 0, 1e12)
+	real("plasticity", c.Plasticity, 0, 1)
+	if c.RowOptimizer == adam && c.RowMemory+c.Plasticity > 0 {
+		fault("row_optimizer", "write adagrad, or set row_memory and plasticity to 0", "adam forgets by beta2, and its rate is its own")
+	}
 	real("side_rate", c.SideRate, 0, 10)
 	real("term_rate", c.TermRate, 0, 1)
 	real("clip", c.Clip, 0, math.MaxFloat64)

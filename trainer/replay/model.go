@@ -44,12 +44,13 @@ var _ learner = (*network)(nil)
 
 // newNetwork returns an untrained model that knows the items of names under their rows.
 func newNetwork(cfg model.Config, names []string) (*network, error) {
+	cfg.MaxItems, cfg.AdmitAfter = 0, 1 // all items are known beforehand
 	m, err := model.New(cfg)
 	if err != nil {
 		return nil, err
 	}
 	for i, name := range names {
-		if r := m.Admit(name, schema.ItemInfo{}); int(r) != i {
+		if r, _ := m.Admit(name, schema.ItemInfo{}, 0); int(r) != i {
 			panic(fmt.Sprintf("replay: item %d has row %d", i, r))
 		}
 	}
