@@ -21,7 +21,7 @@ type Config struct {
 	// CheckpointEvery is the pause between checkpoints, in wall-clock time. What came after the last one is read from the
 	// log again after a crash.
 	CheckpointEvery time.Duration `json:"checkpoint_every"`
-	// KeepCheckpoints is how many checkpoints stay on disk.
+	// KeepCheckpoints is how many restore points stay on disk, beside the last one before the newest base.
 	KeepCheckpoints int `json:"keep_checkpoints"`
 
 	Learn learn.Config `json:"learn"`
@@ -34,7 +34,7 @@ func DefaultConfig() Config {
 		BatchSpan:       10 * time.Second, // at two clicks a second still some twenty clicks a step
 		PublishEvery:    2 * time.Second,
 		CheckpointEvery: 30 * time.Second,
-		KeepCheckpoints: 2, // the newest may be damaged by the disk; the one before replays a little more log
+		KeepCheckpoints: 2, // the newest may be damaged by the disk; the one before replays a little more log, and so does that before the newest base
 		Learn:           learn.DefaultConfig(),
 	}
 }

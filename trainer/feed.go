@@ -20,7 +20,7 @@ type Feed interface {
 	// entries that there have been of all partitions.
 	Frontier() (through schema.EventTime, entries int64, err error)
 	// Hold says that what was made of everything before position is durable: only histories need it any more. It is called
-	// before the first Next and after each checkpoint.
+	// before the first Next and after each checkpoint. Where the log begins behind position, it returns an ErrGone and holds nothing.
 	Hold(position schema.Position) error
 }
 

@@ -1,7 +1,6 @@
 package trainer
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,7 +25,7 @@ const nextParts = 256
 // Trainer trains one model. One goroutine, the one in Run, owns its state.
 type Trainer struct {
 	cfg   Config
-	dir   string
+	saved *checkpoints
 	log   *slog.Logger
 	now   func() time.Time
 	feed  Feed
@@ -76,7 +75,7 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 		return nil, fmt.Errorf("open trainer: %w", err)
 	}
 	t := &Trainer{
-		cfg: cfg, dir: dir, log: log, now: now, fresh: fresh,
+		cfg: cfg, log: log, now: now, fresh: fresh,
 		pending: arrivals{},
 		outbox:  make(chan work, 1),
 		behind:  true, // a trainer that starts publishes what it has: replicas may hold an older line
@@ -87,24 +86,22 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 	if err != nil {
 		return nil, err
 	}
-	s, tables, found, err := readCheckpoint(dir, log)
+	t.trained = trained
+	if t.saved, err = openCheckpoints(dir, cfg.KeepCheckpoints, disk{}, log); err != nil {
+		return nil, err
+	}
+	found, err := t.saved.restore(t.restore)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case !found:
+	if !found {
 		if t.learner, err = learn.New(cfg.Learn, lookback{t}); err != nil {
 			return nil, err
 		}
-	case !bytes.Equal(s.Config, trained):
-		return nil, fmt.Errorf("the checkpoint in %s was trained with another config (%s): give the same one, or another data directory", dir, difference(s.Config, trained))
-	default:
-		if t.learner, err = learn.Restore(cfg.Learn, lookback{t}, s.State, tables); err != nil {
-			return nil, fmt.Errorf("restore checkpoint: %w", err)
-		}
-		log.Info("trainer goes on from its checkpoint", "steps", s.Steps, "clicks", s.Clicks, "items", t.learner.Model().Items())
+	} else {
+		n := t.learner.Counts()
+		log.Info("trainer goes on from its checkpoint", "steps", n.Steps, "clicks", n.Clicks, "items", t.learner.Model().Items())
 	}
-	t.trained = trained
 	t.look()
 	governor := recency.NewGovernor(cfg.Learn.Recency, cfg.BatchParts, cfg.Learn.HistoryParts)
 	if t.decisions, err = openDecisions(dir, governor, t.counts.Batches, log); err != nil {
@@ -163,7 +160,7 @@ const finishPause = 10 * time.Millisecond
 // also when it ends early; parts of a micro-batch that was not complete are read again next time.
 func (t *Trainer) Run(ctx context.Context, feed Feed, pub Publisher) error {
 	t.feed = feed
-	if err := feed.Hold(t.learner.Hold()); err != nil {
+	if err := t.holdLog(feed); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -327,26 +324,6 @@ func (t *Trainer) train(parts []schema.Part, d recency.Decision) error {
 	return nil
 }
 
-// checkpoint writes the state to disk.
-func (t *Trainer) checkpoint() error {
-	tables, err := t.learner.Tables()
-	if err != nil {
-		return fmt.Errorf("write checkpoint: %w", err)
-	}
-	all := make([]Table, 0, len(tables))
-	for _, n := range tables {
-		all = append(all, Table{n.Name, n.Table})
-	}
-	digest, err := writeCheckpoint(t.dir, state{Format: checkpointFormat, Config: t.trained, State: t.learner.State()}, all, t.cfg.KeepCheckpoints)
-	if err != nil {
-		return err
-	}
-	t.mu.Lock()
-	t.digest = digest
-	t.mu.Unlock()
-	return t.feed.Hold(t.learner.Hold())
-}
-
 // offer hands a version to the publishing goroutine, if there is something new and it is not busy with the one before.
 func (t *Trainer) offer(pub Publisher) bool {
 	t.mu.Lock()
@@ -442,7 +419,7 @@ type Stats struct {
 	Level   recency.Level // what gives way, where training is behind
 	Through schema.EventTime
 	Version schema.Version // the newest published
-	Digest  string         // sha256 of the newest checkpoint
+	Digest  string         // of the state in the newest checkpoint
 	Scores                 // what the prequential evaluation has found
 }
 

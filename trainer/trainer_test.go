@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -140,7 +142,7 @@ func smallConfig() Config {
 	return c
 }
 
-func openTrainer(t *testing.T, dir string, c Config) *Trainer {
+func openTrainer(t testing.TB, dir string, c Config) *Trainer {
 	t.Helper()
 	trainer, err := Open(dir, c, NewFreshness(nil), slog.New(slog.DiscardHandler), time.Now)
 	if err != nil {
@@ -150,10 +152,23 @@ func openTrainer(t *testing.T, dir string, c Config) *Trainer {
 }
 
 // TestStoppedAnywhereEndsTheSame trains a log in one go, and again with a stop or a failing feed every few parts; each time the
-// next trainer goes on from the checkpoint. The last checkpoint must be the same, byte for byte (I3, I4), and with it the metrics.
+// next trainer goes on from the checkpoint. The state in the last checkpoint must be the same, byte for byte (I3, I4), and with it the metrics.
 func TestStoppedAnywhereEndsTheSame(t *testing.T) {
+	t.Run("all rows", func(t *testing.T) { stopAnywhere(t, smallConfig()) })
+	t.Run("rows come and go", func(t *testing.T) { stopAnywhere(t, churnConfig()) })
+}
+
+// churnConfig has fewer rows than drawParts has items.
+func churnConfig() Config {
+	c := smallConfig()
+	m := &c.Learn.Model
+	m.MaxItems, m.AdmitAfter, m.AdmitSketch, m.ExpireAfter, m.RowMemory, m.Plasticity = 32, 2, 1<<10, time.Minute, 50, 0.1
+	return c
+}
+
+func stopAnywhere(t *testing.T, config Config) {
 	parts := drawParts(400)
-	whole := openTrainer(t, t.TempDir(), smallConfig())
+	whole := openTrainer(t, t.TempDir(), config)
 	whole.Finish()
 	var pub shelf
 	if err := whole.Run(t.Context(), &memoryFeed{parts: parts, perCall: 1 << 20}, &pub); err != nil {
@@ -166,16 +181,19 @@ func TestStoppedAnywhereEndsTheSame(t *testing.T) {
 	if last := pub.versions[len(pub.versions)-1]; last.Step != want.Steps || last.Items != want.Items {
 		t.Errorf("the last version is of step %d with %d items, the trainer at step %d with %d", last.Step, last.Items, want.Steps, want.Items)
 	}
+	if m, most := whole.learner.Model(), config.Learn.Model.MaxItems; most < 40 && (m.Live() == m.Items() || m.Items() > most) {
+		t.Errorf("%d of %d rows are in use: none was given up", m.Live(), m.Items())
+	}
 	for _, every := range []int{1, 37, 100, 250} {
 		dir, runs := t.TempDir(), 0
 		for {
-			trainer := openTrainer(t, dir, smallConfig())
+			trainer := openTrainer(t, dir, config)
 			from := int(trainer.Position()[0])
 			trainer.Finish()
 			feed := &memoryFeed{parts: parts, next: from, perCall: 1 + every/3, failAt: from + every}
 			err := trainer.Run(t.Context(), feed, &shelf{})
-			if feed.holds < 2 || feed.held != trainer.Position()[0] {
-				t.Errorf("%d positions were held, the last at %d, and the checkpoint is at %d", feed.holds, feed.held, trainer.Position()[0])
+			if oldest := trainer.saved.holds()[0][0]; feed.holds < 2 || feed.held != oldest || oldest > trainer.Position()[0] {
+				t.Errorf("%d positions were held, the last at %d, the oldest checkpoint is at %d and the newest at %d", feed.holds, feed.held, oldest, trainer.Position()[0])
 			}
 			if runs++; err == nil {
 				got := trainer.Stats()
@@ -303,5 +321,97 @@ func TestCancelledTrainerSaves(t *testing.T) {
 	}
 	if again := openTrainer(t, dir, smallConfig()); again.Stats().Parts == 0 || again.Stats().Parts != trainer.Stats().Parts {
 		t.Errorf("%d parts in the checkpoint, %d were trained on", again.Stats().Parts, trainer.Stats().Parts)
+	}
+}
+
+// TestDamagedCheckpointsLoseNothing damages the newest checkpoint before each start: the log replays what is behind the one before, and the end is the same (I4).
+func TestDamagedCheckpointsLoseNothing(t *testing.T) {
+	parts := drawParts(300)
+	whole := openTrainer(t, t.TempDir(), churnConfig())
+	whole.Finish()
+	if err := whole.Run(t.Context(), &memoryFeed{parts: parts, perCall: 1 << 20}, &shelf{}); err != nil {
+		t.Fatal(err)
+	}
+	dir, back := t.TempDir(), 0
+	c := churnConfig()
+	c.CheckpointEvery = 1 // after every batch
+	for at := 60; ; at += 60 {
+		trainer := openTrainer(t, dir, c)
+		trainer.Finish()
+		from := int(trainer.Position()[0])
+		feed := &memoryFeed{parts: parts, next: from, perCall: 15, failAt: at}
+		err := trainer.Run(t.Context(), feed, &shelf{})
+		if err == nil {
+			if got, want := trainer.Stats().Digest, whole.Stats().Digest; got != want || back == 0 {
+				t.Errorf("after %d damaged checkpoints the digest is %s, without them %s", back, got, want)
+			}
+			return
+		}
+		if !errors.Is(err, errFeed) {
+			t.Fatal(err)
+		}
+		if len(trainer.saved.line) < 2 { // it came to no second checkpoint
+			continue
+		}
+		newest := trainer.saved.line[len(trainer.saved.line)-1]
+		b, err := os.ReadFile(filepath.Join(dir, newest.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)/2] ^= 1
+		if err := os.WriteFile(filepath.Join(dir, newest.file), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if again := openTrainer(t, dir, c); again.Position()[0] < newest.position[0] && again.Position()[0] >= feed.held {
+			back++
+		} else {
+			t.Errorf("position %d beside a damaged checkpoint of %d; the log is held from %d", again.Position()[0], newest.position[0], feed.held)
+		}
+	}
+}
+
+// shortFeed is a log that begins late.
+type shortFeed struct {
+	memoryFeed
+	begins schema.Emit
+}
+
+func (f *shortFeed) Hold(position schema.Position) error {
+	if position[0] < f.begins {
+		return fmt.Errorf("%w: entry %d is wanted, and it begins at %d", ErrGone, position[0], f.begins)
+	}
+	return f.memoryFeed.Hold(position)
+}
+
+// TestLogThatBeginsBehindTheCheckpoint is refused, in one line with the choice, until the trainer is told to skip what is gone.
+func TestLogThatBeginsBehindTheCheckpoint(t *testing.T) {
+	parts, dir := drawParts(500), t.TempDir()
+	first := openTrainer(t, dir, smallConfig())
+	first.Finish()
+	if err := first.Run(t.Context(), &memoryFeed{parts: parts[:200], perCall: 20}, &shelf{}); err != nil {
+		t.Fatal(err)
+	}
+	again := openTrainer(t, dir, smallConfig())
+	at := again.Position()[0]
+	feed := &shortFeed{memoryFeed{parts: parts[:400], next: int(at), perCall: 20}, at}
+	again.Finish()
+	if err := again.Run(t.Context(), feed, &shelf{}); err != nil {
+		t.Errorf("a log that reaches back to the newest checkpoint only: %v", err)
+	}
+	last := openTrainer(t, dir, smallConfig())
+	at = last.Position()[0]
+	feed = &shortFeed{memoryFeed{parts: parts, next: int(at) + 10, perCall: 20}, at + 10}
+	err := last.Run(t.Context(), feed, &shelf{})
+	var gap *GapError
+	if !errors.As(err, &gap) || !errors.Is(err, ErrGone) || gap.Position[0] != at || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "train.on_gap") {
+		t.Fatalf("a log that begins behind the checkpoint: %v", err)
+	}
+	last.Skip(schema.Position{0: at + 10, 7: 5})
+	if diff := cmp.Diff(schema.Position{0: at + 10}, last.Position()); diff != "" {
+		t.Errorf("position after the skip (-want +got):\n%s", diff)
+	}
+	last.Finish()
+	if err := last.Run(t.Context(), feed, &shelf{}); err != nil {
+		t.Error(err)
 	}
 }

@@ -159,6 +159,17 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	if err != nil {
 		return nil, err
 	}
+	if c.Train.OnGap == config.OnGapContinue {
+		logs, err := in.store.Partitions()
+		if err != nil {
+			return nil, err
+		}
+		begins := schema.Position{}
+		for p, m := range logs {
+			begins[p] = m.FirstEmit
+		}
+		t.Skip(begins)
+	}
 	f, err := feed.New(in.store, t.Position())
 	if err != nil {
 		return nil, err
@@ -232,7 +243,13 @@ type inlet struct {
 var _ trainer.Feed = inlet{}
 
 // Hold keeps what the trainer has not made durable from the log's retention.
-func (i inlet) Hold(p schema.Position) error { return i.store.Hold("trainer", p) }
+func (i inlet) Hold(p schema.Position) error {
+	err := i.store.Hold("trainer", p)
+	if errors.Is(err, buffer.ErrGone) {
+		err = fmt.Errorf("%w: %w", trainer.ErrGone, err)
+	}
+	return err
+}
 
 // Frontier is how far the slowest partition has come, as the merge has to wait for it.
 func (i inlet) Frontier() (schema.EventTime, int64, error) {

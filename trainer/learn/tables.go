@@ -2,6 +2,7 @@ package learn
 
 import (
 	"fmt"
+	"iter"
 
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/baseline"
@@ -17,9 +18,9 @@ const (
 	tableHeld       = "held_sessions"
 )
 
-// Tables returns everything that Restore needs to go on as if nothing had happened (I3).
-func (l *Learner) Tables() ([]model.NamedTable, error) {
-	all, err := l.model.Tables()
+// Shared returns everything but State that RestoreRows needs to go on as if nothing had happened (I3), and the model's rows, which Model.EachRows gives.
+func (l *Learner) Shared() ([]model.NamedTable, error) {
+	all, err := l.model.Shared()
 	if err != nil {
 		return nil, err
 	}
@@ -49,8 +50,8 @@ func (l *Learner) State() State {
 	return State{Counts: l.counts, Position: l.position.Clone(), Latest: l.latest, Begin: l.begin, Share: l.share, Schedule: l.schedule.State(), Lane: l.lane.State()}
 }
 
-// Restore is the inverse of Tables and State.
-func Restore(cfg Config, history History, s State, tables map[string]schema.Table) (*Learner, error) {
+// RestoreRows is the inverse of Shared, State and the model's EachRows.
+func RestoreRows(cfg Config, history History, s State, tables map[string]schema.Table, rows iter.Seq2[schema.Table, error]) (*Learner, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func Restore(cfg Config, history History, s State, tables map[string]schema.Tabl
 	if l.lane, err = recency.RestoreLane(cfg.Recency, s.Lane); err != nil {
 		return nil, err
 	}
-	if l.model, err = model.Restore(cfg.Model, tables); err != nil {
+	if l.model, err = model.RestoreRows(cfg.Model, tables, rows); err != nil {
 		return nil, err
 	}
 	if l.live, err = baseline.Restore(cfg.Baseline, tables); err != nil {
@@ -79,4 +80,15 @@ func Restore(cfg Config, history History, s State, tables map[string]schema.Tabl
 	}
 	l.model.Attach(l.live)
 	return l, nil
+}
+
+// Skip moves the position to where the log begins, of the partitions that were learned from and whose log begins behind it. It returns those.
+func (l *Learner) Skip(begins schema.Position) (skipped []schema.Partition) {
+	for _, p := range begins.Partitions() {
+		if at, known := l.position[p]; known && at < begins[p] {
+			l.position[p] = begins[p]
+			skipped = append(skipped, p)
+		}
+	}
+	return skipped
 }
