@@ -3,6 +3,8 @@ package baseline
 import (
 	"slices"
 
+	"github.com/zeebo/xxh3"
+
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/model"
 )
@@ -13,6 +15,11 @@ type sessions struct {
 	rows  chunked[[]model.Row] // by slot: the session's items in the order of its clicks
 	posts chunked[[]int32]     // by row: slots of sessions, in the order in which the item came into them
 	ever  int64                // how many sessions began, with one click or more
+}
+
+// SessionKey names the session of a user that began with a click at start. It is never 0, which is no session.
+func SessionKey(user string, start schema.EventTime) uint64 {
+	return max(xxh3.HashString(user)^uint64(start)*0x9e3779b97f4a7c15, 1)
 }
 
 // head is what is read of a session before it is known to be a neighbour.

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zeebo/xxh3"
-
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/evaluate"
@@ -57,8 +55,7 @@ func (r *request) asked(kinds baseline.Kinds) baseline.Request {
 
 // key names the session of the request.
 func (r *request) key() uint64 {
-	key := xxh3.HashString(r.part.UserID) ^ uint64(r.part.SessionStart)*0x9e3779b97f4a7c15
-	return max(key, 1) // 0 is no session
+	return baseline.SessionKey(r.part.UserID, r.part.SessionStart)
 }
 
 // test puts the tests of a batch to all arms. The last Forward was of the requests that have a past.
