@@ -48,13 +48,22 @@ func (s *Served) best(a *answer, z []float32, marks []Mark, k int, keep func(ite
 	return s.named(&c.top)
 }
 
-// Popular returns the k most popular items as of this version, among those that keep accepts.
+// Popular returns the k most popular items among those that keep accepts, with a base-2 logarithm of how popular they are: as of the tables of With, by TermPopular1, or
+// as of when their rows were last published.
 func (s *Served) Popular(k int, keep func(itemID, category string) bool) []Scored {
 	a := s.lend()
 	defer s.pools.answers.Put(a)
 	c := &a.scan
 	c.top.reset(k, s.items.n)
-	s.each(c, &c.top, func(s *Served, _ *scan, scores []float32, chunk int) { copy(scores, s.popularity[chunk]) }, keep)
+	s.each(c, &c.top, func(s *Served, _ *scan, scores []float32, chunk int) {
+		if s.live == nil {
+			copy(scores, s.popularity[chunk])
+			return
+		}
+		for j, share := range s.live.chunk(chunk)[TermPopular1][:len(scores)] {
+			scores[j] = share * math.Log2E
+		}
+	}, keep)
 	return s.named(&c.top)
 }
 

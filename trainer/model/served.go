@@ -278,5 +278,8 @@ func (s *Served) Has(id string) bool {
 	return ok
 }
 
+// Sessions returns how many sessions of a past are read, the newest ones: Config.MaxSessions.
+func (s *Served) Sessions() int { return s.cfg.MaxSessions }
+
 // Digest is the digest of the config the version was trained with: Config.Digest.
 func (s *Served) Digest() string { return s.cfg.Digest() }
