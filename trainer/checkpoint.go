@@ -85,8 +85,7 @@ type saving struct {
 
 // config returns what must not change between a checkpoint and the trainer that goes on from it.
 func (c Config) trained() (json.RawMessage, error) {
-	c.PublishEvery, c.CheckpointEvery, c.KeepCheckpoints = 0, 0, 0
-	c.Learn.Recency.LagSoft, c.Learn.Recency.LagHard = 0, 0 // what they led to is in the journal of decisions
+	c.PublishEvery, c.WeightsEvery, c.CheckpointEvery, c.KeepCheckpoints = 0, 0, 0, 0
 	c.Learn.Recency.LagSoft, c.Learn.Recency.LagHard = 0, 0 // what they led to is in the journal of decisions
 	return json.Marshal(c)
 }

@@ -18,6 +18,9 @@ type Config struct {
 
 	// PublishEvery is the pause between versions, in wall-clock time. It does not touch the weights (I4).
 	PublishEvery time.Duration `json:"publish_every"`
+	// WeightsEvery is the pause between versions that carry weights, in wall-clock time; those between them carry the live tables alone, which are a small part
+	// of the bytes. 0 is weights in every version, and so are versions of a model without terms, which uses no tables.
+	WeightsEvery time.Duration `json:"weights_every,omitzero"`
 	// CheckpointEvery is the pause between checkpoints, in wall-clock time. What came after the last one is read from the
 	// log again after a crash.
 	CheckpointEvery time.Duration `json:"checkpoint_every"`
@@ -33,6 +36,7 @@ func DefaultConfig() Config {
 		BatchParts:      64,               // 16 to 64 clicks a step measured equal on news clicks, larger worse
 		BatchSpan:       10 * time.Second, // at two clicks a second still some twenty clicks a step
 		PublishEvery:    2 * time.Second,
+		WeightsEvery:    0, // as fresh as can be
 		CheckpointEvery: 30 * time.Second,
 		KeepCheckpoints: 2, // the newest may be damaged by the disk; the one before replays a little more log, and so does that before the newest base
 		Learn:           learn.DefaultConfig(),
@@ -52,6 +56,9 @@ func (c Config) Validate() error {
 	positive("publish_every", int64(c.PublishEvery), c.PublishEvery)
 	positive("checkpoint_every", int64(c.CheckpointEvery), c.CheckpointEvery)
 	positive("keep_checkpoints", int64(c.KeepCheckpoints), c.KeepCheckpoints)
+	if c.WeightsEvery < 0 {
+		faults = append(faults, fmt.Errorf("weights_every %v: must not be negative; 0s is weights in every version", c.WeightsEvery))
+	}
 	if err := c.Learn.Validate(); err != nil {
 		faults = append(faults, err)
 	}

@@ -56,12 +56,22 @@ type Trainer struct {
 	through  schema.EventTime
 	last     schema.Version
 	behind   bool // there is something that no version holds yet
+	stale    bool // there are weights that no version holds yet
 	busy     bool // the publishing goroutine has work
+
+	weighed weighed // the newest version with weights
 }
 
-// work is a version for the publishing goroutine, and the arrivals of the clicks that are new in it.
+// weighed is what a version of the tables alone says of the weights that it is to be used with.
+type weighed struct {
+	step  schema.Step
+	items int
+}
+
+// work is a version for the publishing goroutine, and the arrivals of the clicks whose weights are new in it.
 type work struct {
-	snapshot model.Snapshot
+	snapshot *model.Snapshot // nil in a version of the tables alone
+	tables   []model.Object
 	version  Version
 	clicks   arrivals
 }
@@ -78,7 +88,7 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 		cfg: cfg, log: log, now: now, fresh: fresh,
 		pending: arrivals{},
 		outbox:  make(chan work, 1),
-		behind:  true, // a trainer that starts publishes what it has: replicas may hold an older line
+		behind:  true, stale: true, // a trainer that starts publishes what it has: replicas may hold an older line
 	}
 	t.batches = learn.NewBatcher(t.decide, cfg.BatchSpan)
 	t.finishing, t.finish = context.WithCancel(context.Background())
@@ -177,14 +187,25 @@ func (t *Trainer) Run(ctx context.Context, feed Feed, pub Publisher) error {
 }
 
 func (t *Trainer) training(ctx context.Context, pub Publisher) error {
-	nextPublish, nextCheckpoint := t.now(), t.now().Add(t.cfg.CheckpointEvery)
-	publish := func() {
-		if now := t.now(); !now.Before(nextPublish) && t.offer(pub) {
+	nextPublish, nextWeights, nextCheckpoint := t.now(), t.now(), t.now().Add(t.cfg.CheckpointEvery)
+	publish := func() error {
+		now := t.now()
+		if now.Before(nextPublish) {
+			return nil
+		}
+		offered, weights, err := t.offer(pub, !now.Before(nextWeights))
+		if offered {
 			nextPublish = now.Add(t.cfg.PublishEvery)
 		}
+		if weights {
+			nextWeights = now.Add(t.cfg.WeightsEvery)
+		}
+		return err
 	}
 	after := func() error {
-		publish()
+		if err := publish(); err != nil {
+			return err
+		}
 		if now := t.now(); !now.Before(nextCheckpoint) {
 			if err := t.checkpoint(); err != nil {
 				return err
@@ -229,7 +250,9 @@ func (t *Trainer) training(ctx context.Context, pub Publisher) error {
 				return err
 			}
 		}
-		publish()
+		if err := publish(); err != nil {
+			return err
+		}
 		if finishing && progress.Ended { // whether or not that is news
 			t.learner.End()
 			if err := t.turns(after); err != nil {
@@ -260,7 +283,7 @@ func (t *Trainer) publishable() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.look()
-	t.behind = true
+	t.behind, t.stale = true, true
 }
 
 // next waits for parts or progress. Without them a version that is due must still go out, so the wait ends when the next one
@@ -281,9 +304,11 @@ func (t *Trainer) next(ctx context.Context, finishing bool) ([]schema.Part, sche
 // publishLast returns when a version holds all that was trained on. A publication that fails is tried again until ctx ends.
 func (t *Trainer) publishLast(ctx context.Context, pub Publisher) error {
 	for {
-		t.offer(pub)
+		if _, _, err := t.offer(pub, true); err != nil {
+			return err
+		}
 		t.mu.Lock()
-		done := !t.busy && !t.behind
+		done := !t.busy && !t.behind && !t.stale
 		t.mu.Unlock()
 		if done {
 			return nil
@@ -317,47 +342,62 @@ func (t *Trainer) train(parts []schema.Part, d recency.Decision) error {
 		}
 	}
 	t.look()
-	t.behind, t.level = true, d.Level
+	t.behind, t.stale, t.level = true, true, d.Level
 	if stats.Examples > 0 && !stats.Skipped {
 		t.loss = stats.Loss
 	}
 	return nil
 }
 
-// offer hands a version to the publishing goroutine, if there is something new and it is not busy with the one before.
-func (t *Trainer) offer(pub Publisher) bool {
+// offer hands a version to the publishing goroutine, if there is something new and it is not busy with the one before. weights says that weights are due; where they
+// are not, a delta has the live tables alone.
+func (t *Trainer) offer(pub Publisher, weights bool) (offered, weighs bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.busy || !t.behind {
-		return false
+	if t.busy {
+		return false, false, nil
 	}
 	kind := pub.NextKind()
-	metrics := map[string]float64{"loss": t.loss}
+	weights = kind == schema.KindBase || weights || !t.cfg.Learn.Model.Terms
+	if !t.behind && !(weights && t.stale) {
+		return false, false, nil
+	}
+	w, m, live := work{}, t.learner.Model(), t.learner.Live()
+	if t.cfg.Learn.Model.Terms {
+		if w.tables, err = live.Publish(kind == schema.KindBase); err != nil {
+			return false, false, err
+		}
+	}
+	if weights {
+		s := m.Snapshot(kind == schema.KindBase, live.Log2)
+		w.snapshot, w.clicks, t.weighed = &s, t.pending, weighed{t.counts.Steps, m.Items()}
+		t.pending, t.stale = arrivals{}, false
+	}
+	w.version = Version{
+		Kind:         kind,
+		Through:      schema.TrainedThrough{EventTime: t.through, Positions: t.position.Clone()},
+		Step:         t.weighed.step,
+		Items:        t.weighed.items,
+		Metrics:      map[string]float64{"loss": t.loss},
+		ConfigDigest: t.cfg.Learn.Model.Digest(),
+	}
 	for _, arm := range t.scores.Third.Arms {
-		metrics["recall_at_20_"+arm.Arm], metrics["mrr_at_20_"+arm.Arm] = arm.Recall20, arm.MRR20
+		w.version.Metrics["recall_at_20_"+arm.Arm], w.version.Metrics["mrr_at_20_"+arm.Arm] = arm.Recall20, arm.MRR20
 	}
-	m, live := t.learner.Model(), t.learner.Live()
-	t.outbox <- work{
-		snapshot: m.Snapshot(kind == schema.KindBase, live.Log2),
-		version: Version{
-			Kind:         kind,
-			Through:      schema.TrainedThrough{EventTime: t.through, Positions: t.position.Clone()},
-			Step:         t.counts.Steps,
-			Items:        m.Items(),
-			Metrics:      metrics,
-			ConfigDigest: t.cfg.Learn.Model.Digest(),
-		},
-		clicks: t.pending,
-	}
-	t.pending, t.busy, t.behind = arrivals{}, true, false
-	return true
+	t.outbox <- w
+	t.busy, t.behind = true, false
+	return true, weights, nil
 }
 
 // publishing encodes and publishes versions, off the training goroutine. A version that cannot be published is given up:
 // the next one is a base and holds all of it.
 func (t *Trainer) publishing(ctx context.Context, pub Publisher) error {
 	for w := range t.outbox {
-		for _, o := range w.snapshot.Objects() {
+		objects := w.tables
+		if w.snapshot != nil {
+			objects = append(w.snapshot.Objects(), objects...)
+		}
+		for _, o := range objects {
 			w.version.Tables = append(w.version.Tables, Table{o.Name, o.Table})
 		}
 		v, err := pub.Publish(ctx, w.version)
@@ -366,7 +406,8 @@ func (t *Trainer) publishing(ctx context.Context, pub Publisher) error {
 		if err == nil {
 			t.last = v
 		} else {
-			t.behind = t.behind || !errors.Is(err, ErrRefused)
+			again := !errors.Is(err, ErrRefused)
+			t.behind, t.stale = t.behind || again, t.stale || again && w.snapshot != nil
 			for at, clicks := range w.clicks { // they count from their arrival still, with the version that will hold them
 				t.pending[at] += clicks
 			}
@@ -374,7 +415,9 @@ func (t *Trainer) publishing(ctx context.Context, pub Publisher) error {
 		t.mu.Unlock()
 		switch {
 		case err == nil:
-			t.fresh.publish(v, w.clicks)
+			if w.snapshot != nil {
+				t.fresh.publish(v, w.clicks)
+			}
 		case errors.Is(err, ErrFenced):
 			return err
 		case errors.Is(err, ErrRefused):

@@ -150,6 +150,7 @@ type Train struct {
 	BatchSpan       time.Duration   `koanf:"batch_span" doc:"longest event time of a micro-batch"`
 	HistoryParts    int             `koanf:"history_parts" doc:"earlier parts of a user that the model sees"`
 	PublishEvery    time.Duration   `koanf:"publish_every" doc:"pause between two versions"`
+	WeightsEvery    time.Duration   `koanf:"weights_every" doc:"pause between two versions with weights; those between carry the live tables alone; 0s is weights in every version"`
 	CheckpointEvery time.Duration   `koanf:"checkpoint_every" doc:"pause between two checkpoints; what came later is read again after a crash"`
 	KeepCheckpoints int             `koanf:"keep_checkpoints" doc:"restore points that stay on the disk, beside one of before the newest base"`
 	OnGap           string          `koanf:"on_gap" doc:"when the log begins behind the newest checkpoint: stop, or continue without the clicks between" enum:"stop,continue"`
@@ -207,7 +208,7 @@ func Default() Config {
 			MaxSessionAge: w.MaxSessionAge, MaxSessionClicks: w.MaxSessionClicks, MaxOpenSessions: w.MaxOpenSessions,
 			IdleAfter: live.IdleAfter, MaxAhead: live.MaxAhead},
 		Train: Train{Seed: t.Learn.Model.Seed, BatchParts: t.BatchParts, BatchSpan: t.BatchSpan, HistoryParts: t.Learn.HistoryParts,
-			PublishEvery: t.PublishEvery, CheckpointEvery: t.CheckpointEvery,
+			PublishEvery: t.PublishEvery, WeightsEvery: t.WeightsEvery, CheckpointEvery: t.CheckpointEvery,
 			KeepCheckpoints: t.KeepCheckpoints, OnGap: OnGapStop, Model: t.Learn.Model, Live: t.Learn.Baseline, Recency: t.Learn.Recency},
 		// A month is what recommenders on clicks were found to gain from; more histories only cost. A quarter GiB is what the
 		// store needs to bring what it has in memory to the disk.

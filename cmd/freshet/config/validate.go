@@ -244,6 +244,7 @@ func (c *checker) train(t Train) {
 	between(c, "train.batch_parts", t.BatchParts, 1, 65_536)
 	c.duration("train.batch_span", t.BatchSpan, time.Millisecond)
 	c.duration("train.publish_every", t.PublishEvery, 10*time.Millisecond)
+	c.duration("train.weights_every", t.WeightsEvery, 0)
 	c.duration("train.checkpoint_every", t.CheckpointEvery, 10*time.Millisecond)
 	between(c, "train.keep_checkpoints", t.KeepCheckpoints, 1, 1000)
 	for _, f := range t.ModelConfig().Faults() {
