@@ -9,13 +9,6 @@ import (
 
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/freshet-ml/freshet/trainer/model"
-)
-
-// The tables that a served model is made of.
-const (
-	tableItems  = "items"
-	tableParams = "params"
 )
 
 // adopt makes the version that the stored head describes the one that is served, or says why not. A head that is served
@@ -51,7 +44,7 @@ func (r *Replica) adopt(ctx context.Context, store *publisher.Store, stored []by
 		return err
 	}
 	fetched := map[string][]byte{}
-	served, err := r.build(from, chain, func(o schema.Object) ([]byte, error) {
+	next, err := r.build(from, chain, func(o schema.Object) ([]byte, error) {
 		if b, err := r.disk.object(o); err == nil { // a restart behind a few deltas has the base already
 			return b, nil
 		}
@@ -62,14 +55,14 @@ func (r *Replica) adopt(ctx context.Context, store *publisher.Store, stored []by
 	if err != nil {
 		return err
 	}
-	if err := r.warmUp(served); err != nil {
+	if err := r.warmUp(next); err != nil {
 		return err
 	}
 	whole := chain
-	if from != nil {
+	if from.served != nil {
 		whole = slices.Concat(have.chain, chain)
 	}
-	r.swap(&version{manifest: m, chain: whole, served: served, appliedAt: r.cfg.Now()}, string(m.Kind))
+	r.swap(&version{manifest: m, chain: whole, built: next, appliedAt: r.cfg.Now()}, string(m.Kind))
 	r.metrics.swap.Observe(time.Since(began).Seconds())
 	r.say("")
 	if err := r.disk.save(whole, fetched); err != nil {
@@ -112,95 +105,34 @@ func (r *Replica) jitter(ctx context.Context, kind schema.Kind) error {
 	}
 }
 
-// chain returns the manifests to apply for m, oldest first, and the model to apply them to: nil where the first is a base.
-func (r *Replica) chain(ctx context.Context, store *publisher.Store, m schema.Manifest, have *version) ([]schema.Manifest, *model.Served, error) {
+// chain returns the manifests to apply for m, oldest first, and what to apply them to: nothing where the first is a base.
+func (r *Replica) chain(ctx context.Context, store *publisher.Store, m schema.Manifest, have *version) ([]schema.Manifest, built, error) {
 	chain := []schema.Manifest{m}
 	for first := m; first.Kind == schema.KindDelta; {
 		if len(chain) > publisher.MaxChain {
-			return nil, nil, refuse(ReasonParent, "version %d: no base within %d deltas", m.Version, publisher.MaxChain)
+			return nil, built{}, refuse(ReasonParent, "version %d: no base within %d deltas", m.Version, publisher.MaxChain)
 		}
 		parent, err := store.Manifest(ctx, r.cfg.Model, first.Parent)
 		if err != nil {
-			return nil, nil, fmt.Errorf("parent of version %d: %w", first.Version, err)
+			return nil, built{}, fmt.Errorf("parent of version %d: %w", first.Version, err)
 		}
 		if err := r.checkManifest(parent); err != nil {
-			return nil, nil, fmt.Errorf("parent of version %d: %w", first.Version, err)
+			return nil, built{}, fmt.Errorf("parent of version %d: %w", first.Version, err)
 		}
 		if parent.Version != first.Parent || parent.Base != m.Base {
-			return nil, nil, refuse(ReasonParent, "version %d names parent %d and base %d, but finds version %d with base %d there",
+			return nil, built{}, refuse(ReasonParent, "version %d names parent %d and base %d, but finds version %d with base %d there",
 				first.Version, first.Parent, first.Base, parent.Version, parent.Base)
 		}
 		if parent.ConfigDigest != m.ConfigDigest {
-			return nil, nil, refuse(ReasonConfig, "version %d has config digest %.12s, its parent %d has %.12s", first.Version, m.ConfigDigest, parent.Version, parent.ConfigDigest)
+			return nil, built{}, refuse(ReasonConfig, "version %d has config digest %.12s, its parent %d has %.12s", first.Version, m.ConfigDigest, parent.Version, parent.ConfigDigest)
 		}
 		if have != nil && same(parent, have.manifest) {
-			return chain, have.served, nil
+			return chain, have.built, nil
 		}
 		chain = slices.Insert(chain, 0, parent)
 		first = parent
 	}
-	return chain, nil, nil
-}
-
-// build applies chain to from, or begins with a base, and checks each step.
-func (r *Replica) build(from *model.Served, chain []schema.Manifest, fetch func(schema.Object) ([]byte, error)) (*model.Served, error) {
-	served := from
-	for _, m := range chain {
-		tables := map[string]schema.Table{}
-		for _, o := range m.Objects {
-			name, used := usedTable(m, o)
-			if !used {
-				continue // a newer publisher's table, which this program does not know
-			}
-			b, err := fetch(o)
-			if err != nil {
-				return nil, fmt.Errorf("version %d: %w", m.Version, err)
-			}
-			t, err := schema.DecodeTable(b)
-			if err == nil {
-				err = publisher.CheckFinite(name, t)
-			}
-			if err != nil {
-				return nil, refuse(ReasonTable, "version %d: %s: %w", m.Version, o.Name, err)
-			}
-			tables[name] = t
-		}
-		if len(tables) != 2 {
-			return nil, refuse(ReasonTable, "version %d: it has %d of the tables %s and %s", m.Version, len(tables), tableItems, tableParams)
-		}
-		next, err := assemble(r.cfg.Serving, served, m.Kind, tables)
-		if err != nil {
-			return nil, refuse(ReasonTable, "version %d: %w", m.Version, err)
-		}
-		if next.Digest() != m.ConfigDigest {
-			return nil, refuse(ReasonConfig, "version %d: the model's own digest is %.12s, its manifest says %.12s", m.Version, next.Digest(), m.ConfigDigest)
-		}
-		if next.Items() != m.Items {
-			return nil, refuse(ReasonTable, "version %d: the model has %d items, its manifest says %d", m.Version, next.Items(), m.Items)
-		}
-		served = next
-	}
-	return served, nil
-}
-
-// assemble makes the model of one version. What panics in it is a fault of the tables, not of this process, which goes on
-// serving.
-func assemble(how model.Serving, from *model.Served, kind schema.Kind, tables map[string]schema.Table) (served *model.Served, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			served, err = nil, fmt.Errorf("%w: %v", schema.ErrCorrupt, p)
-		}
-	}()
-	if kind == schema.KindBase {
-		return how.Load(tables[tableItems], tables[tableParams])
-	}
-	return from.Apply(tables[tableItems], tables[tableParams])
-}
-
-// usedTable returns the name of the table that o holds, and whether a served model is made of it.
-func usedTable(m schema.Manifest, o schema.Object) (string, bool) {
-	name, ok := publisher.TableName(m.Model, m.Version, o.Name)
-	return name, ok && (name == tableItems || name == tableParams)
+	return chain, built{}, nil
 }
 
 // same says whether two manifests are the same version with the same content.

@@ -32,7 +32,8 @@ type Config struct {
 	MaxJitter  time.Duration     // a replica that serves already waits up to this before it fetches a base, so that hundreds do not fetch at once; default 250 ms, negative = none
 	PollEvery  time.Duration     // the head is asked for so often even when the watch is silent; default 15 s
 	Backoff    publisher.Backoff // between attempts after a fault; default 100 ms to 30 s
-	MaxHistory int               // parts asked of Histories for a request; default 50
+	MaxHistory int               // parts asked of Histories for a request; default 50. A version reads the newest of them, as many as its trainer does
+	Gap        time.Duration     // longest distance of two clicks of one session, as the windows of the stream have it; default 30 m
 
 	Token          string        // bearer token for /v1/; "" = open
 	MaxInFlight    int           // requests computed at the same time; the others wait; default 4 for each CPU, more would only share them
@@ -65,6 +66,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxHistory == 0 {
 		c.MaxHistory = 50
+	}
+	if c.Gap == 0 {
+		c.Gap = 30 * time.Minute
 	}
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = 4 * runtime.GOMAXPROCS(0)
@@ -107,6 +111,7 @@ func (c Config) Validate() error {
 	}
 	fault(c.PollEvery < 0, "poll_every %v: must be positive", c.PollEvery)
 	fault(c.MaxHistory < 0, "max_history %d: must be positive", c.MaxHistory)
+	fault(c.Gap < 0, "gap %v: must be positive", c.Gap)
 	fault(c.MaxInFlight < 0, "max_in_flight %d: must be positive", c.MaxInFlight)
 	fault(c.MaxWait < 0, "max_wait %v: must be positive", c.MaxWait)
 	fault(c.RequestsPerSec < 0, "requests_per_sec %v: must not be negative", c.RequestsPerSec)

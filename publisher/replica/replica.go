@@ -23,9 +23,9 @@ const maxRefused = 1000
 
 // version is a version that serves: immutable, so that whoever loaded the pointer to it has all of one version (I8).
 type version struct {
-	manifest  schema.Manifest
-	chain     []schema.Manifest // from the base to this version
-	served    *model.Served
+	manifest schema.Manifest
+	chain    []schema.Manifest // from the base to this version
+	built
 	appliedAt time.Time
 }
 
@@ -45,6 +45,7 @@ type Replica struct {
 	news     chan struct{} // says that current or refused changed; holds at most one
 
 	queries recorded
+	marks   sync.Pool // of *[]model.Mark: the memory of requests
 
 	mu      sync.Mutex
 	refused string // why the newest head is not served; "" = it is
@@ -62,6 +63,7 @@ func New(cfg Config, histories Histories) (*Replica, error) {
 		turns: make(chan struct{}, cfg.MaxInFlight), news: make(chan struct{}, 1),
 		refused: "no version has been seen yet",
 	}
+	r.marks.New = func() any { return new([]model.Mark) }
 	if cfg.RequestsPerSec > 0 {
 		r.limit = rate.NewLimiter(rate.Limit(cfg.RequestsPerSec), max(1, int(cfg.RequestsPerSec)))
 	}
@@ -189,7 +191,7 @@ func (r *Replica) restoreChain(chain []schema.Manifest) error {
 			return refuse(ReasonParent, "last good version: version %d does not follow", m.Version)
 		}
 	}
-	served, err := r.build(nil, chain, func(o schema.Object) ([]byte, error) {
+	next, err := r.build(built{}, chain, func(o schema.Object) ([]byte, error) {
 		b, err := r.disk.object(o)
 		if err != nil {
 			return nil, fmt.Errorf("last good version: %w", err)
@@ -199,11 +201,11 @@ func (r *Replica) restoreChain(chain []schema.Manifest) error {
 	if err != nil {
 		return err
 	}
-	if err := r.warmUp(served); err != nil {
+	if err := r.warmUp(next); err != nil {
 		return err
 	}
 	last := chain[len(chain)-1]
-	r.swap(&version{manifest: last, chain: chain, served: served, appliedAt: r.cfg.Now()}, "disk")
+	r.swap(&version{manifest: last, chain: chain, built: next, appliedAt: r.cfg.Now()}, "disk")
 	r.say("the newest version has not been seen since the start: NATS does not answer")
 	return nil
 }

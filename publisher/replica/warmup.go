@@ -6,32 +6,33 @@ import (
 	"sync"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 // recorded holds the last queries that were answered, to warm the next version up with what is really asked.
 type recorded struct {
 	mu      sync.Mutex
-	queries [8]model.Query
+	queries [8]asked
 	n       int // queries ever added
 }
 
-func (r *recorded) add(q model.Query) {
+func (r *recorded) add(q asked) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.queries[r.n%len(r.queries)] = q
 	r.n++
 }
 
-func (r *recorded) all() []model.Query {
+func (r *recorded) all() []asked {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]model.Query{}, r.queries[:min(r.n, len(r.queries))]...)
+	return append([]asked{}, r.queries[:min(r.n, len(r.queries))]...)
 }
 
-// warmUp answers the recorded queries and a typical one from served, before anyone depends on it. It returns an error where
+// warmUp answers the recorded queries and a typical one from next, before anyone depends on it. It returns an error where
 // that panics or gives a score that is not finite. An empty model is accepted: it has nothing to say yet.
-func (r *Replica) warmUp(served *model.Served) (err error) {
+func (r *Replica) warmUp(next built) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = refuse(ReasonWarmup, "the new model panics on a query: %v", p)
@@ -45,17 +46,21 @@ func (r *Replica) warmUp(served *model.Served) (err error) {
 		}
 		return nil
 	}
-	popular := served.Popular(10, nil)
+	popular := next.served.Popular(10, nil)
 	if err := check(popular); err != nil {
 		return err
 	}
-	typical := model.Query{At: schema.EventTime(r.cfg.Now().UnixMilli())}
+	at := schema.EventTime(r.cfg.Now().UnixMilli())
+	typical := asked{query: model.Query{At: at}, request: baseline.Request{Now: at, Kinds: baseline.AllKinds}}
 	for i, s := range popular {
-		typical.Past = append(typical.Past, model.ServedSession{At: typical.At - schema.EventTime(len(popular)-i)*1000,
+		typical.query.Past = append(typical.query.Past, model.ServedSession{At: at - schema.EventTime(len(popular)-i)*1000,
 			Events: []model.ServedEvent{{ItemID: s.ItemID, Action: schema.ActionClick}}})
+		if row, ok := next.served.Row(s.ItemID); ok {
+			typical.request.Clicks = append(typical.request.Clicks, row)
+		}
 	}
 	for _, q := range append(r.queries.all(), typical) {
-		scored, ok := served.Recommend(q, defaultK, nil)
+		scored, ok := r.answer(next, q, defaultK, nil)
 		if err := check(scored); err != nil {
 			return fmt.Errorf("warm up: %w", err)
 		}

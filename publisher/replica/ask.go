@@ -1,0 +1,143 @@
+package replica
+
+import (
+	"slices"
+	"time"
+
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/baseline"
+	"github.com/freshet-ml/freshet/trainer/model"
+)
+
+// replayAge is how far the training must lie behind the wall clock to be a replay of an old stream: its clock then counts.
+const replayAge = 24 * time.Hour
+
+// asked is a request as a version takes it: what the model reads, and what the live tables do.
+type asked struct {
+	query   model.Query // without marks
+	request baseline.Request
+}
+
+// answer returns the best k items of a version for a request, with the marks that its tables give it now.
+func (r *Replica) answer(from built, q asked, k int, keep func(id, category string) bool) ([]model.Scored, bool) {
+	if from.tables == nil {
+		return from.served.Recommend(q.query, k, keep)
+	}
+	marks := r.marks.Get().(*[]model.Mark)
+	defer r.marks.Put(marks)
+	*marks = from.tables.Marks((*marks)[:0], q.request)
+	q.query.Marks = *marks
+	return from.served.Recommend(q.query, k, keep)
+}
+
+// ask puts the known history and the request's clicks together, and returns the items in them as well. It reads of them what the trainer reads of a part's user, so
+// that the same past gives the same scores: the newest parts, as many as the trainer looks back on. A click that the history has already is not counted twice.
+func (r *Replica) ask(v *version, q Request) (asked, map[string]bool) {
+	parts, at := r.past(q)
+	at = max(at, r.clock(v))
+	seen := map[string]bool{}
+	for i := range parts {
+		for j := range parts[i].Clicks {
+			seen[parts[i].Clicks[j].ItemID] = true
+		}
+	}
+	parts = parts[max(0, len(parts)-v.served.Sessions()):]
+	out := asked{query: model.Query{At: at, Scene: q.Scene, User: q.UserID, Past: make([]model.ServedSession, 0, len(parts))}}
+	clicks := 0
+	for i := range parts {
+		clicks += len(parts[i].Clicks)
+		if s := model.NewServedSession(parts[i].Clicks); len(s.Events) > 0 {
+			out.query.Past = append(out.query.Past, s)
+		}
+	}
+	if v.tables == nil {
+		return out, seen
+	}
+	start, open := r.session(parts, at)
+	out.request = baseline.Request{Clicks: make([]model.Row, 0, clicks), Session: baseline.SessionKey(q.UserID, start), Now: at, Kinds: baseline.AllKinds}
+	add := func(current bool) {
+		for i := range parts {
+			if (open && parts[i].SessionStart == start) != current {
+				continue
+			}
+			for j := range parts[i].Clicks {
+				if c := &parts[i].Clicks[j]; c.Action != schema.ActionExposure {
+					if row, ok := v.served.Row(c.ItemID); ok {
+						out.request.Clicks = append(out.request.Clicks, row)
+					}
+				}
+			}
+		}
+	}
+	add(false)
+	out.request.Begin = len(out.request.Clicks)
+	add(true)
+	return out, seen
+}
+
+// past returns the known parts of the user and those that the windows would make of the request's own clicks, oldest first, and when the newest click was.
+func (r *Replica) past(q Request) (parts []schema.Part, newest schema.EventTime) {
+	if r.histories != nil && q.UserID != "" {
+		var err error
+		if parts, err = r.histories.Recent(q.UserID, r.cfg.MaxHistory); err != nil {
+			r.metrics.failures.WithLabelValues("history").Inc()
+			r.cfg.Log.Warn("replica cannot read a history and answers from the request alone", "err", err)
+		}
+	}
+	type key struct {
+		item   string
+		action schema.Action
+		at     schema.EventTime
+	}
+	known := map[key]bool{}
+	for i := range parts {
+		for j := range parts[i].Clicks {
+			c := &parts[i].Clicks[j]
+			newest = max(newest, c.EventTime)
+			if len(q.Clicks) > 0 {
+				known[key{c.ItemID, c.Action, c.EventTime}] = true
+			}
+		}
+	}
+	parts = slices.Clip(parts) // it is of others
+	own := len(parts)
+	for _, c := range q.Clicks { // in order of time
+		if known[key{c.ItemID, c.Action, c.Timestamp}] {
+			continue
+		}
+		start, open := r.session(parts, c.Timestamp)
+		if !open || len(parts) == own { // of a session that the history has begun, it is another part
+			parts = append(parts, schema.Part{UserID: q.UserID, SessionStart: start})
+		}
+		last := &parts[len(parts)-1]
+		last.Clicks = append(last.Clicks, schema.Click{UserID: q.UserID, ItemID: c.ItemID, Action: c.Action, EventTime: c.Timestamp, Scene: q.Scene})
+		newest = max(newest, c.Timestamp)
+	}
+	return parts, newest
+}
+
+// session returns the start of the session that a click at a moment belongs to, and whether parts have begun it: their newest session, where no more than the gap
+// lies between, else a new one.
+func (r *Replica) session(parts []schema.Part, at schema.EventTime) (start schema.EventTime, open bool) {
+	for i := len(parts) - 1; i >= 0; i-- {
+		p := &parts[i]
+		if len(p.Clicks) == 0 {
+			continue
+		}
+		if p.Final || at > p.Clicks[len(p.Clicks)-1].EventTime.Add(r.cfg.Gap) {
+			break
+		}
+		return p.SessionStart, true
+	}
+	return at, false
+}
+
+// clock returns the moment of a request: now, or, where the model was trained on an old stream, how far it has come in it. A
+// request would else seem to come years after the user's last click.
+func (r *Replica) clock(v *version) schema.EventTime {
+	now := schema.EventTime(r.cfg.Now().UnixMilli())
+	if through := v.manifest.TrainedThrough.EventTime; through >= schema.EarliestEventTime && through < now.Add(-replayAge) {
+		return through
+	}
+	return now
+}
