@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/baseline"
+	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 // memoryFeed is a log of one partition in memory. It hands out a few parts at a time and can fail where it is told to.
@@ -278,6 +280,81 @@ func TestPublicationFailsAndIsMadeUp(t *testing.T) {
 	for i := 2; i < len(pub.kinds); i += 2 {
 		if pub.kinds[i] != schema.KindBase {
 			t.Errorf("publication %d follows a failed one as a %s", i+1, pub.kinds[i])
+		}
+	}
+}
+
+// TestWeightsComeLater publishes weights rarely: versions between them have the live tables alone, and say with which weights they are used. Bases, also those that make
+// up for a failed publication, have all; so has the last version, whatever was due.
+func TestWeightsComeLater(t *testing.T) {
+	for name, tc := range map[string]struct {
+		every time.Duration
+		terms bool
+		fail  func(n int) error
+		alone bool
+	}{
+		"always":       {terms: true},
+		"later":        {every: time.Hour, terms: true, alone: true},
+		"with failure": {every: time.Hour, terms: true, alone: true, fail: func(n int) error { return map[int]error{4: errors.New("no answer")}[n] }},
+		"no terms":     {every: time.Hour},
+	} {
+		c := smallConfig()
+		c.PublishEvery, c.WeightsEvery, c.CheckpointEvery, c.Learn.Model.Terms = time.Nanosecond, tc.every, time.Hour, tc.terms
+		pub := shelf{fail: tc.fail}
+		trainer := openTrainer(t, t.TempDir(), c)
+		trainer.Finish()
+		if err := trainer.Run(t.Context(), &memoryFeed{parts: drawParts(2000), perCall: 5}, &pub); err != nil {
+			t.Fatal(err)
+		}
+		var live *baseline.Served
+		var weights Version // the newest with weights
+		alone := 0
+		for i, v := range pub.versions {
+			objects := map[string]schema.Table{}
+			for _, table := range v.Tables {
+				objects[table.Name] = table.Table
+			}
+			_, items := objects["items"]
+			_, params := objects["params"]
+			_, counts := objects[baseline.ObjectCounts]
+			switch {
+			case items != params || counts != tc.terms || v.Kind == schema.KindBase && !items:
+				t.Fatalf("%s: version %d is a %s with items %v, params %v, counts %v", name, i, v.Kind, items, params, counts)
+			case items:
+				weights = v
+			default:
+				alone++
+				if v.Step != weights.Step || v.Items != weights.Items || v.Through.Positions[0] <= weights.Through.Positions[0] {
+					t.Errorf("%s: version %d says step %d and %d items, its weights are of %d with %d", name, i, v.Step, v.Items, weights.Step, weights.Items)
+				}
+			}
+			if !tc.terms {
+				continue
+			}
+			var err error
+			if v.Kind == schema.KindBase {
+				live, err = baseline.LoadServed(objects)
+			} else {
+				live, err = live.Apply(objects)
+			}
+			if err != nil {
+				t.Fatalf("%s: version %d: %v", name, i, err)
+			}
+		}
+		last := pub.versions[len(pub.versions)-1]
+		if stats := trainer.Stats(); last.Step != stats.Steps || last.Items != stats.Items || &last.Tables[0] != &weights.Tables[0] {
+			t.Errorf("%s: the last version is of step %d of %d", name, last.Step, stats.Steps)
+		}
+		if alone > 0 != tc.alone {
+			t.Errorf("%s: %d of %d versions have tables alone", name, alone, len(pub.versions))
+		}
+		if tc.terms {
+			got, want := make([]float32, 40*model.ItemTerms), make([]float32, 40*model.ItemTerms)
+			live.ItemTerms(got, 0)
+			trainer.learner.Live().ItemTerms(want, 0)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s: the terms that add up from the versions (-trainer +versions):\n%s", name, diff)
+			}
 		}
 	}
 }
