@@ -263,12 +263,12 @@ func (t *Trainer) turns(after func() error) error {
 	return nil
 }
 
-// publishable says that the learner has changed.
+// publishable says that the learner's weights have changed, and its tables not.
 func (t *Trainer) publishable() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.look()
-	t.behind, t.stale = true, true
+	t.stale = true
 }
 
 // next waits for parts or progress. Without them a version that is due must still go out, so the wait ends when the next one
