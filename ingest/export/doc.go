@@ -30,5 +30,7 @@
 //
 // An open session has here only what was emitted of it. Its last clicks may still wait in the window.
 //
+// WritePlain writes a small table that another room has computed, which is in memory as a whole.
+//
 // What this package does not do: read a store that a running process holds, or send records back to Kafka.
 package export

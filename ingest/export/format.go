@@ -52,11 +52,7 @@ func NewSink(what What, format Format, w io.Writer) (Sink, error) {
 	s := schemaOf(what)
 	switch format {
 	case Parquet:
-		// A record is written as one row group. Dictionaries make ids small; where a column has too many values the writer
-		// falls back to plain ones by itself.
-		props := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd), parquet.WithMaxRowGroupLength(batchRows),
-			parquet.WithVersion(parquet.V2_LATEST), parquet.WithCreatedBy("freshet"))
-		return pqarrow.NewFileWriter(s, onlyWriter{w}, props, pqarrow.DefaultWriterProps())
+		return pqarrow.NewFileWriter(s, onlyWriter{w}, parquetProperties(), pqarrow.DefaultWriterProps())
 	case Arrow:
 		return ipc.NewFileWriter(&counted{w: w}, ipc.WithSchema(s), ipc.WithZstd())
 	case CSV:
@@ -67,6 +63,13 @@ func NewSink(what What, format Format, w io.Writer) (Sink, error) {
 		names[i] = string(f)
 	}
 	return nil, fmt.Errorf("export: format %q: choose one of %s", format, strings.Join(names, ", "))
+}
+
+// parquetProperties: a record is written as one row group. Dictionaries make ids small; where a column has too many values the writer falls back to plain ones
+// by itself.
+func parquetProperties() *parquet.WriterProperties {
+	return parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd), parquet.WithMaxRowGroupLength(batchRows),
+		parquet.WithVersion(parquet.V2_LATEST), parquet.WithCreatedBy("freshet"))
 }
 
 // onlyWriter hides that a writer is also a closer: the Parquet writer would close it.
