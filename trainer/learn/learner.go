@@ -33,6 +33,9 @@ type Learner struct {
 	lists []list       // of one test, by arm of the blend
 	votes []baseline.Scored
 	raw   [][]int32 // of one test, by arm
+
+	// Tested, if not nil, is told of every test of a part once all arms have ranked its targets. It keeps nothing of the test.
+	Tested func(*schema.Part, *evaluate.Test)
 }
 
 // New returns a learner that has seen nothing.
@@ -131,6 +134,7 @@ func (l *Learner) step(requests []request, examples []model.Example, d recency.D
 
 // ask gives the requests that have a past their marks, and returns them as the model takes them.
 func (l *Learner) ask(requests []request) []model.Example {
+	l.model.Attach(l.live) // a learner behind this one may have come between
 	examples := make([]model.Example, 0, len(requests))
 	l.marks = l.marks[:0]
 	ends := make([]int, 0, len(requests))

@@ -133,17 +133,25 @@ func (l *Learner) testOne(r *request, ranks []int32, top []model.ScoredRow, know
 		At: r.example.At, Kind: evaluate.NextPart, Scene: r.example.Scene, Place: 1 + len(r.session), Targets: targets, Ranks: of,
 		Lists: lists, Catalogue: known, AgeOf: func(row int32) time.Duration { return l.age(model.Row(row), r.example.At) },
 	}
-	l.eval.Add(&test)
+	l.judge(r.part, &test)
 	if len(r.session) > 0 { // what is clicked next, as far as the part says
 		for arm := range of {
 			of[arm] = of[arm][:min(1, len(of[arm]))]
 		}
-		l.eval.Add(&evaluate.Test{At: test.At, Kind: evaluate.NextClick, Scene: test.Scene, Place: test.Place, Targets: targets[:1], Ranks: of})
+		l.judge(r.part, &evaluate.Test{At: test.At, Kind: evaluate.NextClick, Scene: test.Scene, Place: test.Place, Targets: targets[:1], Ranks: of})
 	} else {
 		l.held.Open(r.part.UserID, r.example.At, r.example.Scene, lists)
 	}
 	if l.cfg.Others {
 		l.blend.learn(clicked, r.gap())
+	}
+}
+
+// judge gives a test to the evaluation, and to who listens.
+func (l *Learner) judge(p *schema.Part, t *evaluate.Test) {
+	l.eval.Add(t)
+	if l.Tested != nil {
+		l.Tested(p, t)
 	}
 }
 
