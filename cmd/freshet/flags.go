@@ -1,6 +1,10 @@
 package main
 
-import "github.com/freshet-ml/freshet/ingest/aside"
+import (
+	"time"
+
+	"github.com/freshet-ml/freshet/ingest/aside"
+)
 
 // The verbs and their flags. A flag with a key tag is a setting of package config under that key (or those keys): it is
 // taken as text, so that its fault is reported together with those of the file and the environment.
@@ -180,19 +184,32 @@ type ExportCmd struct {
 	JSON    bool     `name:"json" help:"Print the summary as one JSON object, the last line of standard output."`
 }
 
-// ReplayCmd compares models over a file.
+// ReplayCmd compares arms over a bounded stream.
 type ReplayCmd struct {
 	Settings
-	Source   string   `name:"file" arg:"" help:"The file, plain, gzip or Zstandard; - is standard input."`
-	Protocol string   `required:"" enum:"leave-one-out" placeholder:"leave-one-out" help:"How models are measured. leave-one-out: each user's last item is ranked among all items, those that the user had before left out; it is not trained on."`
-	Arm      []string `sep:"none" placeholder:"NAME:KEY=VALUE,…" help:"A model to train; may be given several times. Keys: length (50), batch (128), epochs (20), eval_every, seed, lr, preset, and all of the model (dim, blocks, heads, …), which --dry-run prints. Without one: the defaults."`
-	Format   string   `placeholder:"FORMAT" help:"csv, jsonl, or a data set as it is published (diginetica, globo, movielens, otto, retailrocket, taobao, yoochoose); without times, pairs (USER ITEM a line, in order) or lists (USER ITEM ITEM … a line); by default the file's ending or its first lines say."`
-	Fields   string   `key:"source.fields" placeholder:"user_id=NAME,…" help:"How columns or fields are called that have other names."`
-	Validate bool     `help:"Ask for the last item but one, and train on neither; what is chosen by that can be reported on the last."`
-	Repeats  bool     `help:"Leave the items that a user had before among the candidates: for files in which users come back to items."`
-	CSV      string   `name:"csv" placeholder:"FILE" help:"Write a row for each arm and evaluation to this file, as soon as it is known. It replaces an earlier one of its kind, and no other file."`
-	DryRun   bool     `help:"Read the file, check the arms, and print what would be trained."`
-	JSON     bool     `name:"json" help:"Print the result as one JSON object, the last line of standard output."`
+	KafkaFlags
+	RecordFlags
+	Source        string   `name:"file" arg:"" optional:"" help:"The file, plain, gzip or Zstandard; - is standard input."`
+	InputFrom     string   `name:"source" placeholder:"sim|kafka|FILE" help:"Where clicks come from, instead of FILE: kafka reads a part of a topic, by --from and --until, and touches no group."`
+	DataDirectory string   `name:"data-dir" placeholder:"DIR" help:"Read the log that is in this data directory, instead of FILE. Nothing in it changes."`
+	KeepLog       string   `placeholder:"DIR" help:"Keep the log that is made of the input in this directory; the next replay of the same input begins with it."`
+	Protocol      string   `enum:"prequential,ader,leave-one-out" default:"prequential" placeholder:"prequential|ader|leave-one-out" help:"How arms are measured. prequential: each click is asked for before it is learned, in the order of the stream. ader: train up to a period, test on the next (a CSV file with a column period). leave-one-out: each user's last item is ranked among all items, those that the user had before left out; it is not trained on."`
+	Arm           []string `sep:"none" placeholder:"NAME:KEY=VALUE,…" help:"What is compared; may be given several times. --dry-run prints all keys: of training and the model (seed, lr, batch, dim, blocks, …), of prequential (delay, weights_delay, freeze_after, …), of ader (periods, rehearse, scratch, live, …), and preset. Without one: the defaults."`
+	Format        string   `placeholder:"FORMAT" help:"csv, jsonl, or a data set as it is published (diginetica, globo, movielens, otto, retailrocket, taobao, yoochoose); for leave-one-out also without times, pairs (USER ITEM a line, in order) or lists (USER ITEM ITEM … a line); by default the file's ending or its first lines say. Of a topic's records: json, avro, protobuf."`
+	From          when     `placeholder:"TIME" help:"From this event time on; of a topic, the time of its records. 2026-05-01T12:00:00Z, 2026-05-01, or milliseconds; of a topic also how long ago: 24h."`
+	Until         when     `placeholder:"TIME" help:"Before this time."`
+	Limit         int      `placeholder:"N" help:"At most so many clicks; of ader, so many cycles."`
+	PartClicks    string   `key:"window.part_clicks" placeholder:"N" help:"Clicks of a session that are scored and learned together; 1 asks for each click given the one before."`
+	Validate      bool     `help:"Of leave-one-out: ask for the last item but one, and train on neither; what is chosen by that can be reported on the last."`
+	Repeats       bool     `help:"Of leave-one-out: leave the items that a user had before among the candidates, for files in which users come back to items."`
+	CSV           string   `name:"csv" placeholder:"FILE" help:"Write the metrics over event time, or of each evaluation, to this file. It replaces an earlier one of its kind, and no other file."`
+	Parquet       string   `placeholder:"FILE" help:"The same as Parquet."`
+	Report        string   `placeholder:"FILE.html" help:"Write a report with plots, one file that needs nothing else."`
+	DryRun        bool     `help:"Look at the input, check the arms, and print what would be trained."`
+	JSON          bool     `name:"json" help:"Print the result as one JSON object, the last line of standard output."`
+
+	began     time.Time
+	inputName string // what was read, for a person
 }
 
 // AsideCmd is about records put aside.

@@ -7,23 +7,43 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"math"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
 	"github.com/freshet-ml/freshet/trainer/nn"
 	"github.com/freshet-ml/freshet/trainer/replay"
 )
 
-// Run trains the arms on the file and prints how they compare.
-func (c *ReplayCmd) Run(ctx context.Context, a *app) (err error) {
+// Run trains the arms and prints how they compare.
+func (c *ReplayCmd) Run(ctx context.Context, a *app) error {
+	c.began = a.now()
+	if c.InputFrom != "" {
+		if c.Source != "" {
+			return fmt.Errorf("both %s and --source %s are given: name one", c.Source, c.InputFrom)
+		}
+		c.Source = c.InputFrom
+	}
+	a.cfg.Source.From, c.inputName = c.Source, c.Source
+	if c.Format != "" {
+		a.cfg.Source.Format = c.Format
+	}
+	switch c.Protocol {
+	case replay.Protocol:
+		return c.leaveOneOut(ctx, a)
+	case replay.AderProtocol:
+		return c.ader(ctx, a)
+	}
+	return c.prequential(ctx, a)
+}
+
+// leaveOneOut trains on all but the last item of each user.
+func (c *ReplayCmd) leaveOneOut(ctx context.Context, a *app) (err error) {
 	file := &sequenceFile{path: c.Source, format: c.Format, fields: a.cfg.Source.Fields, actions: a.cfg.Source.Actions}
 	arms, faults := replay.ParseArms(c.Arm)
-	if err := flat(faults, file.check(), c.mayWrite()); err != nil {
+	if err := flat(faults, c.needFile(), file.check(), c.mayWrite(), c.only("leave-one-out")); err != nil {
 		return err
 	}
 	data, err := file.read(ctx, a)
@@ -40,7 +60,7 @@ func (c *ReplayCmd) Run(ctx context.Context, a *app) (err error) {
 	}
 	a.log.Info("replay", "file", file.name(), "format", file.format, "users", plan.Users, "left_out", plan.LeftOut, "items", plan.Items,
 		"events", plan.Events, "exposures_left_out", file.exposures, "arms", len(arms), "blas", nn.Backend())
-	bar := a.trainingBar(plan.Total)
+	bar := a.trainingBar("items", plan.Total)
 	e.Watch, e.Evaluated = bar.show, bar.evaluated
 	if c.CSV != "" {
 		table, failed := c.createCSV()
@@ -122,38 +142,6 @@ type resultsFile struct {
 	w *csv.Writer
 }
 
-// mayWrite says what is wrong with the place for the CSV file.
-func (c *ReplayCmd) mayWrite() error {
-	if c.CSV == "" {
-		return nil
-	}
-	if c.CSV == "-" {
-		return errors.New("--csv -: standard output has the table: name a file, or give --json")
-	}
-	if sameFile(c.CSV, c.Source) {
-		return fmt.Errorf("--csv %s is the file that is read: name another", c.CSV)
-	}
-	f, err := os.Open(c.CSV)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("--csv: %w", err)
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return fmt.Errorf("--csv %s is a directory: name a file in it", c.CSV)
-	}
-	begins := strings.Join(replay.Columns()[:2], ",") + "," // what results have had in common, and will have
-	head := make([]byte, len(begins))
-	switch n, err := io.ReadFull(f, head); {
-	case err == io.EOF: // it is empty
-	case string(head[:n]) != begins:
-		return fmt.Errorf("--csv %s is there already, and holds no results of freshet replay: name another file, or remove it", c.CSV)
-	}
-	return nil
-}
-
 func (c *ReplayCmd) createCSV() (*resultsFile, error) {
 	f, err := os.Create(c.CSV)
 	if err != nil {
@@ -189,11 +177,11 @@ type trainingBar struct {
 	log   *slog.Logger // nil where there is a bar, which a line would tear
 }
 
-func (a *app) trainingBar(total int64) *trainingBar {
+func (a *app) trainingBar(unit string, total int64) *trainingBar {
 	if a.drawn {
-		return &trainingBar{Progress: view.NewProgressOf("items", a.stderr, a.log, "replay", total, a.now)}
+		return &trainingBar{Progress: view.NewProgressOf(unit, a.stderr, a.log, "replay", total, a.now)}
 	}
-	return &trainingBar{Progress: view.NewProgressOf("items", nil, a.log, "replay", total, a.now), log: a.log}
+	return &trainingBar{Progress: view.NewProgressOf(unit, nil, a.log, "replay", total, a.now), log: a.log}
 }
 
 func (b *trainingBar) show(m replay.Moment) {

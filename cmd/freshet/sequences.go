@@ -194,7 +194,11 @@ func (a *app) showReading(p source.Progress) (hide func()) {
 	if !a.drawn {
 		return func() {}
 	}
-	bar := view.NewProgressOf("bytes", a.stderr, a.log, "read", total, a.now)
+	return a.follow(view.NewProgressOf("bytes", a.stderr, a.log, "read", total, a.now), func() int64 { done, _ = p.Progress(); return done })
+}
+
+// follow moves a bar by what done says, until the returned function is called.
+func (a *app) follow(bar *view.Progress, done func() int64) (hide func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -202,15 +206,17 @@ func (a *app) showReading(p source.Progress) (hide func()) {
 		tick := time.NewTicker(200 * time.Millisecond)
 		defer tick.Stop()
 		shown := int64(0)
+		show := func() {
+			n := done()
+			bar.Add(n - shown)
+			shown = n
+		}
 		for {
-			done, _ = p.Progress()
-			bar.Add(done - shown)
-			shown = done
+			show()
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
-				done, _ = p.Progress()
-				bar.Add(done - shown)
+				show()
 				bar.Close()
 				return
 			}

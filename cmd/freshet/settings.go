@@ -14,6 +14,7 @@ import (
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/trainer"
+	"github.com/freshet-ml/freshet/trainer/replay"
 )
 
 // The packages below know nothing of the configuration file: here it becomes their own configs.
@@ -124,4 +125,11 @@ func security(k config.Kafka) source.Security {
 		s.SASL.Mechanism = ""
 	}
 	return s
+}
+
+// defaultStreamArm is what an arm of a replay is where nothing is given: what the trainer would be.
+func defaultStreamArm(c config.Config) replay.StreamArm {
+	arm := replay.StreamArm{Learn: trainerConfig(c.Train).Learn, Online: replay.DefaultOnline()}
+	arm.Online.BatchParts, arm.Online.BatchSpan, arm.Online.HistoryParts = c.Train.BatchParts, c.Train.BatchSpan, c.Train.HistoryParts
+	return arm
 }

@@ -3,6 +3,7 @@ package replay
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -59,6 +60,7 @@ type Arm struct {
 	Name     string
 	Model    model.Config
 	Training Training
+	Cycles   *Cycles // of the protocol that goes from period to period; nil elsewhere
 }
 
 // aliases are other names of keys.
@@ -70,14 +72,16 @@ const keyPreset = "preset"
 // ParseArms reads arms as they are given on the command line, each as NAME or NAME:KEY=VALUE,KEY=VALUE. Keys are the koanf tags of model.Config and of
 // Training, lr for dense_rate, negatives for negatives_uniform, and preset, which stands for the keys of that preset that are not given beside it. Without any specs there is one arm, "default".
 // It reports the faults of all arms at once.
-func ParseArms(specs []string) ([]Arm, error) {
+func ParseArms(specs []string) ([]Arm, error) { return parseArms(specs, parseArm) }
+
+func parseArms(specs []string, parse func(spec string) (Arm, []error)) ([]Arm, error) {
 	if len(specs) == 0 {
 		specs = []string{"default"}
 	}
 	var arms []Arm
 	var faults []error
 	for _, spec := range specs {
-		arm, wrong := parseArm(spec)
+		arm, wrong := parse(spec)
 		for _, f := range wrong {
 			faults = append(faults, fmt.Errorf("--arm %s: %w", arm.Name, f))
 		}
@@ -93,13 +97,37 @@ func ParseArms(specs []string) ([]Arm, error) {
 }
 
 func parseArm(spec string) (arm Arm, faults []error) {
-	name, rest, _ := strings.Cut(spec, ":")
-	arm = Arm{Name: strings.TrimSpace(name), Model: model.DefaultConfig(), Training: DefaultTraining()}
-	if arm.Name == "" || strings.ContainsAny(arm.Name, "=,\n\r\t\"") {
-		return arm, []error{errors.New("it has no name: write NAME:KEY=VALUE,KEY=VALUE, such as wide:dim=128,epochs=10")}
+	name, rest, faults := nameOf(spec)
+	arm = Arm{Name: name, Model: model.DefaultConfig(), Training: DefaultTraining()}
+	if len(faults) > 0 {
+		return arm, faults
 	}
-	given, faults := settingsOf(rest, true)
-	keys := arm.fields()
+	return arm, arm.read(rest)
+}
+
+// read sets what rest says of an arm that has its defaults.
+func (a *Arm) read(rest string) (faults []error) {
+	given, faults := a.fields().read(rest, presets)
+	faults = append(faults, a.Training.validate()...)
+	if a.Cycles != nil {
+		faults = append(faults, a.Cycles.validate()...)
+	}
+	fit(&a.Model, a.Training.Length, given)
+	return append(faults, parts(a.Model.Validate())...)
+}
+
+// nameOf takes an arm's name off its settings.
+func nameOf(spec string) (name, rest string, faults []error) {
+	name, rest, _ = strings.Cut(spec, ":")
+	if name = strings.TrimSpace(name); name == "" || strings.ContainsAny(name, "=,\n\r\t\"") {
+		return name, rest, []error{errors.New("it has no name: write NAME:KEY=VALUE,KEY=VALUE, such as wide:dim=128,epochs=10")}
+	}
+	return name, rest, nil
+}
+
+// read sets the fields that text names, and returns which it set and all that is wrong.
+func (f fields) read(text string, presets map[string]string) (isSet map[string]bool, faults []error) {
+	given, faults := settingsOf(text, true)
 	all := given
 	for _, s := range given {
 		if s.key != keyPreset {
@@ -107,7 +135,7 @@ func parseArm(spec string) (arm Arm, faults []error) {
 		}
 		values, ok := presets[s.value]
 		if !ok {
-			faults = append(faults, unknown("preset", s.value, presetNames()))
+			faults = append(faults, unknown("preset", s.value, slices.Sorted(maps.Keys(presets))))
 			continue
 		}
 		preset, wrong := settingsOf(values, false)
@@ -116,24 +144,21 @@ func parseArm(spec string) (arm Arm, faults []error) {
 		}
 		all = append(preset, given...) // what is given beside a preset comes behind it, and so holds
 	}
-	isSet := map[string]bool{}
+	isSet = map[string]bool{}
 	for _, s := range all {
 		if s.key == keyPreset {
 			continue
 		}
-		if err := keys.set(s.key, s.value); err != nil {
-			if _, known := keys[s.key]; !known {
-				err = unknown("key", s.key, append(keys.names(), "lr", "negatives", keyPreset))
+		if err := f.set(s.key, s.value); err != nil {
+			if _, known := f[s.key]; !known {
+				err = unknown("key", s.key, append(f.names(), "lr", "negatives", keyPreset))
 			}
 			faults = append(faults, err)
 			continue
 		}
 		isSet[s.key] = true
 	}
-	faults = append(faults, arm.Training.validate()...)
-	fit(&arm.Model, arm.Training.Length, isSet)
-	faults = append(faults, parts(arm.Model.Validate())...)
-	return arm, faults
+	return isSet, faults
 }
 
 // setting is one KEY=VALUE.
@@ -173,7 +198,12 @@ func settingsOf(text string, once bool) (list []setting, faults []error) {
 }
 
 // fields are the keys of an arm, which set it.
-func (a *Arm) fields() fields { return fieldsOf(&a.Model, &a.Training) }
+func (a *Arm) fields() fields {
+	if a.Cycles != nil {
+		return fieldsOf(&a.Model, &a.Training, a.Cycles)
+	}
+	return fieldsOf(&a.Model, &a.Training)
+}
 
 // Settings returns everything that makes the arm what it is, as KEY=VALUE,... in the order of the keys: given as an arm, it is the same arm.
 func (a Arm) Settings() string {

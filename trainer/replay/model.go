@@ -49,12 +49,18 @@ func newNetwork(cfg model.Config, names []string) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, name := range names {
-		if r, _ := m.Admit(name, schema.ItemInfo{}, 0); int(r) != i {
+	n := &network{m: m}
+	n.admit(names)
+	return n, nil
+}
+
+// admit gives rows to the names that have none yet.
+func (n *network) admit(names []string) {
+	for i := n.m.Items(); i < len(names); i++ {
+		if r, _ := n.m.Admit(names[i], schema.ItemInfo{}, 0); int(r) != i {
 			panic(fmt.Sprintf("replay: item %d has row %d", i, r))
 		}
 	}
-	return &network{m: m}, nil
 }
 
 // place makes examples of a batch: every item a session of its own. They hold until the next call.
@@ -129,8 +135,10 @@ func (n *network) rowsOf(rows []int32) []model.Row {
 var weightColumns = map[string][]string{"items": {"vector", "bias"}, "params": {"values"}}
 
 // Weights returns how many numbers are trained, and their sha256 in hex.
-func (n *network) Weights() (count int, digest string, err error) {
-	tables, err := n.m.Tables()
+func (n *network) Weights() (count int, digest string, err error) { return weightsOf(n.m) }
+
+func weightsOf(m *model.Model) (count int, digest string, err error) {
+	tables, err := m.Tables()
 	if err != nil {
 		return 0, "", err
 	}

@@ -1,10 +1,5 @@
 package replay
 
-import (
-	"maps"
-	"slices"
-)
-
 // presets are named settings of an arm, written as one writes them after its name. A key that is given beside preset=NAME takes the place of the preset's.
 var presets = map[string]string{
 	"hstu":       sequential + ",blocks=2,heads=1,distance=true",
@@ -19,5 +14,3 @@ const sequential = "dim=50,length=200,batch=32,epochs=50,decay=cosine," +
 	"tokens=item,rotary=none,absolute=true,scaled_input=true,init=plain,side_rows=1,scenes=1," +
 	"loss=sampled,negatives_uniform=1024,negatives_per=group,negatives_recent=0,negatives_in_batch=false,logq=false,item_bias=false,cosine=true,temperature=0.05," +
 	"dropout=0.2,dense_rate=0.002,row_optimizer=adam,row_rate=0.002,beta2=0.98,clip=0"
-
-func presetNames() []string { return slices.Sorted(maps.Keys(presets)) }
