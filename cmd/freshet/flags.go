@@ -200,6 +200,7 @@ type ReplayCmd struct {
 	Until         when     `placeholder:"TIME" help:"Before this time."`
 	Limit         int      `placeholder:"N" help:"At most so many clicks; of ader, so many cycles."`
 	PartClicks    string   `key:"window.part_clicks" placeholder:"N" help:"Clicks of a session that are scored and learned together; 1 asks for each click given the one before."`
+	Period        string   `placeholder:"COLUMN" help:"Of ader: how the column with the period is called (period)."`
 	Validate      bool     `help:"Of leave-one-out: ask for the last item but one, and train on neither; what is chosen by that can be reported on the last."`
 	Repeats       bool     `help:"Of leave-one-out: leave the items that a user had before among the candidates, for files in which users come back to items."`
 	CSV           string   `name:"csv" placeholder:"FILE" help:"Write the metrics over event time, or of each evaluation, to this file. It replaces an earlier one of its kind, and no other file."`

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -20,7 +22,7 @@ import (
 // ader trains the arms up to each period, and tests them on the next.
 func (c *ReplayCmd) ader(ctx context.Context, a *app) (err error) {
 	arms, faults := replay.ParsePeriodArms(c.Arm)
-	if err := flat(faults, c.needFile(), c.only(replay.AderProtocol), c.mayWrite()); err != nil {
+	if err := flat(faults, c.needFile(), c.readable(a), c.only(replay.AderProtocol), c.mayWrite()); err != nil {
 		return err
 	}
 	data, err := c.readPeriods(ctx, a)
@@ -74,6 +76,7 @@ func (c *ReplayCmd) only(protocol string) error {
 	refuse(leave && c.Limit != 0, "--limit", whole)
 	refuse(leave && c.Parquet != "", "--parquet", "it has no figures over time; --csv has each evaluation")
 	refuse(leave && c.Report != "", "--report", "it has no figures over time")
+	refuse(!ader && c.Period != "", "--period", "it is for ader")
 	refuse(!leave && c.Validate, "--validate", "it is for leave-one-out")
 	refuse(!leave && c.Repeats, "--repeats", "repeats are always candidates here")
 	if c.Limit < 0 {
@@ -84,15 +87,9 @@ func (c *ReplayCmd) only(protocol string) error {
 
 // readPeriods reads a CSV file whose rows have a period beside what rows of clicks have.
 func (c *ReplayCmd) readPeriods(ctx context.Context, a *app) (_ *replay.Periods, err error) {
-	column := "period"
+	column := cmp.Or(c.Period, "period")
 	fields := map[string]string{}
-	for name, from := range a.cfg.Source.Fields {
-		if name == "period" {
-			column = from
-			continue
-		}
-		fields[name] = from
-	}
+	maps.Copy(fields, a.cfg.Source.Fields)
 	fields["scene"] = column // a file of clicks has no field for it, and this protocol none for scenes
 	format, err := config.Source{From: c.Source, Format: a.cfg.Source.Format}.FileFormat()
 	if err != nil {
@@ -136,7 +133,7 @@ func (c *ReplayCmd) readPeriods(ctx context.Context, a *app) (_ *replay.Periods,
 		case click.ItemID == "":
 			fault = errors.New("it has no item")
 		case click.Scene == "" && n == 0:
-			return nil, fmt.Errorf("%s has no column %s: the protocol trains up to one period and tests on the next; add the column, or name it with --fields period=NAME", c.Source, column)
+			return nil, fmt.Errorf("%s has no column %s: the protocol trains up to one period and tests on the next; add the column, or say with --period how it is called", c.Source, column)
 		default:
 			if period, err = strconv.Atoi(strings.TrimSpace(click.Scene)); err != nil {
 				fault = fmt.Errorf("its %s is %.40q: want a whole number", column, click.Scene)

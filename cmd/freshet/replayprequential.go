@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
+	"github.com/freshet-ml/freshet/cmd/freshet/config"
 	"github.com/freshet-ml/freshet/ingest/feed"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/nn"
@@ -19,7 +21,7 @@ func (c *ReplayCmd) prequential(ctx context.Context, a *app) (err error) {
 	var closers closers
 	defer closers.close(&err)
 	arms, faults := replay.ParseStreamArms(c.Arm, defaultStreamArm(a.cfg.Config))
-	if err := flat(faults, c.needInput(), c.only(replay.StreamProtocol), c.mayWrite()); err != nil {
+	if err := flat(faults, c.needInput(a), c.only(replay.StreamProtocol), c.mayWrite()); err != nil {
 		return err
 	}
 	log, err := c.openLog(ctx, a, &closers)
@@ -65,7 +67,7 @@ func (c *ReplayCmd) prequential(ctx context.Context, a *app) (err error) {
 }
 
 // needInput says that nothing, or too much, is named to be read.
-func (c *ReplayCmd) needInput() error {
+func (c *ReplayCmd) needInput(a *app) error {
 	switch {
 	case c.Source == "" && c.DataDirectory == "":
 		return errors.New("there is nothing to read: name a file, --source kafka or sim, or --data-dir")
@@ -74,7 +76,23 @@ func (c *ReplayCmd) needInput() error {
 	case c.KeepLog != "" && c.DataDirectory != "":
 		return errors.New("--keep-log is for a log that is made, and --data-dir has one: leave one out")
 	}
-	return nil
+	return c.readable(a)
+}
+
+// readable says what is wrong with the file before anything else is begun.
+func (c *ReplayCmd) readable(a *app) error {
+	if a.cfg.Source.Kind() != config.KindFile || c.Source == "" {
+		return nil
+	}
+	_, err := a.cfg.Source.FileFormat()
+	if c.Source == "-" {
+		return err
+	}
+	f, unreadable := os.Open(c.Source)
+	if unreadable != nil {
+		return flat(err, unreadable)
+	}
+	return flat(err, f.Close())
 }
 
 // boundedFeed is a log that nobody writes any more.
