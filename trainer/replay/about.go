@@ -59,12 +59,12 @@ func costSection(arms []sketch) page.Section {
 		rows = append(rows, []string{a.name, page.Count(float64(a.tokens), 0), seconds(a.seconds), speed, ratio(float64(a.tokens), float64(first.tokens)), ratio(a.seconds, first.seconds), percent(a.recall), percent(a.mrr)})
 		colours = append(colours, colourOf(i))
 	}
-	axis := page.Axis{Label: "training, seconds of processor time (logarithmic)", Kind: page.Log}
+	axis := page.Axis{Label: "seconds (logarithmic)", Kind: page.Log}
 	return page.Section{Title: "Cost against quality", Text: []string{"Up and to the left is better. Tokens are events read in training, those of histories too; seconds are of training alone, without tests."},
 		Blocks: []page.Block{
 			page.Grid{page.Points{Title: "recall@20", X: axis, Y: page.Axis{Percent: true}, Points: recall, Half: true},
 				page.Points{Title: "MRR@20", X: axis, Y: page.Axis{Percent: true}, Points: mrr, Half: true}},
-			page.Table{Head: []string{"arm", "tokens", "training", "tokens/s", "tokens of " + first.name, "time of " + first.name, "recall@20", "MRR@20"}, Rows: rows, Arms: colours},
+			page.Table{Head: []string{"arm", "tokens", "seconds", "tokens/s", "tokens of " + first.name, "time of " + first.name, "recall@20", "MRR@20"}, Rows: rows, Arms: colours},
 		}}
 }
 

@@ -119,7 +119,9 @@ func (r *PeriodReport) sliceSection(arms []sketch) page.Section {
 					g.Side = page.Count(float64(t.n), 0)
 				}
 			}
-			d.Groups = append(d.Groups, g)
+			if g.Side != "0" {
+				d.Groups = append(d.Groups, g)
+			}
 		}
 		return d
 	}

@@ -60,10 +60,13 @@ func share(a, b int64) float64 { return float64(a) / float64(max(b, 1)) }
 
 // hours writes a long time.
 func hours(d time.Duration) string {
-	if d > 72*time.Hour {
+	switch {
+	case d > 72*time.Hour:
 		return fmt.Sprintf("%.1f days", d.Hours()/24)
+	case d > 2*time.Hour:
+		return fmt.Sprintf("%.1f hours", d.Hours())
 	}
-	return fmt.Sprintf("%.1f hours", d.Hours())
+	return fmt.Sprintf("%.1f minutes", d.Minutes())
 }
 
 // rest is what is judged beside the arms' models.
@@ -122,13 +125,7 @@ func (r *StreamReport) timeSection(arms []sketch) page.Section {
 	for _, a := range arms {
 		names = append(names, a.name)
 	}
-	best, of := "", -1.
-	for _, b := range baselineNames() {
-		if s, ok := kind.Whole.Arm(baselineName(b)); ok && s.Recall20 > of {
-			best, of = baselineName(b), s.Recall20
-		}
-	}
-	if best != "" {
+	if best := bestBaseline(kind.Whole, "recall_at_20"); best != "" {
 		names = append(names, best)
 	}
 	line := func(metric func(evaluate.Scores) float64) (series []page.Series) {
@@ -230,13 +227,7 @@ func (r *StreamReport) sliceSection(arms []sketch) page.Section {
 	for _, a := range arms {
 		names = append(names, a.name)
 	}
-	best, of := "", -1.
-	for _, b := range baselineNames() {
-		if s, ok := kind.Whole.Arm(baselineName(b)); ok && s.Recall20 > of {
-			best, of = baselineName(b), s.Recall20
-		}
-	}
-	if best != "" {
+	if best := bestBaseline(kind.Whole, "recall_at_20"); best != "" {
 		names = append(names, best)
 	}
 	var grid page.Grid
@@ -262,6 +253,7 @@ func (r *StreamReport) sliceSection(arms []sketch) page.Section {
 			}
 			d.Groups = append(d.Groups, g)
 		}
+		d.Groups = slices.DeleteFunc(d.Groups, func(g page.Group) bool { return !slices.ContainsFunc(g.Values, func(v float64) bool { return !math.IsNaN(v) }) })
 		if len(d.Groups) > 1 {
 			grid = append(grid, d)
 		}

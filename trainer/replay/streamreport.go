@@ -101,20 +101,23 @@ func (r *StreamReport) Comparisons() (all []Difference) {
 		for _, a := range r.Arms[1:] {
 			than(a.Arm.Name, first)
 		}
-		if len(r.Arms) > 0 {
-			than(blendName(first), first)
-		}
-		best, of := "", -1.
-		for _, b := range baselineNames() {
-			if s, ok := whole.Arm(baselineName(b)); ok && value(s, metric) > of {
-				best, of = baselineName(b), value(s, metric)
-			}
-		}
-		if best != "" {
+		than(blendName(first), first)
+		if best := bestBaseline(whole, metric); best != "" {
 			than(best, first)
 		}
 	}
 	return all
+}
+
+// bestBaseline is the name of the one that is highest in a metric, or "".
+func bestBaseline(of evaluate.Group, metric string) (best string) {
+	highest := -1.
+	for _, b := range baselineNames() {
+		if s, ok := of.Arm(baselineName(b)); ok && value(s, metric) > highest {
+			best, highest = baselineName(b), value(s, metric)
+		}
+	}
+	return best
 }
 
 // value is a metric of scores by its name.

@@ -137,13 +137,16 @@ func (s scale) ticks(n int) []tick {
 	return ticks
 }
 
-// niceStep is the smallest of 1, 2, 5 times a power of ten that is not below x.
+// niceStep is 1, 2 or 5 times a power of ten, the nearest to x.
 func niceStep(x float64) float64 {
 	p := math.Pow(10, math.Floor(math.Log10(x)))
-	for _, m := range []float64{1, 2, 5, 10} {
-		if m*p >= x*(1-1e-9) {
-			return m * p
-		}
+	switch r := x / p; {
+	case r < 1.41:
+		return p
+	case r < 3.16:
+		return 2 * p
+	case r < 7.07:
+		return 5 * p
 	}
 	return 10 * p
 }
@@ -169,8 +172,11 @@ func Count(x float64, digits int) string {
 
 func (s scale) logTicks(n int) []tick {
 	multiples := []float64{1, 2, 5}
-	if s.to-s.from > float64(n) {
+	switch {
+	case s.to-s.from > float64(n):
 		multiples = []float64{1}
+	case s.to-s.from < 0.8:
+		multiples = []float64{1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9}
 	}
 	var ticks []tick
 	for e := math.Floor(s.from) - 1; e <= s.to+1; e++ {
@@ -211,7 +217,7 @@ func (s scale) delayTicks() []tick {
 func Duration(d time.Duration) string {
 	switch {
 	case d == 0:
-		return "0"
+		return "none"
 	case d%(24*time.Hour) == 0:
 		return fmt.Sprintf("%d d", d/(24*time.Hour))
 	case d%time.Hour == 0:

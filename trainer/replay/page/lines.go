@@ -28,7 +28,7 @@ type Series struct {
 
 const (
 	plotWidth  = 1000
-	halfWidth  = 500
+	halfWidth  = 500 // of two beside each other
 	leftMargin = 58
 	topMargin  = 14
 	botMargin  = 46
@@ -36,10 +36,9 @@ const (
 
 // frame is the axes of a plot.
 type frame struct {
-	w, h   float64
-	x, y   scale
-	right  float64
-	titled string
+	h     float64
+	x, y  scale
+	right float64
 }
 
 // open begins a figure.
@@ -108,7 +107,7 @@ func shorten(s string, runes int) string {
 	return s
 }
 
-const nameRunes = 24
+const nameRunes = 28
 
 func (l Lines) write(w *writer) {
 	w.open(withAxis(l.Title, l.Y.Label), nil)
@@ -122,7 +121,7 @@ func (l Lines) write(w *writer) {
 		xs, ys = append(xs, s.X...), append(append(append(ys, s.Y...), s.Low...), s.High...)
 		longest = max(longest, textWidth(shorten(s.Name, nameRunes)))
 	}
-	f := &frame{w: plotWidth, h: height, right: plotWidth - longest - 24}
+	f := &frame{h: height, right: plotWidth - longest - 24}
 	f.x = newScale(l.X, xs, leftMargin, f.right)
 	f.y = newScale(l.Y, ys, height-botMargin, topMargin)
 	w.svg(plotWidth, height, l.Title)

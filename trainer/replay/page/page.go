@@ -64,8 +64,8 @@ func esc(s string) string { return html.EscapeString(s) }
 // Write writes p.
 func (p *Page) Write(to io.Writer) error {
 	w := &writer{}
-	w.f("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
-	w.f("<meta name=\"color-scheme\" content=\"light dark\">\n<title>%s</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n", esc(p.Title), style)
+	w.f("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n")
+	w.f("<meta name=\"color-scheme\" content=\"light dark\"/>\n<title>%s</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n", esc(p.Title), style)
 	w.f("<header>\n<h1>%s</h1>\n<p class=\"sub\">%s</p>\n</header>\n", esc(p.Title), esc(p.Subtitle))
 	if len(p.Figures) > 0 {
 		w.f("<div class=\"figures\">\n")

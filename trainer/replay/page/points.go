@@ -31,7 +31,7 @@ func (p Points) write(w *writer) {
 	for _, q := range p.Points {
 		xs, ys = append(xs, q.X), append(ys, q.Y)
 	}
-	f := &frame{w: width, h: height, right: width - 20}
+	f := &frame{h: height, right: width - 20}
 	f.x = newScale(p.X, xs, leftMargin+16, f.right-40)
 	f.y = newScale(p.Y, ys, height-botMargin-8, topMargin+12)
 	w.svg(width, height, p.Title)
