@@ -1,23 +1,11 @@
 package learn
 
-import (
-	"github.com/freshet-ml/freshet/trainer/baseline"
-	"github.com/freshet-ml/freshet/trainer/evaluate"
-)
-
 // How a learner is held back on purpose: a replay measures what freshness is worth by what its lack costs.
 
 // Behind returns a learner of the same model with tables of its own, for weights that come later than the tables: the one that is returned Learns what the
 // first has Tested and Observed some time ago, with its own tables as they were then. Items have the same rows for both. What the returned one Tests
 // is not of the first's evaluation.
-func (l *Learner) Behind() *Learner {
-	b := *l
-	b.live, b.blend = baseline.New(l.cfg.Baseline), newBlend(blended)
-	b.eval = evaluate.New(evaluation())
-	b.held = evaluate.NewSessions(b.eval, evaluate.DefaultSessions, l.cfg.Gap)
-	b.marks, b.lists, b.raw, b.Tested = nil, make([]list, blended), nil, nil
-	return &b
-}
+func (l *Learner) Behind() *Learner { return around(l.cfg, l.history, l.model) }
 
 // Observe lets the vocabulary and the tables learn a batch, and not the network.
 func (l *Learner) Observe(b Batch) { l.observe(b, l.requests(&b, true)) }

@@ -47,13 +47,18 @@ func New(cfg Config, history History) (*Learner, error) {
 	if err != nil {
 		return nil, err
 	}
+	return around(cfg, history, m), nil
+}
+
+// around returns a learner of m that has seen nothing else.
+func around(cfg Config, history History, m *model.Model) *Learner {
 	l := &Learner{
 		cfg: cfg, history: history, model: m, live: baseline.New(cfg.Baseline), blend: newBlend(blended), eval: evaluate.New(evaluation()), lists: make([]list, blended),
 		schedule: recency.NewSchedule(cfg.Recency), lane: recency.NewLane(cfg.Recency), position: schema.Position{}, latest: schema.BeginningOfTime,
 	}
 	l.held = evaluate.NewSessions(l.eval, evaluate.DefaultSessions, cfg.Gap)
 	l.model.Attach(l.live)
-	return l, nil
+	return l
 }
 
 // Model is the model. It is the learner's to train.

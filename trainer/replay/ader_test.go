@@ -213,17 +213,3 @@ func TestPeriodArmFaults(t *testing.T) {
 		t.Errorf("%s is another arm: %s", arm.Settings(), again.Settings())
 	}
 }
-
-func TestPaired(t *testing.T) {
-	// Student's own sleep data (1908): t = -4.0621, p = 0.00283, 95 % interval -2.4599 to -0.7001.
-	d, ok := paired([]float64{-1.2, -2.4, -1.3, -1.3, 0, -1, -1.8, -0.8, -4.6, -1.4})
-	if !ok || math.Abs(d.Mean+1.58) > 1e-12 || math.Abs(d.P-0.002833) > 1e-6 || math.Abs(d.Low+2.4598858) > 1e-6 || math.Abs(d.High+0.7001142) > 1e-6 {
-		t.Errorf("%+v", d)
-	}
-	if d, _ := paired([]float64{0, 0, 0}); d.P != 1 {
-		t.Errorf("%+v", d)
-	}
-	if _, ok := paired([]float64{1, 2}); ok {
-		t.Error("two pairs say something")
-	}
-}

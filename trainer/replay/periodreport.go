@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/evaluate"
 )
 
 // AderProtocol is the name of what PeriodExperiment measures: that of ADER (Mi, Lin & Faltings 2020, "ADER: Adaptively distilled exemplar replay towards
@@ -40,9 +41,8 @@ func (r *PeriodReport) Comparisons() (all []Difference) {
 			for c := range min(len(a.Cycles), len(b.Cycles)) {
 				differences = append(differences, metric.of(a.Cycles[c].Metrics)-metric.of(b.Cycles[c].Metrics))
 			}
-			if d, ok := paired(differences); ok {
-				d.Arm, d.Than, d.Metric = a.Arm.Name, b.Arm.Name, metric.name
-				all = append(all, d)
+			if c, ok := evaluate.Paired(differences); ok {
+				all = append(all, Difference{a.Arm.Name, b.Arm.Name, metric.name, c.Blocks, c.Difference, c.Low, c.High, c.P})
 			}
 		}
 	}

@@ -43,9 +43,9 @@ type StreamArmReport struct {
 	Arm       StreamArm
 	Own       evaluate.Report // of all that its learner ranks by
 	Clicks    int64
-	Tokens    int64 // that its network read in training
+	Tokens    int64 // that its network read in training, in both lanes
 	Flops     float64
-	Steps     int64
+	Steps     int64 // of both lanes
 	Skipped   int64
 	Items     int
 	Took, CPU time.Duration // of everything: tests, tables and training
@@ -118,7 +118,7 @@ func (r *streamRun) reader() (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reader{feed: feed, bounds: r.e.Bounds, batcher: learn.NewBatcher(r.arm.Online.BatchParts, r.arm.Online.BatchSpan)}, nil
+	return &reader{feed: feed, bounds: r.e.Bounds, batcher: learn.NewBatcher(func() int { return r.arm.Online.BatchParts }, r.arm.Online.BatchSpan)}, nil
 }
 
 func (r *streamRun) run(ctx context.Context) error {
@@ -158,6 +158,8 @@ func (r *streamRun) run(ctx context.Context) error {
 		return err
 	}
 	r.result.Arm, r.result.Own, r.result.Clicks, r.result.Items, r.result.Digest = r.arm, r.learner.Evaluation().Report(), r.clicks, r.learner.Model().Items(), digest
+	counts := r.behind.Counts()
+	r.result.Tokens, r.result.Flops, r.result.Steps, r.result.Skipped = counts.Tokens, counts.Flops, int64(counts.Steps)+counts.RunSteps, counts.Skipped
 	return nil
 }
 
@@ -180,7 +182,9 @@ func (r *streamRun) batch(ctx context.Context, parts []schema.Part) error {
 		r.learner.Test(b)
 		r.learner.Observe(b)
 	default:
-		r.learned(r.learner.Train(b))
+		if err := r.learned(ctx, r.learner, r.learner.Train(b, r.arm.decision())); err != nil {
+			return err
+		}
 	}
 	r.parts += uint32(len(parts))
 	for i := range parts {
@@ -219,24 +223,25 @@ func (r *streamRun) catchUp(ctx context.Context) error {
 		if r.frozen(r.waiting) {
 			r.behind.Observe(b)
 		} else {
-			r.learned(r.behind.Learn(b))
+			if err := r.learned(ctx, r.behind, r.behind.Learn(b, r.arm.decision())); err != nil {
+				return err
+			}
 		}
 		r.waiting = nil
 	}
 }
 
-func (r *streamRun) learned(s model.StepStats) {
-	if s.Skipped {
-		r.result.Skipped++
-		return
+// learned notes a step of l, and gives its lane of runs the turns that it has earned.
+func (r *streamRun) learned(ctx context.Context, l *learn.Learner, s model.StepStats) error {
+	if s.Examples > 0 && !s.Skipped {
+		r.loss = s.Loss
 	}
-	if s.Examples == 0 {
-		return
+	for l.Pending() {
+		if err := errors.Join(ctx.Err(), l.Turn()); err != nil {
+			return err
+		}
 	}
-	r.result.Steps++
-	r.result.Tokens += int64(s.Tokens)
-	r.result.Flops += s.Flops
-	r.loss = s.Loss
+	return nil
 }
 
 // tested keeps what the arms of the learner ranked.

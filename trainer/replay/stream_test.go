@@ -43,6 +43,15 @@ func (f *memoryFeed) History(_ schema.Partition, user string, before schema.Emit
 	return parts, nil
 }
 
+func (f *memoryFeed) Users(_ schema.Partition, after string, n int, keep func([]byte) bool) (users []string, err error) {
+	for i := range f.parts {
+		users = append(users, f.parts[i].UserID)
+	}
+	slices.Sort(users)
+	users = slices.DeleteFunc(slices.Compact(users), func(u string) bool { return u <= after || !keep([]byte(u)) })
+	return users[:min(n, len(users))], nil
+}
+
 // drifting is clicks, one a part and a second, of users who walk through rings of items whose step turns every few minutes: who knows the step of now is right.
 func drifting(n int) []schema.Part {
 	rng := rand.New(rand.NewPCG(11, 11))
@@ -205,5 +214,30 @@ func TestStreamArmFaults(t *testing.T) {
 	arm := streamArms(t, "a:delay=10m,half_life_1=3h,terms=false,"+smallStream)[0]
 	if again := streamArms(t, "a:"+arm.Settings())[0]; again.Settings() != arm.Settings() || again.Learn.Baseline.HalfLife1 != 3*time.Hour || again.Learn.Model.Terms {
 		t.Errorf("%s is another arm: %s", arm.Settings(), again.Settings())
+	}
+}
+
+// The policies are the same code with other keys: by the day, here two minutes, a full retraining reads more than a partial one, that more than an incremental one
+// of the same epochs, and all of them learn.
+func TestStreamPolicies(t *testing.T) {
+	const often = ",period=2m," + smallStream
+	r, err := streamOf(t, drifting(3000), Bounds{}, "fast:preset=fast,"+smallStream, "both:preset=fast-pit"+often, "pit:preset=pit,buckets=3,window=3"+often,
+		"incremental:preset=incremental"+often, "full:preset=full"+often).Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := r.kindNamed(evaluate.NextClick).Whole
+	by := map[string]*StreamArmReport{}
+	for i := range r.Arms {
+		a := &r.Arms[i]
+		by[a.Arm.Name] = a
+		s, _ := whole.Arm(a.Arm.Name)
+		t.Logf("%s: %d steps, %d tokens, recall@1 %.3f", a.Arm.Name, a.Steps, a.Tokens, s.Recall1)
+		if a.Steps == 0 || a.Tokens == 0 || a.Flops == 0 {
+			t.Errorf("%s has learned nothing", a.Arm.Name)
+		}
+	}
+	if by["full"].Tokens <= by["incremental"].Tokens || by["both"].Tokens <= by["fast"].Tokens || by["both"].Digest == by["fast"].Digest {
+		t.Errorf("tokens: full %d, pit %d, incremental %d, both %d, fast %d", by["full"].Tokens, by["pit"].Tokens, by["incremental"].Tokens, by["both"].Tokens, by["fast"].Tokens)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/trainer/learn"
+	"github.com/freshet-ml/freshet/trainer/recency"
 )
 
 // Online says how an arm of the prequential protocol goes through the stream, beside what its learner says itself.
@@ -48,6 +49,15 @@ func (o Online) validate() (faults []error) {
 	return faults
 }
 
+// decision is how every batch of the arm is made: a replay is not behind anything, so nothing gives way.
+func (a StreamArm) decision() recency.Decision {
+	d := recency.Decision{BatchParts: a.Online.BatchParts, HistoryParts: a.Online.HistoryParts, Keep: 1}
+	if a.Learn.Recency.Buckets > 0 {
+		d.Share = a.Learn.Recency.Share
+	}
+	return d
+}
+
 // late is how much later the weights learn.
 func (o Online) late() time.Duration { return max(o.Delay, o.WeightsDelay) }
 
@@ -58,8 +68,8 @@ type StreamArm struct {
 	Online Online
 }
 
-// ParseStreamArms reads arms of the prequential protocol, from defaults, as ParseArms reads its own. Keys are the koanf tags of Online, model.Config and
-// baseline.Config, and lr and negatives, as for the other protocols.
+// ParseStreamArms reads arms of the prequential protocol, from defaults, as ParseArms reads its own. Keys are the koanf tags of Online, model.Config,
+// recency.Config and baseline.Config, and lr and negatives, as for the other protocols.
 func ParseStreamArms(specs []string, defaults StreamArm) ([]StreamArm, error) {
 	if len(specs) == 0 {
 		specs = []string{"default"}
@@ -102,14 +112,23 @@ func ParseStreamArms(specs []string, defaults StreamArm) ([]StreamArm, error) {
 // maxStreamArms leaves room for the baselines beside them (evaluate compares up to 32).
 const maxStreamArms = 24
 
-// streamPresets are named settings of arms: the policies that the papers compare.
+// streamPresets are named settings of arms: the policies that TBGRecall (arXiv 2508.11977) compares, by the day, and ours.
 var streamPresets = map[string]string{
-	"frozen-3d": "freeze_after=72h",
-	"features":  "freeze_after=1ms", // tables and what is ranked by them; the network as it was drawn
+	"full":        "fast=false,buckets=1,window=1048576,period=24h,share=1",
+	"incremental": "fast=false,buckets=1,window=1,period=24h,share=1",
+	"stochastic":  "fast=false,buckets=1,window=1048576,period=24h,share=1,stochastic_length=1.6",
+	"pit":         "fast=false,buckets=10,window=10,period=24h,share=1",
+	"fast":        "fast=true,buckets=0",
+	"fast-pit":    "fast=true,buckets=10,window=10",
+	"frozen":      "fast=true,buckets=0,freeze_after=72h",
 }
 
 func (a *StreamArm) fields() fields {
-	return fieldsOf(&a.Learn.Model, &a.Learn.Baseline, &a.Online)
+	f := fieldsOf(&a.Learn.Model, &a.Learn.Baseline, &a.Learn.Recency, &a.Online)
+	for _, key := range []string{"pretrain", "lag_soft", "lag_hard"} { // of a trainer that is behind, or begins behind a log
+		delete(f, key)
+	}
+	return f
 }
 
 // Settings returns everything that makes the arm what it is, as KEY=VALUE,…

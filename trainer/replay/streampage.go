@@ -253,7 +253,9 @@ func (r *StreamReport) sliceSection(arms []sketch) page.Section {
 			}
 			d.Groups = append(d.Groups, g)
 		}
-		d.Groups = slices.DeleteFunc(d.Groups, func(g page.Group) bool { return !slices.ContainsFunc(g.Values, func(v float64) bool { return !math.IsNaN(v) }) })
+		d.Groups = slices.DeleteFunc(d.Groups, func(g page.Group) bool {
+			return !slices.ContainsFunc(g.Values, func(v float64) bool { return !math.IsNaN(v) })
+		})
 		if len(d.Groups) > 1 {
 			grid = append(grid, d)
 		}
