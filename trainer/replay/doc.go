@@ -1,13 +1,25 @@
-// Package replay is experiments over a bounded stream: several models, the arms, are trained on the same sequences and asked the same, by the
-// protocol of the published tables of sequential recommendation.
+// Package replay is experiments over a bounded stream: several models, the arms, learn the same and are asked the same, by one of three protocols.
 //
 // # Nouns
 //
-//	Sequences   what users did, each in order, as rows of items; a Builder makes them
-//	Format      a layout of lines that published sets come in and that has no times
-//	Arm         a model and how it is trained, by name; ParseArms reads them from text
-//	Experiment  arms over sequences; Plan says what Run would do
-//	Result      what one evaluation of an arm found; Report is the last ones of all arms, and the rule
+//	prequential    StreamExperiment of StreamArms over a Feed, within Bounds; Look makes its Survey; StreamReport
+//	ader           PeriodExperiment of Arms with Cycles over Periods, which a PeriodBuilder makes; PeriodReport
+//	leave-one-out  Experiment of Arms over Sequences, which a Builder makes of events or of lines in a Format; Report
+//
+// ParseStreamArms, ParsePeriodArms and ParseArms read arms from text. Plan says what Run would do. The reports of the first two have a Page, and their
+// metrics over time as a table (Over).
+//
+// # The protocol: prequential
+//
+// Each arm is a learn.Learner that goes through the log on its own, in the micro-batches of the trainer: every part is asked for, then learned. An arm may be late: what it
+// learns then is read a second time, Delay of event time behind, so that memory does not grow with it. Under WeightsDelay a learner with tables of its own follows
+// behind the one that is asked. Ranks are kept test by test and judged together at the end, so that differences are of the same tests;
+// one that an arm could not be asked, because it knew nothing of the user or of the items yet, is a miss of that arm.
+//
+// # The protocol: ader
+//
+// That of ADER (Mi, Lin & Faltings 2020): train up to a period, test on the next. Every event of a session after its first is asked for, given those before it;
+// items that are in no period up to then are taken out of the test. Metrics are means over the cycles, each weighing the same.
 //
 // # The protocol: leave-one-out
 //
@@ -21,12 +33,14 @@
 //
 // # Promise
 //
-// Same sequences, same arm, same machine: same bits, which Result.Digest shows. An arm knows nothing of the others: its numbers are
+// Same input, same arm, same machine: same bits, which the digests show. An arm knows nothing of the others: its numbers are
 // the same with and without them.
 //
 // # Caveats
 //
 // Times matter where the file has them: the model reads gaps and hours. Pairs and Lists have none, and all events are at one time.
 //
-// What this package does not do: read files (cmd), know formats with times (ingest/source), or measure a live stream (trainer's Curve).
+// What is kept of the tests of a stream is some forty bytes each for the first arm and a dozen for the others: a hundred megabytes for three million clicks.
+//
+// What this package does not do: read files or logs (cmd), know formats with times (ingest/source), or draw (page).
 package replay
