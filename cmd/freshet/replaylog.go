@@ -37,7 +37,7 @@ func (c *ReplayCmd) openLog(ctx context.Context, a *app, closers *closers) (l *r
 		if err != nil {
 			return nil, err
 		}
-		return &replayLog{store, "the log in " + c.DataDirectory}, nil
+		return &replayLog{store, "The log in " + c.DataDirectory}, nil
 	}
 	path := c.KeepLog
 	if path == "" {
@@ -159,7 +159,7 @@ func (c *ReplayCmd) stream(ctx context.Context, a *app, dir *datadir.Dir) (*inpu
 	}
 	bounds := [3]int64{c.From.ms(0), c.Until.ms(0), int64(c.Limit)}
 	of := map[string]any{"bounds": bounds}
-	name := "the simulated shop"
+	name := "The simulated shop"
 	switch cfg.Source.Kind() {
 	case config.KindSim:
 		of["sim"] = cfg.Sim
@@ -269,7 +269,7 @@ func (c *ReplayCmd) topic(ctx context.Context, a *app) (*input, error) {
 	if r.Records() == 0 {
 		return nil, errors.Join(fmt.Errorf("topic %s has no record within --from and --until: give other bounds, or leave them out", cfg.Kafka.Topic), kafka.Close())
 	}
-	in := &input{name: fmt.Sprintf("topic %s, %d records", cfg.Kafka.Topic, r.Records()), records: records, close: kafka.Close}
+	in := &input{name: fmt.Sprintf("Topic %s, %d records", cfg.Kafka.Topic, r.Records()), records: records, close: kafka.Close}
 	if in.identity, err = identityOf("kafka", map[string]any{"topic": cfg.Kafka.Topic, "range": r}, cfg.Window); err != nil {
 		return nil, errors.Join(err, kafka.Close())
 	}

@@ -113,6 +113,10 @@ func (r *StreamReport) resultSection() page.Section {
 			}
 			t.Strong = append(t.Strong, strong)
 		}
+		if k != r.kind() {
+			s.Blocks = append(s.Blocks, page.Fold{Title: "The same by " + strings.ReplaceAll(k.String(), "_", " "), Blocks: []page.Block{t}})
+			continue
+		}
 		s.Blocks = append(s.Blocks, t)
 	}
 	return s

@@ -23,8 +23,8 @@ caption{padding:0 0 8px}
 figure{margin:14px 0 22px}
 figure.table{overflow-x:auto}
 table{border-collapse:collapse;font-size:13.5px}
-th,td{padding:5px 0 5px 22px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--grid)}
-th{color:var(--soft);font-weight:600;border-bottom:1px solid var(--rule);vertical-align:bottom}
+th,td{padding:5px 0 5px 18px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--grid)}
+th{white-space:normal;min-width:64px;max-width:120px;color:var(--soft);font-weight:600;border-bottom:1px solid var(--rule);vertical-align:bottom}
 th.w,td.w{text-align:left}
 th:first-child,td:first-child{padding-left:0}
 td.w:not(:first-child){white-space:normal}
