@@ -34,6 +34,9 @@ type Learner struct {
 	votes []baseline.Scored
 	raw   [][]int32 // of one test, by arm
 
+	follower *Learner // of the same model; see Behind
+	follows  bool     // it is one
+
 	// Tested, if not nil, is told of every test of a part once all arms have ranked its targets. It keeps nothing of the test.
 	Tested func(*schema.Part, *evaluate.Test)
 }
@@ -196,7 +199,14 @@ func (l *Learner) sweep(b Batch) {
 	for i := range b.Parts {
 		now = max(now, b.Parts[i].Due)
 	}
-	l.live.Forget(l.model.Sweep(now))
+	if l.follows {
+		return // the first lets rows go, at its own time
+	}
+	given := l.model.Sweep(now)
+	l.live.Forget(given)
+	if l.follower != nil {
+		l.follower.live.Forget(given)
+	}
 }
 
 func rowsOf(dst []model.Row, clicks []click) []model.Row {
