@@ -12,6 +12,24 @@
 //	KV           freshet_heads      <model>                           the same JSON bytes as the newest version's manifest
 //	KV           freshet_replicas   <model>.<replica id>              Report, JSON; expires 30 s after its last refresh
 //
+// A base has the tables items and params, a delta both or neither: items (item_id, row, vector, bias, popularity, category, and a
+// row of side information a field) by rising row, in a delta the changed ones; params (name, shape, values), always all.
+//
+// # The live tables
+//
+// They are what the stream itself says, from which the terms and marks of a score are computed (trainer/baseline, trainer/model). A
+// line that uses none has none. A delta may have them alone: then step, items and config_digest are those of the newest weights
+// before it, which they are used with, and trained_through is theirs. They may name rows that items does not have yet. Lines
+// rise by row, or slot; a base has all, a delta those that changed; the metadata says how many there are afterwards.
+//
+//	counts       row, clicks, popularity_0 … popularity_3   of items: the clicks, and base-2 logarithms of their sum with 2^(t/half-life) each, t since 1970
+//	                                                        Metadata: config (JSON), rows, sessions, clicks and popularity_0 … popularity_3 of all items
+//	transitions  arrival, row, successors, weights          what was clicked after an item in a session (arrival 0), then what the next session began with (1)
+//	                                                        Metadata: rows, arrivals: the lines of either
+//	neighbours   slot, key, at, rows                        optional, with postings, as config says: a recent session's key, newest click (ms), and clicks
+//	                                                        Metadata: slots
+//	postings     row, sessions                              the slots of the sessions that an item is in. Metadata: rows
+//
 // Model names and replica ids are 1-64 of A-Z a-z 0-9 _ -, table names 1-64 of a-z 0-9 _, versions are decimal.
 //
 // # Writing a version
@@ -32,8 +50,9 @@
 // Watch freshet_heads <model>. From a delta walk parent by parent through freshet_manifests, until the parent is the version
 // held (compare its manifest byte for byte) or a base is reached; then apply in rising order. Refuse a manifest whose version
 // is not above the one held, whose signer is not trusted, or whose config_digest differs within a chain; refuse an object of
-// other size or SHA-256, and a model whose own digest is not config_digest or whose item count is not items. After a refusal go on serving what is held, and try again. Tables that a reader does not know, it
-// leaves alone.
+// other size or SHA-256, a model whose own digest is not config_digest or whose item count is not items, and live tables that
+// leave a hole, come in part, or change what no base gave. After a refusal go on serving what is held, and try again. Tables that
+// a reader does not know, it leaves alone.
 //
 // # Signature
 //
@@ -43,7 +62,7 @@
 // # Promise
 //
 // A head never names a version whose objects are not all stored. One writer at a time extends a line, and a writer that was
-// overtaken can never write to it again. A version with a weight that is not finite is never published.
+// overtaken can never write to it again. A version with a number that is not finite is never published.
 //
 // # Caveats
 //

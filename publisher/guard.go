@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -11,7 +12,7 @@ import (
 // ErrGuard marks a version that was not published, or not adopted, because its weights or its metric say that it is bad.
 var ErrGuard = errors.New("guard")
 
-// CheckFinite returns an ErrGuard that names the first value of t that is not a finite number.
+// CheckFinite returns an ErrGuard that names the first value of t that is not a finite number, in its columns or its metadata: the live tables' totals stand there.
 func CheckFinite(name string, t schema.Table) error {
 	for _, c := range t.Columns {
 		row := -1
@@ -39,6 +40,11 @@ func CheckFinite(name string, t schema.Table) error {
 		}
 		if row >= 0 {
 			return fmt.Errorf("%w: table %s, column %s, row %d is not a finite number", ErrGuard, name, c.Name, row)
+		}
+	}
+	for _, kv := range t.Meta {
+		if x, err := strconv.ParseFloat(kv[1], 64); (err == nil || errors.Is(err, strconv.ErrRange)) && (math.IsNaN(x) || math.IsInf(x, 0)) {
+			return fmt.Errorf("%w: table %s, metadata %s is %q, not a finite number", ErrGuard, name, kv[0], kv[1])
 		}
 	}
 	return nil

@@ -294,6 +294,11 @@ func TestGuard(t *testing.T) {
 	bad("nan", column([]float32{0, nan}))
 	bad("inf in a vector", column(schema.Vectors{Dim: 2, Values: []float32{0, 0, inf, 0}}))
 	bad("nan in a list", column([][]float32{{1}, {2, nan}}))
+	for _, word := range []string{"NaN", "-Inf", "1e999"} {
+		bad("metadata "+word, func(u *publisher.Update) {
+			u.Objects[0].Table.Meta = [][2]string{{"rows", "1"}, {"popularity_0", word}}
+		})
+	}
 	bad("inf float64", column([]float64{math.Inf(-1)}))
 	bad("metric", func(u *publisher.Update) { u.Metrics = map[string]float64{"hit_rate_20": 0.19} })
 	u := update(schema.KindBase, 1, 2)

@@ -2,7 +2,7 @@
 //
 // # Nouns
 //
-// A Replica holds at most one version at a time. To adopt is to fetch an update, verify it, build the model from it off the
+// A Replica holds at most one version at a time: a model, and the live tables beside it where the line has them. To adopt is to fetch an update, verify it, build the model from it off the
 // serving path, warm it up and swap it in. The last good version is kept on disk. Histories are what users did before.
 //
 // # Promise
@@ -12,6 +12,8 @@
 // were checked, its tables were decoded, and it answered a query. When anything is wrong the replica goes on serving what it
 // has, counts the reason in freshet_updates_rejected_total, reports it, and tries again after a jittered, bounded wait.
 // Versions only grow (I5): an older head is refused.
+//
+// The score of an item is the one that the trainer would give it with the same weights, tables and past, up to the order of float32 sums.
 //
 // With a directory, a replica starts and serves with NATS down. Losing NATS while serving changes nothing but the age.
 //
@@ -25,7 +27,7 @@
 //
 // k is 1 to 1000 (default 20), a body at most 1 MiB with at most 1000 clicks and 10000 excluded items; timestamps are epoch
 // milliseconds or RFC 3339 and default to now. Unknown fields are passed over. An item's source is "model", or "baseline"
-// where nothing in the user's history is known to the version and the popular items answer. Errors are
+// where nothing in the user's history is known to the version and the items answer that are popular in its live tables. Errors are
 // {"error":{"code","message","field"}}. A bearer token, where one is configured, guards /v1/ and nothing else.
 //
 // # Caveats
