@@ -11,6 +11,8 @@
 //
 // # Nouns
 //
+// A version carries the live tables, and the weights with it or, where they are to come more rarely, later.
+//
 // Trainer owns the state and is its only writer. Feed and Publisher are what it needs of the outside. Curve is what the
 // prequential evaluation has found so far. Freshness joins the arrival of clicks with the adoption of versions.
 //

@@ -44,6 +44,11 @@ func (k *knownParts) History(_ schema.Partition, user string, before schema.Emit
 	return out[max(0, len(out)-n):], nil
 }
 
+// Users returns nobody: there are no runs over buckets here.
+func (k *knownParts) Users(schema.Partition, string, int, func([]byte) bool) ([]string, error) {
+	return nil, nil
+}
+
 func (k *knownParts) Recent(user string, n int) ([]schema.Part, error) {
 	return k.History(0, user, schema.Emit(k.until), n)
 }
