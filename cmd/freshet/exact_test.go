@@ -174,7 +174,7 @@ func (w *exactWorld) publish(through int, weights bool) bool {
 	}
 	if weights {
 		objects = append(objects, w.learner.Model().Snapshot(kind == schema.KindBase, w.learner.Live().Log2).Objects()...)
-		tables, err := w.learner.Tables()
+		tables, err := w.learner.Model().Tables()
 		if err != nil {
 			w.t.Fatal(err)
 		}
