@@ -27,6 +27,7 @@ import (
 	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/learn"
 	"github.com/freshet-ml/freshet/trainer/model"
+	"github.com/freshet-ml/freshet/trainer/recency"
 )
 
 // knownParts are the parts of a stream in memory. A trainer reads the histories before a part, a replica those before until.
@@ -258,7 +259,7 @@ func (w *exactWorld) tops(p *schema.Part, weights bool, k int) []model.ScoredRow
 			Session: baseline.SessionKey(p.UserID, p.SessionStart), Now: e.At, Kinds: baseline.AllKinds})
 		m.Forward([]model.Example{e})
 	}
-	_, tops := m.Judge(m.Items(), k)
+	_, tops := m.Judge(m.Items(), k, 1)
 	return tops[0]
 }
 
@@ -352,7 +353,7 @@ func TestReplicaScoresAsTheTrainerDoes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				w.learner.Train(b)
+				w.learner.Train(b, recency.Decision{Keep: 1})
 				if from/batch%4 != 0 {
 					continue
 				}
