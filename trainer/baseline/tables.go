@@ -101,20 +101,28 @@ func (c *counts) table(rows []int32) schema.Table {
 
 // lists returns the successors and weights of some rows.
 func (t *transitions) lists(rows []int32) []schema.Column {
-	successors, weights := make([][]int32, len(rows)), make([][]float32, len(rows))
-	for i, r := range rows {
-		l := t.at(int(r))
-		successors[i], weights[i] = numbers(l.rows), slices.Clone(l.weights)
-	}
+	successors := copied(len(rows), func(i int) []model.Row { return t.at(int(rows[i])).rows }, number)
+	weights := copied(len(rows), func(i int) []float32 { return t.at(int(rows[i])).weights }, func(w float32) float32 { return w })
 	return []schema.Column{{Name: "successors", Data: successors}, {Name: "weights", Data: weights}}
 }
 
-func numbers(rows []model.Row) []int32 {
-	out := make([]int32, len(rows))
-	for i, r := range rows {
-		out[i] = int32(r)
+func number(r model.Row) int32 { return int32(r) }
+
+// copied returns n lists that share one piece of memory, which is several times as fast as a piece for each: training waits for it.
+func copied[F, T any](n int, of func(i int) []F, as func(F) T) [][]T {
+	total := 0
+	for i := range n {
+		total += len(of(i))
 	}
-	return out
+	all, lists := make([]T, 0, total), make([][]T, n)
+	for i := range lists {
+		from := len(all)
+		for _, x := range of(i) {
+			all = append(all, as(x))
+		}
+		lists[i] = all[from:len(all):len(all)]
+	}
+	return lists
 }
 
 func rowsOf(numbers []int32) []model.Row {
@@ -138,19 +146,17 @@ func (c *counter) whole() schema.Table {
 }
 
 func (s *sessions) table(slots []int32) schema.Table {
-	keys, at, rows := make([]uint64, len(slots)), make([]int64, len(slots)), make([][]int32, len(slots))
+	keys, at := make([]uint64, len(slots)), make([]int64, len(slots))
 	for i, slot := range slots {
 		h := s.heads.at(int(slot))
-		keys[i], at[i], rows[i] = h.key, int64(h.at), numbers(*s.rows.at(int(slot)))
+		keys[i], at[i] = h.key, int64(h.at)
 	}
+	rows := copied(len(slots), func(i int) []model.Row { return *s.rows.at(int(slots[i])) }, number)
 	return schema.Table{Columns: []schema.Column{{Name: "key", Data: keys}, {Name: "at", Data: at}, {Name: "rows", Data: rows}}}
 }
 
 func (s *sessions) postings(rows []int32) schema.Table {
-	posts := make([][]int32, len(rows))
-	for i, r := range rows {
-		posts[i] = slices.Clone(*s.posts.at(int(r)))
-	}
+	posts := copied(len(rows), func(i int) []int32 { return *s.posts.at(int(rows[i])) }, func(slot int32) int32 { return slot })
 	return schema.Table{Columns: []schema.Column{{Name: "sessions", Data: posts}}}
 }
 
