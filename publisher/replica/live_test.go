@@ -1,9 +1,12 @@
 package replica_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -193,5 +196,89 @@ func TestDamagedTablesAreRefused(t *testing.T) {
 		if diff := cmp.Diff(want, ask(t, r.Handler(), body(10, "i1")).Items); diff != "" {
 			t.Errorf("%s: the answer changed:\n%s", name, diff)
 		}
+	}
+}
+
+// Under load, while versions with weights and of tables alone are swapped in, each answer has the model, the tables and the marks of the one version that it names (I8).
+func TestTablesSwapUnderLoad(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	c, p := newCounting(t, 50), newPublisher(t, js, nil)
+	r, _ := start(t, config("r1"), js, nil)
+	clicked := schema.EventTime(now.UnixMilli() - 1000)
+	var tables *baseline.Served
+	var answers sync.Map // version → its answer
+	publish := func(v schema.Version) {
+		c.click(model.Row(v)%50, 1, 7, model.Row(3*v)%50)
+		var u publisher.Update
+		switch {
+		case p.NextKind() == schema.KindBase:
+			u = c.base(t)
+		case v%2 == 0:
+			u = c.update(t, schema.KindDelta)
+			c.add(t, &u)
+		default:
+			u = c.tables(t)
+		}
+		objects := map[string]schema.Table{}
+		for _, o := range u.Objects {
+			objects[o.Name] = o.Table
+		}
+		var err error
+		if u.Kind == schema.KindBase {
+			tables, err = baseline.LoadServed(objects)
+		} else {
+			tables, err = tables.Apply(objects)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := model.Query{At: schema.EventTime(now.UnixMilli()), User: "u1"}
+		q.Past = []model.ServedSession{model.NewServedSession([]schema.Click{{ItemID: "i1", Action: schema.ActionClick, EventTime: clicked}, {ItemID: "i7", Action: schema.ActionClick, EventTime: clicked}})}
+		q.Marks = tables.Marks(nil, baseline.Request{Clicks: []model.Row{1, 7}, Session: baseline.SessionKey("u1", clicked), Now: q.At, Kinds: baseline.AllKinds})
+		scored, _ := c.direct.With(tables).Recommend(q, 20, nil)
+		var want []replica.Item
+		for _, s := range scored {
+			want = append(want, replica.Item{ItemID: s.ItemID, Score: s.Score, Source: replica.SourceModel})
+		}
+		answers.Store(v, want)
+		if m := send(t, p, u); m.Version != v {
+			t.Fatalf("version %d, want %d", m.Version, v)
+		}
+		serves(t, r, v)
+	}
+	publish(1)
+	stop := make(chan struct{})
+	var asked atomic.Int64
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				w := call(r.Handler(), "POST", "/v1/recommend", body(20, "i1", "i7"))
+				var a replica.Answer
+				if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
+					t.Error(err)
+					return
+				}
+				want, _ := answers.Load(a.Model.Version)
+				if diff := cmp.Diff(want, any(a.Items)); diff != "" {
+					t.Errorf("version %d: the answer is not that version's:\n%s", a.Model.Version, diff)
+					return
+				}
+				asked.Add(1)
+			}
+		})
+	}
+	for v := schema.Version(2); v <= 24; v++ {
+		publish(v)
+	}
+	close(stop)
+	wg.Wait()
+	if asked.Load() < 100 {
+		t.Errorf("%d requests only", asked.Load())
 	}
 }
