@@ -239,11 +239,6 @@ func (t *Trainer) training(ctx context.Context, pub Publisher) error {
 			return err
 		}
 		if finishing && progress.Ended { // whether or not that is news
-			t.learner.End()
-			if err := t.turns(after); err != nil {
-				return err
-			}
-			t.publishable()
 			return t.publishLast(ctx, pub)
 		}
 	}

@@ -137,7 +137,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 	shop := []string{"--clicks", "6000"}
 	want := once(t, dir, append([]string{"--speed", "60x"}, shop...)...)
 	list := func() []string {
-		names, err := filepath.Glob(filepath.Join(dir, "checkpoints", "*")) // in order of their names
+		names, err := filepath.Glob(filepath.Join(dir, "checkpoints", "*.checkpoint.zip")) // in order of their names
 		if err != nil || len(names) != 2 {
 			t.Fatalf("checkpoints: %v %v", names, err)
 		}

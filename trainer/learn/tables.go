@@ -84,6 +84,7 @@ func RestoreRows(cfg Config, history History, s State, tables map[string]schema.
 
 // Skip moves the position to where the log begins, of the partitions that were learned from and whose log begins behind it. It returns those.
 func (l *Learner) Skip(begins schema.Position) (skipped []schema.Partition) {
+	l.counts.Shed.Runs += int64(l.lane.Skip(begins))
 	for _, p := range begins.Partitions() {
 		if at, known := l.position[p]; known && at < begins[p] {
 			l.position[p] = begins[p]

@@ -135,6 +135,22 @@ func (l *Lane) drop() {
 	}
 }
 
+// Skip sheds the runs as of a position that the log no longer reaches back to: the histories that they are to read begin later. It returns how many.
+func (l *Lane) Skip(begins schema.Position) (shed int) {
+	for len(l.state.Runs) > 0 { // positions rise from run to run
+		gone := false
+		for p, emit := range l.state.Runs[0].Position {
+			gone = gone || emit < begins[p]
+		}
+		if !gone {
+			break
+		}
+		l.drop()
+		shed++
+	}
+	return shed
+}
+
 // Pending returns how many runs wait or are being walked.
 func (l *Lane) Pending() int { return len(l.state.Runs) }
 
