@@ -23,7 +23,7 @@ type work struct {
 }
 
 // offer hands a version to the publishing goroutine, if there is something new and it is not busy with the one before. weights says that weights are due; where they
-// are not, a delta has the live tables alone.
+// are not, a delta has the live tables alone, unless a row went to another item: tables and weights would then speak of two items by one row.
 func (t *Trainer) offer(pub Publisher, weights bool) (offered, weighs bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -31,7 +31,7 @@ func (t *Trainer) offer(pub Publisher, weights bool) (offered, weighs bool, err 
 		return false, false, nil
 	}
 	kind := pub.NextKind()
-	weights = kind == schema.KindBase || weights || !t.cfg.Learn.Model.Terms
+	weights = kind == schema.KindBase || weights || !t.cfg.Learn.Model.Terms || t.learner.Model().Renamed()
 	if !t.behind && !(weights && t.stale) {
 		return false, false, nil
 	}

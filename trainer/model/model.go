@@ -38,6 +38,7 @@ type Model struct {
 	rng         *rand.Rand
 	lives       lives
 	unpublished rowSet // rows changed since the last Snapshot
+	renamed     bool   // since then
 	unsaved     rowSet // rows changed since Saved
 
 	net   *net[float32]

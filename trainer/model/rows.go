@@ -64,6 +64,7 @@ func (m *Model) settle(id string) (r Row, ok bool) {
 	case last >= 0:
 		r = m.lives.free[last]
 		m.lives.free, m.lives.given = m.lives.free[:last], append(m.lives.given, r)
+		m.renamed = true
 	case m.cfg.MaxItems > 0 && m.items.n >= m.cfg.MaxItems:
 		return 0, false
 	default:
@@ -115,6 +116,10 @@ func (m *Model) Given(r Row) bool {
 	_, found := slices.BinarySearch(m.lives.given, r)
 	return found
 }
+
+// Renamed says whether a row was given to another item since the last Snapshot, or since the model was made or restored. What speaks of rows, and was published since,
+// would be read as of the item before.
+func (m *Model) Renamed() bool { return m.renamed }
 
 // hide keeps the rows that are no candidates out of the scores of all rows below the width of s.
 func (m *Model) hide(s nn.Block[float32]) {

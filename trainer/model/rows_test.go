@@ -224,9 +224,18 @@ func TestTheLeastRecentlyClickedGo(t *testing.T) {
 		t.Errorf("a sweep with room gives up %v", again)
 	}
 	m.Admit("5", schema.ItemInfo{}, hour/2)
+	if m.Snapshot(false, nil); m.Renamed() {
+		t.Error("a row that is free has another item")
+	}
 	r, _ := m.Admit("new", schema.ItemInfo{}, hour/2)
 	if r != want[0] || !m.Given(r) {
 		t.Errorf("the new item has row %d, want the lowest that is free, %d", r, want[0])
+	}
+	if !m.Renamed() {
+		t.Error("a row has another item, and nothing says so")
+	}
+	if m.Snapshot(false, nil); m.Renamed() {
+		t.Error("a snapshot does not hold the new name")
 	}
 	if n := len(m.Sweep(hour + 40)); n != 59 || m.Live() != 2 {
 		t.Errorf("%d expired, %d live; want 59 and 2", n, m.Live())

@@ -76,6 +76,7 @@ func (m *Model) Snapshot(full bool, popularity func(Row) float32) Snapshot {
 		}
 	}
 	m.unpublished.clear()
+	m.renamed = false
 	return s
 }
 
