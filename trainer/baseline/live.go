@@ -129,3 +129,20 @@ func (l *Live) Marks(dst []model.Mark, r Request) []model.Mark { return l.marks(
 
 // Votes asks the arms. What it returns is valid until the next call of a method of l.
 func (l *Live) Votes(r Request) Votes { return l.votes(&l.scratch, &r) }
+
+// Asker asks a Live that nobody teaches meanwhile: several of them may at the same time.
+type Asker struct {
+	live    *Live
+	scratch scratch
+}
+
+// Asker returns one more.
+func (l *Live) Asker() *Asker { return &Asker{live: l} }
+
+// Marks is Live.Marks.
+func (a *Asker) Marks(dst []model.Mark, r Request) []model.Mark {
+	return a.live.marks(&a.scratch, dst, &r)
+}
+
+// Votes is Live.Votes. What it returns is valid until the next call of a method of a.
+func (a *Asker) Votes(r Request) Votes { return a.live.votes(&a.scratch, &r) }

@@ -16,6 +16,7 @@ type Request struct {
 	Session uint64      // its key, as Learn has it, or 0
 	Now     schema.EventTime
 	Kinds   Kinds // of marks that are wanted
+	Heard   bool  // Votes was asked the same just before Marks, which need not ask the neighbours again
 }
 
 // Kinds is a set of kinds of marks.
@@ -169,7 +170,9 @@ func (v *view) standing(earlier, session []model.Row) []model.Row {
 // voices adds the marks of what neighbours vote for.
 func (v *view) voices(s *scratch, clicks []model.Row, r *Request) {
 	rule := v.cfg.rule()
-	s.neighbours.ask(v, clicks, r.Session, r.Now, 1<<rule)
+	if !r.Heard {
+		s.neighbours.ask(v, clicks, r.Session, r.Now, 1<<rule)
+	}
 	s.order = s.order[:0]
 	for i := range s.neighbours.votes {
 		if vote := &s.neighbours.votes[i]; vote.votes[rule] > 0 {

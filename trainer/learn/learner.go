@@ -1,6 +1,9 @@
 package learn
 
 import (
+	"slices"
+	"sync"
+
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/evaluate"
@@ -29,10 +32,10 @@ type Learner struct {
 	begin    schema.EventTime // parts due before it are not stepped on
 	share    float64          // of the lane of runs, as the last batch's decision has it
 
-	marks []model.Mark // of a batch
-	lists []list       // of one test, by arm of the blend
-	votes []baseline.Scored
-	raw   [][]int32 // of one test, by arm
+	askers []*asker
+	heard  []heard   // of a batch
+	lists  []list    // of one test, by arm of the blend
+	raw    [][]int32 // of one test, by arm
 
 	follower *Learner // of the same model; see Behind
 	follows  bool     // it is one
@@ -77,7 +80,7 @@ func (l *Learner) Evaluation() *evaluate.Evaluation { return l.eval }
 func (l *Learner) Train(b Batch, d recency.Decision) model.StepStats {
 	known := l.model.Items()
 	requests := l.requests(&b, true)
-	examples := l.ask(requests)
+	examples := l.ask(requests, l.tests(known))
 	var stats model.StepStats
 	if len(examples) > 0 {
 		l.model.Forward(examples)
@@ -92,9 +95,10 @@ func (l *Learner) Train(b Batch, d recency.Decision) model.StepStats {
 // Test tests every arm on a batch, of which nothing is learned now: nothing but the evaluation changes, and the weights of the blend.
 func (l *Learner) Test(b Batch) {
 	requests := l.requests(&b, false)
-	if examples := l.ask(requests); len(examples) > 0 {
+	known := l.model.Items()
+	if examples := l.ask(requests, l.tests(known)); len(examples) > 0 {
 		l.model.Forward(examples)
-		l.test(requests, l.model.Items())
+		l.test(requests, known)
 	}
 	l.tell(requests)
 }
@@ -103,7 +107,7 @@ func (l *Learner) Test(b Batch) {
 func (l *Learner) Learn(b Batch, d recency.Decision) model.StepStats {
 	requests := l.requests(&b, true)
 	var stats model.StepStats
-	if examples := l.ask(requests); len(examples) > 0 {
+	if examples := l.ask(requests, 0); len(examples) > 0 {
 		l.model.Forward(examples)
 		stats = l.step(requests, examples, d)
 	}
@@ -140,29 +144,58 @@ func (l *Learner) step(requests []request, examples []model.Example, d recency.D
 	return l.model.Learn(kept)
 }
 
-// ask gives the requests that have a past their marks, and returns them as the model takes them.
-func (l *Learner) ask(requests []request) []model.Example {
+// ask gives the requests that have a past their marks, and returns them as the model takes them. To the first of them, so many as are tested, the arms beside the
+// model say what they recommend: that and the marks are made of the same neighbours.
+func (l *Learner) ask(requests []request, tests int) []model.Example {
 	l.model.Attach(l.live) // a learner behind this one may have come between
-	examples := make([]model.Example, 0, len(requests))
-	l.marks = l.marks[:0]
-	ends := make([]int, 0, len(requests))
+	var asks []*request
 	for i := range requests {
-		r := &requests[i]
-		if len(r.example.Past) == 0 {
-			continue
+		if r := &requests[i]; len(r.example.Past) > 0 {
+			asks = append(asks, r)
 		}
-		if l.cfg.Model.Terms {
-			l.marks = l.live.Marks(l.marks, r.asked(l.cfg.kinds()))
-		}
-		ends = append(ends, len(l.marks))
-		examples = append(examples, r.example)
 	}
-	from := 0
-	for i, to := range ends {
-		examples[i].Marks = l.marks[from:to:to]
-		from = to
+	if len(l.heard) < len(asks) {
+		l.heard = append(l.heard, make([]heard, len(asks)-len(l.heard))...)
+	}
+	for len(l.askers) < l.cfg.Model.Lanes {
+		l.askers = append(l.askers, &asker{tables: l.live.Asker()})
+	}
+	var wg sync.WaitGroup
+	for lane, a := range l.askers {
+		wg.Go(func() { // a part of the requests each: what one is told does not depend on the others
+			a.marks = a.marks[:0]
+			for i := len(asks) * lane / len(l.askers); i < len(asks)*(lane+1)/len(l.askers); i++ {
+				a.ask(l, asks[i], &l.heard[i], l.cfg.Others && i < tests)
+			}
+		})
+	}
+	wg.Wait()
+	examples := make([]model.Example, len(asks))
+	for i, r := range asks {
+		examples[i] = r.example
 	}
 	return examples
+}
+
+// asker asks the tables, in one goroutine.
+type asker struct {
+	tables *baseline.Asker
+	marks  []model.Mark // of its requests of a batch
+	votes  []baseline.Scored
+}
+
+// ask gives a request its marks, and where it is tested lets the arms beside the model say what they recommend.
+func (a *asker) ask(l *Learner, r *request, h *heard, tested bool) {
+	asked := r.asked(l.cfg.kinds())
+	if tested && len(r.items) > 0 {
+		a.hear(h, r, asked)
+		r.heard, asked.Heard = h, true
+	}
+	if l.cfg.Model.Terms {
+		from := len(a.marks)
+		a.marks = a.tables.Marks(a.marks, asked)
+		r.example.Marks = slices.Clip(a.marks[from:])
+	}
 }
 
 // tell says what was clicked to the tests of whole sessions. It comes before the tables learn: what is known of a target is from before its click.

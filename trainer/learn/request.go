@@ -24,6 +24,7 @@ type request struct {
 	items   []target      // distinct, in order of their first click
 	session []click       // the clicks of the session so far
 	history []click       // those of the sessions before
+	heard   *heard        // what the arms beside the model say to it, where it is tested
 }
 
 // click is one of an item that has a row.

@@ -63,7 +63,7 @@ func (l *Learner) test(requests []request, known int) {
 	if known == 0 {
 		return
 	}
-	bound := l.cfg.TestScores / known
+	bound := l.tests(known)
 	ranks, tops := l.model.Judge(known, places, bound)
 	asked := 0
 	for i := range requests {
@@ -87,12 +87,9 @@ func (l *Learner) test(requests []request, known int) {
 
 // testOne puts one test to all arms.
 func (l *Learner) testOne(r *request, ranks []int32, top []model.ScoredRow, known int) {
-	var votes baseline.Votes
 	var pooled []model.Row
-	l.listen(top)
+	l.listen(top, r.heard)
 	if l.cfg.Others {
-		votes = l.live.Votes(r.asked(0))
-		l.hear(votes)
 		pooled = l.blend.pool(l.lists, r.gap(), known)
 	}
 
@@ -100,7 +97,7 @@ func (l *Learner) testOne(r *request, ranks []int32, top []model.ScoredRow, know
 	targets := make([]evaluate.Target, 0, len(r.items))
 	clicked := make([]model.Row, 0, len(r.items))
 	oracle, next := true, 0
-	for _, t := range r.items {
+	for i, t := range r.items {
 		rank := 0
 		if t.row != noRow {
 			rank = int(ranks[next])
@@ -121,8 +118,8 @@ func (l *Learner) testOne(r *request, ranks []int32, top []model.ScoredRow, know
 			continue
 		}
 		of[ArmBlend] = append(of[ArmBlend], int(l.blend.rank(t.row)))
-		for a, arm := range others {
-			of[firstOther+a] = append(of[firstOther+a], votes.Rank(arm, t.row))
+		for a := range others {
+			of[firstOther+a] = append(of[firstOther+a], r.heard.ranks[a][i])
 		}
 	}
 	if !oracle {
@@ -163,25 +160,49 @@ func (l *Learner) arms() int {
 	return ArmModel + 1
 }
 
-// listen sets the model's list. Its scores become probabilities among the list.
-func (l *Learner) listen(top []model.ScoredRow) {
-	for a := range l.lists {
-		l.lists[a].rows, l.lists[a].scores = l.lists[a].rows[:0], l.lists[a].scores[:0]
+// tests is how many requests of a batch are tested.
+func (l *Learner) tests(known int) int {
+	if known == 0 {
+		return 0
 	}
-	to := &l.lists[0]
-	for _, s := range top {
-		to.rows, to.scores = append(to.rows, s.Row), append(to.scores, float32(math.Exp(float64(s.Score-top[0].Score))))
+	return l.cfg.TestScores / known
+}
+
+// heard is what the arms beside the model say to one request.
+type heard struct {
+	lists [len(others)]list
+	ranks [len(others)][]int // of the request's items
+}
+
+// hear asks the arms beside the model.
+func (a *asker) hear(h *heard, r *request, asked baseline.Request) {
+	votes := a.tables.Votes(asked)
+	for o, arm := range others {
+		to := &h.lists[o]
+		to.rows, to.scores, h.ranks[o] = to.rows[:0], to.scores[:0], h.ranks[o][:0]
+		a.votes = votes.Top(a.votes[:0], arm)
+		for _, v := range a.votes {
+			to.rows, to.scores = append(to.rows, v.Row), append(to.scores, float32(v.Score))
+		}
+		for _, t := range r.items {
+			rank := 0
+			if t.seen {
+				rank = votes.Rank(arm, t.row)
+			}
+			h.ranks[o] = append(h.ranks[o], rank)
+		}
 	}
 }
 
-// hear sets the lists of the others.
-func (l *Learner) hear(votes baseline.Votes) {
-	for a, arm := range others {
-		to := &l.lists[1+a]
-		l.votes = votes.Top(l.votes[:0], arm)
-		for _, v := range l.votes {
-			to.rows, to.scores = append(to.rows, v.Row), append(to.scores, float32(v.Score))
-		}
+// listen puts what the arms of the blend say side by side. The model's scores become probabilities among its list.
+func (l *Learner) listen(top []model.ScoredRow, h *heard) {
+	to := &l.lists[0]
+	to.rows, to.scores = to.rows[:0], to.scores[:0]
+	for _, s := range top {
+		to.rows, to.scores = append(to.rows, s.Row), append(to.scores, float32(math.Exp(float64(s.Score-top[0].Score))))
+	}
+	if h != nil {
+		copy(l.lists[1:], h.lists[:])
 	}
 }
 

@@ -27,12 +27,13 @@ type outcome struct {
 	from    uint32 // of its targets
 }
 
-// keptFirst are the arms of a learner that are kept of the first arm; of the others model and blend are, because the tables of all are the same or later.
+// keptFirst are the arms of a learner that are kept of the first arm; of the others the model is: what else is
+// tested beside a model costs more than it does, and the tables of all arms are the same or later.
 var keptFirst = []int{learn.ArmModel, learn.ArmBlend, learn.ArmPopularity, learn.ArmItemToItem, learn.ArmVSKNN, learn.ArmSTAN, learn.ArmVSTAN}
 
-var keptOthers = keptFirst[:2]
+var keptOthers = keptFirst[:1]
 
-// baselineNames are the names of what is kept of the first arm behind model and blend.
+// baselineNames are the names of what is kept of the first arm behind its model and blend.
 func baselineNames() (names []string) {
 	for _, a := range keptFirst[2:] {
 		names = append(names, learn.ArmNames[a])

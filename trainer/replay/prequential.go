@@ -63,7 +63,7 @@ func (e *StreamExperiment) Run(ctx context.Context) (*StreamReport, error) {
 	var all []*outcomes
 	for i, arm := range e.Arms {
 		r := &streamRun{e: e, arm: arm, before: int64(i) * e.Survey.Clicks, kept: keptOthers}
-		if i == 0 {
+		if r.arm.Learn.Others = i == 0; i == 0 {
 			r.kept = keptFirst
 		}
 		began, cpu := now(), cpuTime()

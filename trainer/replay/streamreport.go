@@ -20,7 +20,7 @@ type StreamReport struct {
 	Arms    []StreamArmReport
 	Threads int
 
-	names []string // of what is judged together: model and blend of each arm, and behind those of the first the baselines
+	names []string // of what is judged together: the model of each arm, and behind that of the first its blend and the baselines
 	all   *evaluate.Evaluation
 	found evaluate.Report
 }
@@ -38,8 +38,9 @@ const curvePoints = 100
 func (r *StreamReport) judge(all []*outcomes) {
 	for i := range r.Arms {
 		name := r.Arms[i].Arm.Name
-		r.names = append(r.names, name, blendName(name))
+		r.names = append(r.names, name)
 		if i == 0 {
+			r.names = append(r.names, blendName(name))
 			for _, b := range baselineNames() {
 				r.names = append(r.names, baselineName(b))
 			}
