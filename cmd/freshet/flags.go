@@ -200,6 +200,7 @@ type ReplayCmd struct {
 	Until         when     `placeholder:"TIME" help:"Before this time."`
 	Limit         int      `placeholder:"N" help:"At most so many clicks; of ader, so many cycles."`
 	PartClicks    string   `key:"window.part_clicks" placeholder:"N" help:"Clicks of a session that are scored and learned together; 1 asks for each click given the one before."`
+	Last          float64  `placeholder:"SHARE" default:"1" help:"Of prequential: the tables are of this last share of the tests, such as 0.8; what is learned before it is learned all the same."`
 	Period        string   `placeholder:"COLUMN" help:"Of ader: how the column with the period is called (period)."`
 	Validate      bool     `help:"Of leave-one-out: ask for the last item but one, and train on neither; what is chosen by that can be reported on the last."`
 	Repeats       bool     `help:"Of leave-one-out: leave the items that a user had before among the candidates, for files in which users come back to items."`

@@ -29,7 +29,7 @@ func (c *ReplayCmd) prequential(ctx context.Context, a *app) (err error) {
 		return interrupted(ctx, err, "while the input was read")
 	}
 	c.inputName = log.name
-	e := &replay.StreamExperiment{Open: log.open, Arms: arms, Bounds: replay.Bounds{Limit: int64(c.Limit)}}
+	e := &replay.StreamExperiment{Open: log.open, Arms: arms, Bounds: replay.Bounds{Limit: int64(c.Limit)}, Last: c.Last}
 	if c.DataDirectory != "" { // elsewhere the log was made of what is within them
 		newest, err := log.newest()
 		if err != nil {

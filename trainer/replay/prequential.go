@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ type StreamExperiment struct {
 	Bounds Bounds
 	Survey Survey // as Look found it
 	Arms   []StreamArm
+	Last   float64 // the share of the tests, the last, that the tables are of; 0 is all
 	// Watch, if not nil, is called after each micro-batch, by the goroutine that trains.
 	Watch func(StreamMoment)
 	Now   func() time.Time // nil is time.Now
@@ -42,6 +44,7 @@ type StreamMoment struct {
 type StreamArmReport struct {
 	Arm       StreamArm
 	Own       evaluate.Report // of all that its learner ranks by
+	Sessions  evaluate.Group  // its tests of whole sessions
 	Clicks    int64
 	Tokens    int64 // that its network read in training, in both lanes
 	Flops     float64
@@ -54,7 +57,10 @@ type StreamArmReport struct {
 
 // Run lets the arms go through the log, one after the other. Where ctx ends or an arm fails, the report has what was finished.
 func (e *StreamExperiment) Run(ctx context.Context) (*StreamReport, error) {
-	report := &StreamReport{Survey: e.Survey, Threads: runtime.GOMAXPROCS(0)}
+	if !(e.Last >= 0 && e.Last <= 1) {
+		return nil, fmt.Errorf("last %v: must be above 0 and at most 1, the share of the tests that the tables are of", e.Last)
+	}
+	report := &StreamReport{Survey: e.Survey, Threads: runtime.GOMAXPROCS(0), last: cmp.Or(e.Last, 1)}
 	now := e.Now
 	if now == nil {
 		now = time.Now
@@ -158,6 +164,7 @@ func (r *streamRun) run(ctx context.Context) error {
 		return err
 	}
 	r.result.Arm, r.result.Own, r.result.Clicks, r.result.Items, r.result.Digest = r.arm, r.learner.Evaluation().Report(), r.clicks, r.learner.Model().Items(), digest
+	r.result.Sessions = r.learner.Evaluation().Last(evaluate.NextSession, cmp.Or(r.e.Last, 1))
 	counts := r.behind.Counts()
 	r.result.Tokens, r.result.Flops, r.result.Steps, r.result.Skipped = counts.Tokens, counts.Flops, int64(counts.Steps)+counts.RunSteps, counts.Skipped
 	return nil

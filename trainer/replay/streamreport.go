@@ -9,6 +9,7 @@ import (
 
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/evaluate"
+	"github.com/freshet-ml/freshet/trainer/learn"
 )
 
 // StreamProtocol is the name of what StreamExperiment measures.
@@ -20,6 +21,7 @@ type StreamReport struct {
 	Arms    []StreamArmReport
 	Threads int
 
+	last  float64  // share of the tests that the tables are of
 	names []string // of what is judged together: the model of each arm, and behind that of the first its blend and the baselines
 	all   *evaluate.Evaluation
 	found evaluate.Report
@@ -55,6 +57,11 @@ func (r *StreamReport) judge(all []*outcomes) {
 	}
 	r.all = together(all, r.names, period)
 	r.found = r.all.Report()
+	if r.last < 1 {
+		for i := range r.found.Kinds {
+			r.found.Kinds[i].Whole = r.all.Last(r.found.Kinds[i].Kind, r.last)
+		}
+	}
 }
 
 // kind is what the table is about: the next click, where there are tests of it.
@@ -80,7 +87,14 @@ func (r *StreamReport) kindNamed(k evaluate.Kind) evaluate.KindReport {
 // Rule says how the numbers came about.
 func (r *StreamReport) Rule() string {
 	return evaluate.Rule + "; each arm goes through the stream on its own; a test that an arm could not be asked, because it knew nothing of the user or of the items yet, is a miss of it; " +
-		"baselines and the facts of items are those of the first arm"
+		"baselines and the facts of items are those of the first arm" + r.lastRule()
+}
+
+func (r *StreamReport) lastRule() string {
+	if r.last >= 1 {
+		return ""
+	}
+	return fmt.Sprintf("; figures are of the last %.0f %% of the tests", 100*r.last)
 }
 
 // kinds that are compared between arms.
@@ -95,7 +109,7 @@ func (r *StreamReport) Comparisons() (all []Difference) {
 	whole := r.kindNamed(k).Whole
 	for _, metric := range []string{"recall_at_20", "mrr_at_20"} {
 		than := func(a, b string) {
-			if c, ok := r.all.Compare(k, 1, a, b, metric); ok {
+			if c, ok := r.all.Compare(k, r.last, a, b, metric); ok {
 				all = append(all, Difference{a, b, metric, c.Blocks, c.Difference, c.Low, c.High, c.P})
 			}
 		}
@@ -168,6 +182,7 @@ func (r *StreamReport) Table() string {
 		}
 		fmt.Fprintf(&b, "%s%s\n", aligned(rows), wrapped(fmt.Sprintf("%d tests, %d of an item that nobody had clicked yet.", of.Whole.Tests, of.Whole.Unseen)))
 	}
+	b.WriteString(r.sessionTable())
 	rows := [][]string{{"arm", "clicks", "items", "steps", "tokens", "GFLOP", "CPU s", "seconds", "clicks/s"}}
 	var notes []string
 	for i := range r.Arms {
@@ -188,12 +203,43 @@ func (r *StreamReport) Table() string {
 	return b.String()
 }
 
+// sessionTable is of the tests of whole sessions. Each arm has its own: lists are made at a session's first click, of users that it knows.
+func (r *StreamReport) sessionTable() string {
+	rows := [][]string{{"next session", "recall@1", "recall@5", "recall@20", "recall@100", "MRR@20", "NDCG@20", "sessions"}}
+	add := func(name string, of evaluate.Group, arm int) {
+		s, ok := of.Arm(learn.ArmNames[arm])
+		if !ok || of.Tests == 0 {
+			return
+		}
+		cells := []string{name}
+		for _, v := range []float64{s.Recall1, s.Recall5, s.Recall20, s.Recall100, s.MRR20, s.NDCG20} {
+			cells = append(cells, fmt.Sprintf("%.4f", v))
+		}
+		rows = append(rows, append(cells, strconv.FormatInt(of.Tests, 10)))
+	}
+	for i := range r.Arms {
+		a := &r.Arms[i]
+		add(a.Arm.Name, a.Sessions, learn.ArmModel)
+		if i > 0 {
+			continue
+		}
+		add(blendName(a.Arm.Name), a.Sessions, learn.ArmBlend)
+		for _, arm := range keptFirst[2:] {
+			add(baselineName(learn.ArmNames[arm]), a.Sessions, arm)
+		}
+	}
+	if len(rows) == 1 {
+		return ""
+	}
+	return aligned(rows) + "\n"
+}
+
 // MarshalJSON writes the report for a program.
 func (r *StreamReport) MarshalJSON() ([]byte, error) {
 	type scores struct {
 		Tests     int64              `json:"tests"`
 		Metrics   map[string]float64 `json:"metrics"`
-		LastThird map[string]float64 `json:"last_third"`
+		LastThird map[string]float64 `json:"last_third,omitempty"`
 	}
 	type arm struct {
 		Name            string             `json:"name"`
@@ -224,6 +270,9 @@ func (r *StreamReport) MarshalJSON() ([]byte, error) {
 	for i := range r.Arms {
 		x := &r.Arms[i]
 		a := of(x.Arm.Name)
+		if s, ok := x.Sessions.Arm(learn.ArmNames[learn.ArmModel]); ok && x.Sessions.Tests > 0 {
+			a.Kinds[evaluate.NextSession.String()] = scores{Tests: x.Sessions.Tests, Metrics: named(s)}
+		}
 		a.Seconds, a.CPUSeconds, a.Tokens, a.Flops, a.Digest = x.Took.Seconds(), x.CPU.Seconds(), x.Tokens, x.Flops, x.Digest
 		a.TokensPerSecond = float64(x.Tokens) / max(a.Seconds, 1e-9)
 		arms = append(arms, a)
