@@ -148,6 +148,9 @@ func (c *checkpoints) holds() (positions []schema.Position) {
 	return positions
 }
 
+// oldest is the batch that the oldest kept restore point goes on with.
+func (c *checkpoints) oldest() int64 { return c.line[c.firstKept()].batches }
+
 // sinceBase returns the place of the newest base in the line.
 func (c *checkpoints) sinceBase(before int) int {
 	for i := before - 1; i > 0; i-- {

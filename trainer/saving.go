@@ -22,6 +22,9 @@ func (t *Trainer) checkpoint() error {
 	t.mu.Lock()
 	t.digest = digest
 	t.mu.Unlock()
+	if err := t.decisions.rotate(t.saved.oldest()); err != nil {
+		return err
+	}
 	return t.holdLog(t.feed)
 }
 

@@ -20,7 +20,9 @@ type Config struct {
 	// Others says whether the other arms are tested beside the model, and blended with it: they cost more than it does.
 	Others bool `json:"others"`
 	// Gap ends a session for the tests of whole sessions where its final part has not come.
-	Gap      time.Duration   `json:"gap"`
+	Gap time.Duration `json:"gap"`
+	// Drift is what a drift of the loss leads to: DriftWatch or DriftAdapt.
+	Drift    string          `json:"drift"`
 	Model    model.Config    `json:"model"`
 	Baseline baseline.Config `json:"baseline"`
 	Recency  recency.Config  `json:"recency"`
@@ -33,6 +35,7 @@ func DefaultConfig() Config {
 		TestScores:   8 << 20, // all tests of a batch of 64 up to 131,000 items, and some 8 of it over a million
 		Others:       true,
 		Gap:          30 * time.Minute, // the windows' default
+		Drift:        DriftWatch,       // what adapting is worth depends on the stream
 		Model:        model.DefaultConfig(),
 		Baseline:     baseline.DefaultConfig(),
 		Recency:      recency.DefaultConfig(),
@@ -50,6 +53,9 @@ func (c Config) Validate() error {
 	}
 	if c.Gap <= 0 {
 		faults = append(faults, fmt.Errorf("gap %v: must be positive", c.Gap))
+	}
+	if c.Drift != DriftWatch && c.Drift != DriftAdapt {
+		faults = append(faults, fmt.Errorf("drift %q: must be %s or %s", c.Drift, DriftWatch, DriftAdapt))
 	}
 	return errors.Join(append(faults, c.Model.Validate(), c.Baseline.Validate(), c.Recency.Validate())...)
 }

@@ -49,6 +49,7 @@ func (l *Learner) Turn() error {
 	if len(examples) == 0 {
 		return nil
 	}
+	l.model.Pace(1) // what a run reads is old: it is not what the fast lane adapts to
 	stats := l.model.Learn(examples)
 	l.counts.RunTokens += int64(stats.Tokens)
 	l.spent(stats)
@@ -91,6 +92,9 @@ func (l *Learner) spent(stats model.StepStats) {
 }
 
 // account moves the position and the counts behind a batch, and gives the lane what has come due.
+//
+// Parts of histories count as shed where the decision shortened them and as many came as were asked for: all that a whole history has more. How many of them there were
+// is not known without reading them, so the count is an upper bound.
 func (l *Learner) account(b Batch, stats model.StepStats, d recency.Decision) {
 	c := &l.counts
 	read := 0
@@ -101,9 +105,13 @@ func (l *Learner) account(b Batch, stats model.StepStats, d recency.Decision) {
 		c.Parts++
 		c.Clicks += int64(len(p.Clicks))
 		read += len(b.past[i])
+		if spared := l.cfg.HistoryParts - b.history; spared > 0 && len(b.past[i]) == b.history {
+			c.Shed.HistoryParts += int64(spared)
+		}
 	}
 	c.Batches++
 	l.spent(stats)
+	l.watch(stats, l.latest)
 	switch {
 	case stats.Skipped:
 		c.Skipped++

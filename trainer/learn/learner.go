@@ -31,6 +31,7 @@ type Learner struct {
 	latest   schema.EventTime // due time of the latest part
 	begin    schema.EventTime // parts due before it are not stepped on
 	share    float64          // of the lane of runs, as the last batch's decision has it
+	drift    drift
 
 	askers []*asker
 	heard  []heard   // of a batch
@@ -119,6 +120,7 @@ func (l *Learner) Learn(b Batch, d recency.Decision) model.StepStats {
 // step takes the step of the fast lane on the batch of the last Forward. Without a fast lane the terms' weights learn alone: they are of the tables, which are
 // always live.
 func (l *Learner) step(requests []request, examples []model.Example, d recency.Decision) model.StepStats {
+	l.model.Pace(l.drift.pace())
 	if !l.cfg.Recency.Fast {
 		return l.model.StepTerms()
 	}

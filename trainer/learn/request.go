@@ -14,6 +14,8 @@ import (
 type Batch struct {
 	Parts []schema.Part
 	past  [][]schema.Part // of each part with something to predict: the earlier parts of its user, oldest first
+	// history is how many parts of each were asked for.
+	history int
 }
 
 // request is a part that has something to predict, as rows.
@@ -48,9 +50,9 @@ const noRow model.Row = -1
 // tested says whether there is something to predict from, and something to predict.
 func (r *request) tested() bool { return len(r.example.Past) > 0 && len(r.items) > 0 }
 
-// Prepare reads what is known of the users of parts. It changes nothing.
+// Prepare reads what is known of the users of parts, at most history parts of each. It changes nothing.
 func (l *Learner) Prepare(parts []schema.Part, history int) (Batch, error) {
-	b := Batch{Parts: parts, past: make([][]schema.Part, len(parts))}
+	b := Batch{Parts: parts, past: make([][]schema.Part, len(parts)), history: history}
 	for i := range parts {
 		p := &parts[i]
 		if !slices.ContainsFunc(p.Clicks, l.learns) {

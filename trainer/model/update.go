@@ -64,7 +64,8 @@ func (s *rowState) adamOf(r Row, dim int) (first, second []float32) {
 	return s.first[int(r)/chunkRows][at : at+dim], s.second[int(r)/chunkRows][at : at+dim]
 }
 
-// Pace multiplies the rates of the steps from now on, where a bounded training slows down towards its end. It is not in a checkpoint: a stream has no end.
+// Pace multiplies the rates of the steps from now on: where a bounded training slows down towards its end, or a stream has drifted. It is not in a checkpoint: who gives it
+// gives it again.
 func (m *Model) Pace(factor float64) { m.pace = factor }
 
 // update moves everything that the last batch gave a gradient.

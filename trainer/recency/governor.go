@@ -44,7 +44,7 @@ type Decision struct {
 // Shed counts what gave way, by reason, since the trainer's first part. It is part of a trainer's state.
 type Shed struct {
 	Runs         int64 `json:"pit_runs"`      // Lane.Add
-	HistoryParts int64 `json:"history_parts"` // that were not read, by what there was to read
+	HistoryParts int64 `json:"history_parts"` // that were not read, at most
 	Parts        int64 `json:"parts"`         // that were not trained on; tables have learned from them
 }
 

@@ -15,6 +15,7 @@ type Online struct {
 	BatchParts   int           `koanf:"batch_parts"`   // most parts of a micro-batch
 	BatchSpan    time.Duration `koanf:"batch_span"`    // longest event time of a micro-batch
 	HistoryParts int           `koanf:"history_parts"` // earlier parts of a user that are read
+	Drift        string        `koanf:"drift"`         // what a drift of the loss leads to: watch or adapt
 	// Delay is how much later, in event time, everything is learned: weights, tables and vocabulary.
 	Delay time.Duration `koanf:"delay"`
 	// WeightsDelay is how much later the weights learn; tables and vocabulary are live.
@@ -25,7 +26,7 @@ type Online struct {
 
 // DefaultOnline returns the defaults, which are those of the trainer.
 func DefaultOnline() Online {
-	return Online{BatchParts: 64, BatchSpan: 10 * time.Second, HistoryParts: learn.DefaultConfig().HistoryParts}
+	return Online{BatchParts: 64, BatchSpan: 10 * time.Second, HistoryParts: learn.DefaultConfig().HistoryParts, Drift: learn.DriftWatch}
 }
 
 func (o Online) validate() (faults []error) {
@@ -84,7 +85,7 @@ func ParseStreamArms(specs []string, defaults StreamArm) ([]StreamArm, error) {
 		if len(wrong) == 0 {
 			var given map[string]bool
 			given, wrong = arm.fields().read(rest, streamPresets)
-			arm.Learn.HistoryParts = arm.Online.HistoryParts
+			arm.Learn.HistoryParts, arm.Learn.Drift = arm.Online.HistoryParts, arm.Online.Drift
 			if !given["max_sessions"] {
 				arm.Learn.Model.MaxSessions = arm.Online.HistoryParts
 			}

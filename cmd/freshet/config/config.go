@@ -154,6 +154,7 @@ type Train struct {
 	CheckpointEvery time.Duration   `koanf:"checkpoint_every" doc:"pause between two checkpoints; what came later is read again after a crash"`
 	KeepCheckpoints int             `koanf:"keep_checkpoints" doc:"restore points that stay on the disk, beside one of before the newest base"`
 	OnGap           string          `koanf:"on_gap" doc:"when the log begins behind the newest checkpoint: stop, or continue without the clicks between" enum:"stop,continue"`
+	Drift           string          `koanf:"drift" doc:"what a lasting rise of the loss leads to: watch counts it; adapt takes larger steps for the next 200, too" enum:"watch,adapt"`
 	Model           model.Config    `koanf:"model" doc:"what the model looks like and how it learns; changing it begins a new model, in another data directory"`
 	Live            baseline.Config `koanf:"live" doc:"what is counted click by click: it enters the scores, and recommends by itself"`
 	Recency         recency.Config  `koanf:"recency" doc:"what is trained on when, and what gives way when time runs short"`
@@ -209,7 +210,7 @@ func Default() Config {
 			IdleAfter: live.IdleAfter, MaxAhead: live.MaxAhead},
 		Train: Train{Seed: t.Learn.Model.Seed, BatchParts: t.BatchParts, BatchSpan: t.BatchSpan, HistoryParts: t.Learn.HistoryParts,
 			PublishEvery: t.PublishEvery, WeightsEvery: t.WeightsEvery, CheckpointEvery: t.CheckpointEvery,
-			KeepCheckpoints: t.KeepCheckpoints, OnGap: OnGapStop, Model: t.Learn.Model, Live: t.Learn.Baseline, Recency: t.Learn.Recency},
+			KeepCheckpoints: t.KeepCheckpoints, OnGap: OnGapStop, Drift: t.Learn.Drift, Model: t.Learn.Model, Live: t.Learn.Baseline, Recency: t.Learn.Recency},
 		// A month is what recommenders on clicks were found to gain from; more histories only cost. A quarter GiB is what the
 		// store needs to bring what it has in memory to the disk.
 		Ingest: Ingest{Keep: 30 * 24 * time.Hour, MinFree: 256 << 20,
