@@ -35,6 +35,7 @@ type Trainer struct {
 	batches   *learn.Batcher
 	decisions *decisions
 	begun     []recency.Decision // of the batches that are begun and not trained on
+	announced recency.Decision   // the last that was made, of which the log may speak
 	deciding  error              // what kept a decision from being written down
 	took      time.Duration      // the last batch
 	parts     int                // of the last batch
@@ -47,6 +48,8 @@ type Trainer struct {
 	mu       sync.Mutex // guards what follows: Run writes it, Stats reads it
 	counts   learn.Counts
 	level    recency.Level
+	lag      time.Duration // when the last batch began; less than 0 where it was not measured
+	drifts   learn.Drifts
 	scores   Scores
 	items    int
 	digest   string
@@ -75,7 +78,7 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 		outbox:  make(chan work, 1),
 		behind:  true, stale: true, // a trainer that starts publishes what it has: replicas may hold an older line
 	}
-	t.batches = learn.NewBatcher(t.decide, cfg.BatchSpan)
+	t.batches, t.lag = learn.NewBatcher(t.decide, cfg.BatchSpan), -1
 	t.finishing, t.finish = context.WithCancel(context.Background())
 	trained, err := cfg.trained()
 	if err != nil {
@@ -102,39 +105,14 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 	if t.decisions, err = openDecisions(dir, governor, t.counts.Batches, log); err != nil {
 		return nil, err
 	}
+	t.announced = governor.Base()
 	return t, nil
 }
 
 // look copies what Stats reads from the learner.
 func (t *Trainer) look() {
 	t.counts, t.items, t.scores, t.position, t.through = t.learner.Counts(), t.learner.Model().Items(), scoresOf(t.learner), t.learner.Position(), t.learner.Latest()
-}
-
-// decide says what holds for the batch that begins, and how many parts it may have.
-func (t *Trainer) decide() int {
-	number := t.learner.Counts().Batches + int64(len(t.begun))
-	d, err := t.decisions.at(number, t.signals)
-	t.deciding = errors.Join(t.deciding, err)
-	t.begun = append(t.begun, d)
-	return max(1, d.BatchParts)
-}
-
-// signals measures how far training is behind the log.
-func (t *Trainer) signals() recency.Signals {
-	s := recency.Signals{Took: t.took, Parts: t.parts, Runs: t.learner.Runs()}
-	through, entries, err := t.feed.Frontier()
-	if err != nil {
-		t.log.Warn("the end of the log cannot be read; training counts as not behind", "error", err)
-		return s
-	}
-	for _, emit := range t.learner.Position() {
-		entries -= int64(emit)
-	}
-	s.Backlog = int(max(0, entries))
-	if latest := t.learner.Latest(); latest > schema.BeginningOfTime && through < schema.EndOfTime {
-		s.Lag = max(0, time.Duration(through-latest)*time.Millisecond)
-	}
-	return s
+	t.drifts = t.learner.Drifts()
 }
 
 // Position is where in the log the trainer goes on.
@@ -308,7 +286,11 @@ func (t *Trainer) train(parts []schema.Part, d recency.Decision) error {
 	if err != nil {
 		return err
 	}
+	drifts := t.learner.Drifts().Detections
 	stats := t.learner.Train(batch, d)
+	if t.learner.Drifts().Detections > drifts {
+		t.log.Info("the stream drifts: the loss has risen and stays risen", "step", t.learner.Counts().Steps, "does", t.cfg.Learn.Drift)
+	}
 	if stats.Skipped {
 		t.log.Warn("step skipped: a number is not finite", "where", stats.Where)
 	}
@@ -354,6 +336,8 @@ type Stats struct {
 	Items   int
 	Loss    float64       // of the last step
 	Level   recency.Level // what gives way, where training is behind
+	Lag     time.Duration // event time that training was behind the log when the last micro-batch began; less than 0 where it was not measured
+	Drifts  learn.Drifts  // of the loss
 	Through schema.EventTime
 	Version schema.Version // the newest published
 	Digest  string         // of the state in the newest checkpoint
@@ -364,5 +348,5 @@ type Stats struct {
 func (t *Trainer) Stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Stats{Counts: t.counts, Items: t.items, Loss: t.loss, Level: t.level, Through: t.through, Version: t.last, Digest: t.digest, Scores: t.scores}
+	return Stats{Counts: t.counts, Items: t.items, Loss: t.loss, Level: t.level, Lag: t.lag, Drifts: t.drifts, Through: t.through, Version: t.last, Digest: t.digest, Scores: t.scores}
 }

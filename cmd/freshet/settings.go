@@ -131,5 +131,6 @@ func security(k config.Kafka) source.Security {
 func defaultStreamArm(c config.Config) replay.StreamArm {
 	arm := replay.StreamArm{Learn: trainerConfig(c.Train).Learn, Online: replay.DefaultOnline()}
 	arm.Online.BatchParts, arm.Online.BatchSpan, arm.Online.HistoryParts = c.Train.BatchParts, c.Train.BatchSpan, c.Train.HistoryParts
+	arm.Online.Drift = c.Train.Drift
 	return arm
 }

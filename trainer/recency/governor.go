@@ -1,6 +1,7 @@
 package recency
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
@@ -18,6 +19,22 @@ const (
 	SampleParts          // half of the parts are trained on, and one in 64 on the last level
 	lastLevel      = SampleParts + 5
 )
+
+// String says in words what gives way.
+func (l Level) String() string {
+	const runs = "runs wait"
+	switch {
+	case l <= Normal:
+		return "nothing gives way"
+	case l == NoRuns:
+		return runs
+	case l == HalfHistory:
+		return runs + ", histories are half as long"
+	case l == QuarterHistory:
+		return runs + ", histories are a quarter as long"
+	}
+	return fmt.Sprintf("%s, histories are a quarter as long, one part in %d is trained on", runs, 2<<(l-SampleParts))
+}
 
 // Signals are what a decision is made of: numbers that a trainer measures.
 type Signals struct {
