@@ -32,12 +32,18 @@ var (
 	lagDesc       = prometheus.NewDesc("freshet_consumer_lag_records", "Records of the topic that have not been read.", nil, nil)
 	watermarkDesc = prometheus.NewDesc("freshet_watermark_lag_seconds", "How far the slowest partition's watermark is behind the fastest's, in event time.", nil, nil)
 	stepsDesc     = prometheus.NewDesc("freshet_train_steps_total", "Optimiser steps.", nil, nil)
+	levelDesc     = prometheus.NewDesc("freshet_train_level", "What gives way because training is behind: 0 nothing, 1 runs, 2 and 3 histories, 4 and more parts.", nil, nil)
+	behindDesc    = prometheus.NewDesc("freshet_train_lag_seconds", "How far training was behind the log when the last micro-batch began, in event time.", nil, nil)
+	shedDesc      = prometheus.NewDesc("freshet_train_shed_total", "What gave way because training was behind: pit_runs, parts of histories (at most so many), parts.", []string{"reason"}, nil)
+	runsDesc      = prometheus.NewDesc("freshet_train_runs_total", "Runs over buckets of users that came due.", nil, nil)
+	runStepsDesc  = prometheus.NewDesc("freshet_train_run_steps_total", "Of the optimiser steps, those of runs.", nil, nil)
+	driftDesc     = prometheus.NewDesc("freshet_train_drift_total", "Lasting rises of the loss that were detected.", nil, nil)
 	recallDesc    = prometheus.NewDesc("freshet_recall_at_20_ratio", "Prequential recall@20 over the last third of the tests.", []string{"arm"}, nil)
 	mrrDesc       = prometheus.NewDesc("freshet_mrr_at_20_ratio", "Prequential MRR@20 over the last third of the tests.", []string{"arm"}, nil)
 	scoredDesc    = prometheus.NewDesc("freshet_parts_scored_total", "Parts scored before they were trained on.", nil, nil)
 
 	collectorDescs = []*prometheus.Desc{clicksDesc, asideDesc, trainedDesc, pendingDesc, openDesc, lagDesc, watermarkDesc,
-		stepsDesc, recallDesc, mrrDesc, scoredDesc}
+		stepsDesc, levelDesc, behindDesc, shedDesc, runsDesc, runStepsDesc, driftDesc, recallDesc, mrrDesc, scoredDesc}
 )
 
 // Describe sends what Collect may send.
@@ -68,6 +74,15 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(lagDesc, view.Number(s.KafkaLag))
 	gauge(watermarkDesc, s.WatermarkLagSeconds)
 	counter(stepsDesc, float64(s.Steps))
+	gauge(levelDesc, view.Number(s.Training.Level))
+	gauge(behindDesc, s.Training.LagSeconds)
+	shed := s.Training.Shed
+	counter(shedDesc, float64(shed.Runs), "pit_runs")
+	counter(shedDesc, float64(shed.HistoryParts), "history_parts")
+	counter(shedDesc, float64(shed.Parts), "parts")
+	counter(runsDesc, float64(s.Training.Runs))
+	counter(runStepsDesc, float64(s.Training.RunSteps))
+	counter(driftDesc, float64(s.Training.Drift.Detections))
 	counter(scoredDesc, float64(s.Scored))
 	arms := func(d *prometheus.Desc, of view.Scores) {
 		for _, arm := range of.Arms() {

@@ -96,6 +96,13 @@ func (m *monitor) status() view.Status {
 func (m *monitor) addTraining(s *view.Status, t trainer.Stats, emitted int64) {
 	s.Trained, s.Steps, s.Versions, s.Digest = t.Clicks, t.Steps, int64(t.Version), t.Digest
 	s.Pending = emitted - t.Clicks
+	s.Training = view.Training{
+		Level: t.Level, GivesWay: t.Level.String(), LagSeconds: view.None, Runs: t.Runs, RunSteps: t.RunSteps, Shed: t.Shed,
+		Drift: view.Drift{Detections: t.Drifts.Detections, Last: t.Drifts.Last},
+	}
+	if t.Lag >= 0 {
+		s.Training.LagSeconds = view.Number(t.Lag.Seconds())
+	}
 	s.Scored, s.Rule = t.Whole.Tests, evaluate.Rule
 	s.Recall20, s.MRR20 = scores(t.Whole)
 	s.LastThird.Scored = t.Third.Tests

@@ -254,7 +254,7 @@ func checkSummary(t *testing.T, stdout []byte, s view.Summary) {
 	if err := json.Unmarshal(stdout, &fields); err != nil {
 		t.Fatalf("standard output is not one JSON object: %v\n%s", err, stdout)
 	}
-	for _, name := range []string{"clicks", "parts", "aside", "trained", "pending", "steps", "versions", "recall_at_20", "mrr_at_20",
+	for _, name := range []string{"clicks", "parts", "aside", "trained", "pending", "steps", "training", "versions", "recall_at_20", "mrr_at_20",
 		"scored", "last_third", "rule", "freshness_seconds", "replicas", "digest"} {
 		if _, ok := fields[name]; !ok {
 			t.Errorf("the summary has no %s: %s", name, stdout)

@@ -39,6 +39,7 @@ func full() view.Status {
 	return view.Status{
 		Summary: view.Summary{
 			Aside: view.Aside{schema.ReasonLate: 1}, Recall20: scores, MRR20: scores,
+			Training:  view.Training{Drift: view.Drift{Detections: 1, Last: 1}},
 			LastThird: view.LastThird{Recall20: scores, MRR20: scores, Scored: 1},
 		},
 		Replicas: []view.Replica{{Adopted: view.Adopted{ID: "replica-1", Version: 1}, AgeSeconds: 1, Address: "a", Problem: "p"}},

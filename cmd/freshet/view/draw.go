@@ -207,6 +207,14 @@ func (f *frame) stream(s Status, h *History) {
 		f.dim(fmt.Sprintf("watermark %s behind, Kafka lag %s", seconds(s.WatermarkLagSeconds), count(s.KafkaLag))))
 	f.line(rowFormat+"  %s", "trained", count(s.Trained),
 		f.dim(fmt.Sprintf("in %s steps, %s parts emitted, %s pending", count(int64(s.Steps)), count(s.Parts), count(s.Pending))))
+	for _, n := range s.Training.notes() {
+		dress := f.dim
+		if f.rank = rankAside; n.warn {
+			f.rank, dress = rankDetail, f.warn
+		}
+		f.line(rowFormat+"  %s", n.name, n.figure, dress(n.text))
+	}
+	f.rank = rankDetail
 	f.line(rowFormat+"  %s", "aside", count(s.Aside.Total()), f.dim(reasons(s.Aside)))
 	f.rank = rankKey
 	f.line(rowFormat+"  %s", "freshness p50", seconds(s.Freshness.P50), "p99 "+seconds(s.Freshness.P99)+

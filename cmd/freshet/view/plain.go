@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/freshet-ml/freshet/trainer/recency"
 )
 
 // Plain logs a line of the status every so often until ctx ends: the view where there is no terminal.
@@ -32,6 +34,10 @@ func attrs(s Status) []slog.Attr {
 	out = append(out, slog.Int64("open_sessions", s.OpenSessions), slog.Int64("kafka_lag", s.KafkaLag),
 		slog.Int64("trained", s.Trained), slog.Int64("pending", s.Pending), slog.Int64("aside", s.Aside.Total()),
 		slog.Uint64("steps", uint64(s.Steps)), slog.Int64("versions", s.Versions))
+	if s.Training.Level > recency.Normal {
+		out = append(out, slog.String("gives_way", s.Training.Level.String()))
+		number("training_lag_seconds", s.Training.LagSeconds, 10)
+	}
 	number("watermark_lag_seconds", s.WatermarkLagSeconds, 10)
 	number("recall_at_20", s.Recall20.Model, 1000)
 	number("recall_at_20_item_to_item", s.Recall20.ItemToItem, 1000)

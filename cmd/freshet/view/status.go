@@ -116,6 +116,7 @@ type Summary struct {
 	Trained   int64       `json:"trained"` // clicks in parts that have been trained on
 	Pending   int64       `json:"pending"` // clicks in open windows and in parts not yet trained on
 	Steps     schema.Step `json:"steps"`
+	Training  Training    `json:"training"`
 	Versions  int64       `json:"versions"`
 	Recall20  Scores      `json:"recall_at_20"`
 	MRR20     Scores      `json:"mrr_at_20"`

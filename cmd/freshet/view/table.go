@@ -15,6 +15,9 @@ func (s Summary) Table() string {
 	row("parts", count(s.Parts), "")
 	row("aside", count(s.Aside.Total()), reasons(s.Aside))
 	row("steps", count(int64(s.Steps)), "")
+	for _, n := range s.Training.notes() {
+		row(n.name, n.figure, n.text)
+	}
 	row("versions", count(s.Versions), replicaVersions(s.Replicas))
 	row("freshness", seconds(s.Freshness.P50), "p50, p99 "+seconds(s.Freshness.P99))
 	b.WriteString("\n")

@@ -17,6 +17,7 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/cockroachdb/datadriven"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/recency"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 )
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func unmeasured() Status {
 	none := NoScores()
 	return Status{Stage: StageStarting, ClicksPerSecond: None, WatermarkLagSeconds: None,
-		Summary: Summary{Recall20: none, MRR20: none, LastThird: LastThird{Recall20: none, MRR20: none}, Freshness: Quantiles{None, None}}}
+		Summary: Summary{Recall20: none, MRR20: none, LastThird: LastThird{Recall20: none, MRR20: none}, Training: Training{LagSeconds: None}, Freshness: Quantiles{None, None}}}
 }
 
 func running() Status {
@@ -38,6 +39,7 @@ func running() Status {
 			Recall20:  Scores{Model: 0.4123, Popularity: 0.211, ItemToItem: 0.3224, Best: &best},
 			MRR20:     Scores{Model: 0.201, Popularity: 0.099, ItemToItem: 0.15, Best: &bestMRR},
 			LastThird: LastThird{Recall20: Scores{Model: 0.52, Popularity: 0.22, ItemToItem: 0.33, Best: &best}, MRR20: Scores{Model: 0.25, Popularity: 0.1, ItemToItem: 0.16, Best: &bestMRR}, Scored: 3_292},
+			Training:  Training{GivesWay: recency.Normal.String(), LagSeconds: 9.6},
 			Rule:      "test-then-train; ties count against, unseen items are misses, repeats allowed; a sentence that is long enough to need a second line",
 			Freshness: Quantiles{P50: 4.21, P99: 9.1}, Digest: "9f86d081884c7d65",
 		},
@@ -60,6 +62,8 @@ func statusNamed(name string) Status {
 		s.Total, s.Stage, s.UptimeSeconds = 0, StageStopping, 40*24*3600
 		s.Clicks, s.Trained, s.ClicksPerSecond, s.Scored = 12_345_678_901, 12_345_000_000, 98_765, 9_000_000_000
 		s.Recall20.Best, s.MRR20.Best = nil, nil
+		s.Training = Training{Level: recency.QuarterHistory, GivesWay: recency.QuarterHistory.String(), LagSeconds: 42, Runs: 24, RunSteps: 1_234,
+			Shed: recency.Shed{Runs: 3, HistoryParts: 45_678, Parts: 9}, Drift: Drift{Detections: 2, Last: 1_700_000_000_000}}
 		s.Replicas = nil
 		for i := range 12 {
 			s.Replicas = append(s.Replicas, Replica{Adopted{fmt.Sprintf("replica-in-a-far-zone-%d", i), schema.Version(i)}, 4000, "", ""})

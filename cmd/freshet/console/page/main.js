@@ -1,7 +1,7 @@
 // The console of "freshet up": what /v1/status says, once a second.
 
 import { by, put, rows, text } from "./dom.js";
-import { count, rate, score, seconds, span } from "./figures.js";
+import { count, moment, rate, score, seconds, span } from "./figures.js";
 import { ARMS, REASONS, readStatus } from "./reading.js";
 import { CLASSES, DRAWN, drawChart, drawSpark, swatch } from "./chart.js";
 import { History } from "./history.js";
@@ -23,6 +23,7 @@ function seen(json) {
   showStream(status);
   showScores(status);
   showAccount(status);
+  showTraining(status);
   showReplicas(status);
   draw();
 }
@@ -112,9 +113,24 @@ function showAccount(status) {
   rows(by("reasons").tBodies[0], 0, ["word", "", "word wrap"], reasons.map(([reason, n]) => [reason, count(n), REASONS[reason] ?? ""]));
 }
 
+// showTraining says what the trainer does about recency; what did not happen takes no line.
+function showTraining(status) {
+  const t = status.training;
+  put("training-lag", seconds(t.lag));
+  put("steps", count(status.steps));
+  put("run-steps", count(t.runSteps));
+  put("drifts", count(t.drifts));
+  by("gives-way").className = t.level > 0 ? "warn" : "quiet";
+  put("gives-way", (t.level > 0 ? "Training is behind: " : "Training keeps up: ") + (t.givesWay || "–") + (t.runs > 0 ? ` · ${count(t.runs)} runs so far` : ""));
+  const shed = t.shed.filter((kind) => kind.n > 0).map((kind) => `${count(kind.n)} ${kind.what}`);
+  by("shed").hidden = shed.length === 0;
+  put("shed", "shed so far: " + shed.join(", "));
+  by("last-drift").hidden = t.lastDrift === null;
+  put("last-drift", "the loss last rose to stay at " + moment(t.lastDrift));
+}
+
 function showReplicas(status) {
   put("versions", count(status.versions));
-  put("steps", count(status.steps));
   const body = by("replicas").tBodies[0];
   rows(body, 0, ["word wrap", "", "", "word wrap"], status.replicas.map((replica) => [
     replica.id,
