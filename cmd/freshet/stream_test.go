@@ -236,7 +236,12 @@ func checkAPI(t *testing.T, api string, at view.Status) {
 		"freshet_clicks_pending 0\n", "# TYPE freshet_freshness_seconds histogram\n", "# TYPE freshet_commit_seconds histogram\n",
 		"freshet_parts_total{cause=\"age\"} ", "freshet_sessions_closed_total{cause=\"end\"} ", "freshet_partition_lag_records{partition=\"0\"} 0\n",
 		"freshet_partition_watermark_timestamp_seconds{partition=\"0\"} ", "freshet_partition_sessions_open{partition=\"0\"} 0\n",
-		fmt.Sprintf("freshet_source_records_total{outcome=\"read\"} %d\n", at.Clicks)}
+		fmt.Sprintf("freshet_source_records_total{outcome=\"read\"} %d\n", at.Clicks),
+		fmt.Sprintf("freshet_train_level %d\n", at.Training.Level), fmt.Sprintf("freshet_train_runs_total %d\n", at.Training.Runs),
+		fmt.Sprintf("freshet_train_run_steps_total %d\n", at.Training.RunSteps), fmt.Sprintf("freshet_train_drift_total %d\n", at.Training.Drift.Detections),
+		fmt.Sprintf("freshet_train_shed_total{reason=\"pit_runs\"} %d\n", at.Training.Shed.Runs),
+		fmt.Sprintf("freshet_train_shed_total{reason=\"history_parts\"} %d\n", at.Training.Shed.HistoryParts),
+		fmt.Sprintf("freshet_train_shed_total{reason=\"parts\"} %d\n", at.Training.Shed.Parts)}
 	for reason, n := range at.Aside {
 		want = append(want, fmt.Sprintf("freshet_clicks_aside_total{reason=%q} %d\n", reason, n))
 	}

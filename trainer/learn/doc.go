@@ -4,6 +4,7 @@
 //
 //	Learner  a model, the live tables beside it, and what the prequential evaluation has found of both
 //	Batch    parts that are scored and trained on together, with what was known of their users; Batcher cuts them
+//	Drifts   lasting rises of the loss of the fast lane's steps, which a learner counts and may adapt to
 //	History  where the earlier parts of a user are read
 //
 // # The order

@@ -34,7 +34,7 @@ type note struct {
 // notes are the rows that there is something to say in.
 func (t Training) notes() (notes []note) {
 	if t.Runs > 0 {
-		notes = append(notes, note{"runs", count(t.Runs), fmt.Sprintf("over earlier clicks, %s steps", count(t.RunSteps)), false})
+		notes = append(notes, note{"runs", count(t.Runs), fmt.Sprintf("came due, over earlier clicks, in %s steps", count(t.RunSteps)), false})
 	}
 	if t.Level > recency.Normal {
 		notes = append(notes, note{"behind", seconds(t.LagSeconds), t.Level.String(), true})

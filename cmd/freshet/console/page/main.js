@@ -121,7 +121,7 @@ function showTraining(status) {
   put("run-steps", count(t.runSteps));
   put("drifts", count(t.drifts));
   by("gives-way").className = t.level > 0 ? "warn" : "quiet";
-  put("gives-way", (t.level > 0 ? "Training is behind: " : "Training keeps up: ") + (t.givesWay || "–") + (t.runs > 0 ? ` · ${count(t.runs)} runs so far` : ""));
+  put("gives-way", (t.level > 0 ? "Training is behind: " : "Training keeps up: ") + (t.givesWay || "–") + (t.runs > 0 ? ` · ${count(t.runs)} runs came due` : ""));
   const shed = t.shed.filter((kind) => kind.n > 0).map((kind) => `${count(kind.n)} ${kind.what}`);
   by("shed").hidden = shed.length === 0;
   put("shed", "shed so far: " + shed.join(", "));
