@@ -48,7 +48,7 @@ func trainerConfig(c config.Train) trainer.Config {
 	t.BatchParts, t.BatchSpan = c.BatchParts, c.BatchSpan
 	t.Learn.HistoryParts, t.Learn.Baseline, t.Learn.Recency = c.HistoryParts, c.Live, c.Recency
 	t.PublishEvery, t.WeightsEvery, t.CheckpointEvery, t.KeepCheckpoints = c.PublishEvery, c.WeightsEvery, c.CheckpointEvery, c.KeepCheckpoints
-	t.Learn.Model, t.Learn.Drift = c.ModelConfig(), c.Drift
+	t.Learn.Model, t.Learn.Drift, t.Learn.TestParts = c.ModelConfig(), c.Drift, c.TestParts
 	return t
 }
 

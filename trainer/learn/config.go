@@ -17,6 +17,8 @@ type Config struct {
 	// TestScores bounds what testing a batch costs: tests times items. Beyond it tests are left out, the later ones of a batch, so that the cost of a
 	// click does not grow with the catalogue.
 	TestScores int `json:"test_scores"`
+	// TestParts bounds the tests of a batch: the first of its parts, so many. A busy stream has full batches, and a quarter of its parts says as much as all. 0 is all.
+	TestParts int `json:"test_parts"`
 	// Others says whether the other arms are tested beside the model, and blended with it: they cost more than it does.
 	Others bool `json:"others"`
 	// Gap ends a session for the tests of whole sessions where its final part has not come.
@@ -33,6 +35,7 @@ func DefaultConfig() Config {
 	return Config{
 		HistoryParts: 20,      // model.MaxSessions
 		TestScores:   8 << 20, // all tests of a batch of 64 up to 131,000 items, and some 8 of it over a million
+		TestParts:    16,      // of 64: with all of them testing takes more than half of the time
 		Others:       true,
 		Gap:          30 * time.Minute, // the windows' default
 		Drift:        DriftWatch,       // what adapting is worth depends on the stream
@@ -50,6 +53,9 @@ func (c Config) Validate() error {
 	}
 	if c.TestScores < 0 {
 		faults = append(faults, fmt.Errorf("test_scores %d: must not be negative; 0 tests nothing", c.TestScores))
+	}
+	if c.TestParts < 0 {
+		faults = append(faults, fmt.Errorf("test_parts %d: must not be negative; 0 tests all", c.TestParts))
 	}
 	if c.Gap <= 0 {
 		faults = append(faults, fmt.Errorf("gap %v: must be positive", c.Gap))

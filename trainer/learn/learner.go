@@ -81,11 +81,12 @@ func (l *Learner) Evaluation() *evaluate.Evaluation { return l.eval }
 func (l *Learner) Train(b Batch, d recency.Decision) model.StepStats {
 	known := l.model.Items()
 	requests := l.requests(&b, true)
-	examples := l.ask(requests, l.tests(known))
+	tests := l.tests(known, d.Level)
+	examples := l.ask(requests, tests)
 	var stats model.StepStats
 	if len(examples) > 0 {
 		l.model.Forward(examples)
-		l.test(requests, known)
+		l.test(requests, known, tests)
 		stats = l.step(requests, examples, d)
 	}
 	l.observe(b, requests)
@@ -97,9 +98,10 @@ func (l *Learner) Train(b Batch, d recency.Decision) model.StepStats {
 func (l *Learner) Test(b Batch) {
 	requests := l.requests(&b, false)
 	known := l.model.Items()
-	if examples := l.ask(requests, l.tests(known)); len(examples) > 0 {
+	tests := l.tests(known, recency.Normal)
+	if examples := l.ask(requests, tests); len(examples) > 0 {
 		l.model.Forward(examples)
-		l.test(requests, known)
+		l.test(requests, known, tests)
 	}
 	l.tell(requests)
 }

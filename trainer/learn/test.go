@@ -9,6 +9,7 @@ import (
 	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/evaluate"
 	"github.com/freshet-ml/freshet/trainer/model"
+	"github.com/freshet-ml/freshet/trainer/recency"
 )
 
 // The arms, in the order of their names. Best is an oracle that knows the true distribution of the next click; only the simulated shop has one.
@@ -59,11 +60,10 @@ func (r *request) key() uint64 {
 }
 
 // test puts the tests of a batch to all arms. The last Forward was of the requests that have a past.
-func (l *Learner) test(requests []request, known int) {
+func (l *Learner) test(requests []request, known, bound int) {
 	if known == 0 {
 		return
 	}
-	bound := l.tests(known)
 	ranks, tops := l.model.Judge(known, places, bound)
 	asked := 0
 	for i := range requests {
@@ -160,12 +160,22 @@ func (l *Learner) arms() int {
 	return ArmModel + 1
 }
 
-// tests is how many requests of a batch are tested.
-func (l *Learner) tests(known int) int {
+// behindTests is how many parts of a batch are tested while training is behind.
+const behindTests = 4
+
+// tests is how many requests of a batch are tested. What is only measured gives way before anything that is learned.
+func (l *Learner) tests(known int, level recency.Level) int {
 	if known == 0 {
 		return 0
 	}
-	return l.cfg.TestScores / known
+	n := l.cfg.TestScores / known
+	if l.cfg.TestParts > 0 {
+		n = min(n, l.cfg.TestParts)
+	}
+	if level > recency.Normal {
+		n = min(n, behindTests)
+	}
+	return n
 }
 
 // heard is what the arms beside the model say to one request.

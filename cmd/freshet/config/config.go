@@ -149,6 +149,7 @@ type Train struct {
 	BatchParts      int             `koanf:"batch_parts" doc:"most parts of a micro-batch"`
 	BatchSpan       time.Duration   `koanf:"batch_span" doc:"longest event time of a micro-batch"`
 	HistoryParts    int             `koanf:"history_parts" doc:"earlier parts of a user that the model sees"`
+	TestParts       int             `koanf:"test_parts" doc:"parts of a micro-batch that all recommenders are tested on before they learn from it; 0 is all"`
 	PublishEvery    time.Duration   `koanf:"publish_every" doc:"pause between two versions"`
 	WeightsEvery    time.Duration   `koanf:"weights_every" doc:"pause between two versions with weights; those between carry the live tables alone; 0s is weights in every version"`
 	CheckpointEvery time.Duration   `koanf:"checkpoint_every" doc:"pause between two checkpoints; what came later is read again after a crash"`
@@ -208,7 +209,7 @@ func Default() Config {
 		Window: Window{Gap: w.Gap, Lateness: w.LatenessBound, PartAge: w.PartAge, PartClicks: w.PartClicks,
 			MaxSessionAge: w.MaxSessionAge, MaxSessionClicks: w.MaxSessionClicks, MaxOpenSessions: w.MaxOpenSessions,
 			IdleAfter: live.IdleAfter, MaxAhead: live.MaxAhead},
-		Train: Train{Seed: t.Learn.Model.Seed, BatchParts: t.BatchParts, BatchSpan: t.BatchSpan, HistoryParts: t.Learn.HistoryParts,
+		Train: Train{Seed: t.Learn.Model.Seed, BatchParts: t.BatchParts, BatchSpan: t.BatchSpan, HistoryParts: t.Learn.HistoryParts, TestParts: t.Learn.TestParts,
 			PublishEvery: t.PublishEvery, WeightsEvery: t.WeightsEvery, CheckpointEvery: t.CheckpointEvery,
 			KeepCheckpoints: t.KeepCheckpoints, OnGap: OnGapStop, Drift: t.Learn.Drift, Model: t.Learn.Model, Live: t.Learn.Baseline, Recency: t.Learn.Recency},
 		// A month is what recommenders on clicks were found to gain from; more histories only cost. A quarter GiB is what the

@@ -243,6 +243,7 @@ func (c *checker) window(w Window) {
 func (c *checker) train(t Train) {
 	between(c, "train.batch_parts", t.BatchParts, 1, 65_536)
 	c.duration("train.batch_span", t.BatchSpan, time.Millisecond)
+	between(c, "train.test_parts", t.TestParts, 0, 65_536)
 	c.duration("train.publish_every", t.PublishEvery, 10*time.Millisecond)
 	c.duration("train.weights_every", t.WeightsEvery, 0)
 	c.duration("train.checkpoint_every", t.CheckpointEvery, 10*time.Millisecond)
