@@ -79,7 +79,7 @@ func TestReplayStream(t *testing.T) {
 	}
 	r := streamedIn(t, out)
 	digest = r.Arms[0].Digest
-	if len(r.Arms) != 3 || len(r.Beside) != 8 || len(r.Comparisons) == 0 {
+	if len(r.Arms) != 3 || len(r.Beside) != 6 || len(r.Comparisons) == 0 {
 		t.Errorf("%d arms, %d beside, %d comparisons", len(r.Arms), len(r.Beside), len(r.Comparisons))
 	}
 	for i, name := range []string{"fresh", "late", "weights late"} {
@@ -90,7 +90,7 @@ func TestReplayStream(t *testing.T) {
 	if fresh, late, weights := r.Arms[0].Metrics["recall_at_20"], r.Arms[1].Metrics["recall_at_20"], r.Arms[2].Metrics["recall_at_20"]; fresh <= late || weights <= late {
 		t.Errorf("recall@20 %v fresh, %v with late weights, %v with everything late", fresh, weights, late)
 	}
-	for _, want := range []string{"recall@20", "(v_sknn)", "late + blend", "Rule: test-then-train", "recall@20: late - fresh is -"} {
+	for _, want := range []string{"recall@20", "(v_sknn)", "fresh + blend", "Rule: test-then-train", "recall@20: late - fresh is -"} {
 		if !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
 			t.Errorf("it does not print %q:\n%s", want, out)
 		}

@@ -117,7 +117,8 @@ func (u *up) open(ctx context.Context) (err error) {
 	if u.shown, err = openShown(c.Flight, flight, u.in.store, u.log); err != nil {
 		return err
 	}
-	if speed, err := c.Source.SpeedFactor(!u.once); err == nil && speed == 0 { // a whole stream at once is no stream that training is behind
+	// A whole stream at once is no stream that training is behind, and a run to the end of its input says the same at any speed.
+	if speed, err := c.Source.SpeedFactor(!u.once); u.once || err == nil && speed == 0 {
 		c.Train.Recency.LagSoft, c.Train.Recency.LagHard = 0, 0
 	}
 	if u.train, err = openTraining(ctx, c, dir, u.in, js, u.metrics, u.log); err != nil {
