@@ -60,13 +60,12 @@ func (t *Trainer) signals() (s recency.Signals, known bool) {
 	for _, emit := range t.learner.Position() {
 		entries -= int64(emit)
 	}
+	s.Begin = t.cfg.Learn.Recency.Begin(through)
 	s.Backlog = int(max(0, entries))
 	latest := t.learner.Latest()
 	if latest == schema.BeginningOfTime {
 		return s, false
 	}
-	if through < schema.EndOfTime {
-		s.Lag = max(0, time.Duration(through-latest)*time.Millisecond)
-	}
+	s.Lag = max(0, time.Duration(through-latest)*time.Millisecond)
 	return s, true
 }

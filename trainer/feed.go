@@ -16,8 +16,8 @@ type Feed interface {
 	// Users returns up to n users who have parts with clicks on partition p and whom keep accepts, in an order that never changes,
 	// behind after; "" begins with the first. Fewer than n say that there are no more.
 	Users(p schema.Partition, after string, n int, keep func(user []byte) bool) ([]string, error)
-	// Frontier returns how far the log has come: the event time before which all parts are there, EndOfTime where the input has ended, and the number of the
-	// entries that there have been of all partitions.
+	// Frontier returns how far the log has come: the event time before which all parts are there, or where the input has ended that of its end, and the number of
+	// the entries that there have been of all partitions.
 	Frontier() (through schema.EventTime, entries int64, err error)
 	// Hold says that what was made of everything before position is durable: only histories need it any more. It is called
 	// before the first Next and after each checkpoint. Where the log begins behind position, it returns an ErrGone and holds nothing.

@@ -223,6 +223,30 @@ func stopAnywhere(t *testing.T, config Config) {
 	}
 }
 
+// TestPretrainingIsLimited: a new trainer does not step on what is older than it is told to look back, though its tables learn from it.
+func TestPretrainingIsLimited(t *testing.T) {
+	parts := drawParts(400)
+	c := smallConfig()
+	c.Learn.Recency.Buckets = 0
+	c.Learn.Recency.Pretrain = time.Duration(parts[399].Due-parts[300].Due) * time.Millisecond
+	run := func(dir string, log []schema.Part, from int) Stats {
+		trainer := openTrainer(t, dir, c)
+		trainer.Finish()
+		if err := trainer.Run(t.Context(), &memoryFeed{parts: log, next: from, perCall: 20}, &shelf{}); err != nil {
+			t.Fatal(err)
+		}
+		return trainer.Stats()
+	}
+	whole := run(t.TempDir(), parts, 0)
+	if whole.Early < 100 || whole.Early > 300 || whole.Parts != 400 || whole.Shed.Parts != 0 {
+		t.Errorf("%d parts were too early, %d shed, of %d", whole.Early, whole.Shed.Parts, whole.Parts)
+	}
+	c.Learn.Recency.Pretrain = 0
+	if all := run(t.TempDir(), parts, 0); all.Early != 0 || all.Tokens <= 2*whole.Tokens {
+		t.Errorf("without a limit %d parts are early, and %d tokens are read, with one %d", all.Early, all.Tokens, whole.Tokens)
+	}
+}
+
 func TestOtherConfigIsRefused(t *testing.T) {
 	dir, c := t.TempDir(), smallConfig()
 	first := openTrainer(t, dir, c)

@@ -257,14 +257,14 @@ func (i inlet) Frontier() (schema.EventTime, int64, error) {
 	if err != nil {
 		return schema.BeginningOfTime, 0, err
 	}
-	through, entries := schema.EndOfTime, int64(0)
+	through, end, entries := schema.EndOfTime, schema.BeginningOfTime, int64(0)
 	for _, m := range metas {
 		entries += int64(m.NextEmit)
-		if !m.Window.Ended {
+		if end = max(end, m.Window.Watermark); !m.Window.Ended {
 			through = min(through, m.Window.Watermark)
 		}
 	}
-	return through, entries, nil
+	return min(through, end), entries, nil
 }
 
 // outlet is the publisher as the trainer wants it.

@@ -18,6 +18,7 @@ type Counts struct {
 	Tokens  int64       `json:"tokens"`  // of both lanes
 	Flops   float64     `json:"flops"`   // of the matrix products of both lanes, as the mathematics needs them
 
+	Early      int64        `json:"early"`       // parts that were not stepped on, because a new model began behind them (Config.Pretrain)
 	Runs       int64        `json:"runs"`        // that came due
 	RunSteps   int64        `json:"run_steps"`   // of Steps, the lane of runs'
 	RunTokens  int64        `json:"run_tokens"`  // of Tokens
@@ -138,9 +139,6 @@ func (l *Learner) End() {
 	l.pass(schema.EndOfTime)
 	l.held.Expire(schema.EndOfTime)
 }
-
-// Begin says that parts due before at are not stepped on: they are older than what a new model is to begin with.
-func (l *Learner) Begin(at schema.EventTime) { l.begin = at }
 
 // Counts returns what has been done.
 func (l *Learner) Counts() Counts { return l.counts }

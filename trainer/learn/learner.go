@@ -29,7 +29,6 @@ type Learner struct {
 	counts   Counts
 	position schema.Position
 	latest   schema.EventTime // due time of the latest part
-	begin    schema.EventTime // parts due before it are not stepped on
 	share    float64          // of the lane of runs, as the last batch's decision has it
 	drift    drift
 
@@ -126,7 +125,7 @@ func (l *Learner) step(requests []request, examples []model.Example, d recency.D
 	if !l.cfg.Recency.Fast {
 		return l.model.StepTerms()
 	}
-	if d.Keep >= 1 && requests[0].part.Due >= l.begin {
+	if d.Keep >= 1 && requests[0].part.Due >= d.Begin {
 		return l.model.Step()
 	}
 	kept, at := examples[:0:0], 0
@@ -135,10 +134,13 @@ func (l *Learner) step(requests []request, examples []model.Example, d recency.D
 		if len(r.example.Past) == 0 {
 			continue
 		}
-		if r.part.Due >= l.begin && l.cfg.Recency.KeepsPart(r.part.Partition, r.part.Emit, d.Keep) {
-			kept = append(kept, examples[at])
-		} else {
+		switch {
+		case r.part.Due < d.Begin:
+			l.counts.Early++
+		case !l.cfg.Recency.KeepsPart(r.part.Partition, r.part.Emit, d.Keep):
 			l.counts.Shed.Parts++
+		default:
+			kept = append(kept, examples[at])
 		}
 		at++
 	}

@@ -39,7 +39,6 @@ type State struct {
 	Counts
 	Position schema.Position   `json:"position"`
 	Latest   schema.EventTime  `json:"latest"` // due time of the latest part
-	Begin    schema.EventTime  `json:"begin"`  // Learner.Begin
 	Share    float64           `json:"share"`  // of the lane
 	Drift    drift             `json:"drift"`
 	Schedule recency.State     `json:"schedule"`
@@ -48,7 +47,7 @@ type State struct {
 
 // State returns a copy of it.
 func (l *Learner) State() State {
-	return State{Counts: l.counts, Position: l.position.Clone(), Latest: l.latest, Begin: l.begin, Share: l.share, Drift: l.drift, Schedule: l.schedule.State(), Lane: l.lane.State()}
+	return State{Counts: l.counts, Position: l.position.Clone(), Latest: l.latest, Share: l.share, Drift: l.drift, Schedule: l.schedule.State(), Lane: l.lane.State()}
 }
 
 // RestoreRows is the inverse of Shared, State and the model's EachRows.
@@ -56,7 +55,7 @@ func RestoreRows(cfg Config, history History, s State, tables map[string]schema.
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Learner{cfg: cfg, history: history, blend: newBlend(blended), lists: make([]list, blended), counts: s.Counts, position: s.Position.Clone(), latest: s.Latest, begin: s.Begin, share: s.Share, drift: s.Drift}
+	l := &Learner{cfg: cfg, history: history, blend: newBlend(blended), lists: make([]list, blended), counts: s.Counts, position: s.Position.Clone(), latest: s.Latest, share: s.Share, drift: s.Drift}
 	var err error
 	if l.schedule, err = recency.RestoreSchedule(cfg.Recency, s.Schedule); err != nil {
 		return nil, err
