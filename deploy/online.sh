@@ -6,7 +6,7 @@
 #
 # quality   the whole stream, every click asked for: the model, its blend, and baselines tuned on the first fifth of Globo
 # freshness the first clicks, everything late by 10 s to a day, and only the weights late
-# recency   the first clicks, the policies of TBGRecall's table and ours, by the day, tables live
+# recency   the first clicks, the policies of TBGRecall's table every six hours, and ours; tables live
 # alone     the same without live terms: what the network alone forgets
 set -euo pipefail
 data=$(realpath "${1:?usage: deploy/online.sh FILE OUT [table…]}")
@@ -43,8 +43,10 @@ for table in $tables; do
 		also=
 		[ "$table" = alone ] && also=,terms=false
 		arms=()
-		for policy in full incremental stochastic pit fast fast-pit frozen; do arms+=(--arm "$policy:preset=$policy,batch_span=5m$also"); done
-		replay "$table" --limit 1000000 --last 0.5 "${arms[@]}"
+		for policy in full incremental stochastic pit; do arms+=(--arm "$policy:preset=$policy,period=6h,batch_span=5m$also"); done
+		arms+=(--arm "pit-short:preset=pit,window=3,period=6h,batch_span=5m$also")
+		for policy in fast fast-pit frozen; do arms+=(--arm "$policy:preset=$policy,batch_span=5m$also"); done
+		replay "$table" --limit 600000 --last 0.5 "${arms[@]/frozen,batch/frozen,freeze_after=24h,batch}"
 		;;
 	*)
 		echo "$table is no table: quality, freshness, recency or alone" >&2
