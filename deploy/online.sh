@@ -46,7 +46,7 @@ for table in $tables; do
 		for policy in full incremental stochastic pit; do arms+=(--arm "$policy:preset=$policy,period=6h,batch_span=5m$also"); done
 		arms+=(--arm "pit-short:preset=pit,window=3,period=6h,batch_span=5m$also")
 		for policy in fast fast-pit frozen; do arms+=(--arm "$policy:preset=$policy,batch_span=5m$also"); done
-		replay "$table" --limit 600000 --last 0.5 "${arms[@]/frozen,batch/frozen,freeze_after=24h,batch}"
+		replay "$table" --limit 400000 --last 0.5 "${arms[@]/frozen,batch/frozen,freeze_after=24h,batch}"
 		;;
 	*)
 		echo "$table is no table: quality, freshness, recency or alone" >&2
