@@ -199,6 +199,7 @@ type ReplayCmd struct {
 	From          when     `placeholder:"TIME" help:"From this event time on; of a topic, the time of its records. 2026-05-01T12:00:00Z, 2026-05-01, or milliseconds; of a topic also how long ago: 24h."`
 	Until         when     `placeholder:"TIME" help:"Before this time."`
 	Limit         int      `placeholder:"N" help:"At most so many clicks; of ader, so many cycles."`
+	Every         int      `placeholder:"N" help:"Of ader: every Nth session of a period is asked for, instead of all."`
 	PartClicks    string   `key:"window.part_clicks" placeholder:"N" help:"Clicks of a session that are scored and learned together; 1 asks for each click given the one before."`
 	Last          float64  `placeholder:"SHARE" default:"1" help:"Of prequential: the tables are of this last share of the tests, such as 0.8; what is learned before it is learned all the same."`
 	Period        string   `placeholder:"COLUMN" help:"Of ader: how the column with the period is called (period)."`

@@ -29,7 +29,7 @@ func (c *ReplayCmd) ader(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return interrupted(ctx, err, "while the file was read")
 	}
-	e := &replay.PeriodExperiment{Data: data, Arms: arms, Limit: c.Limit}
+	e := &replay.PeriodExperiment{Data: data, Arms: arms, Limit: c.Limit, Every: c.Every}
 	plan := e.Plan()
 	if c.DryRun {
 		if c.JSON {
@@ -76,11 +76,15 @@ func (c *ReplayCmd) only(protocol string) error {
 	refuse(leave && c.Limit != 0, "--limit", whole)
 	refuse(leave && c.Parquet != "", "--parquet", "it has no figures over time; --csv has each evaluation")
 	refuse(leave && c.Report != "", "--report", "it has no figures over time")
+	refuse(!ader && c.Every != 0, "--every", "it is for ader")
 	refuse(!ader && c.Period != "", "--period", "it is for ader")
 	refuse(!leave && c.Validate, "--validate", "it is for leave-one-out")
 	refuse(!leave && c.Repeats, "--repeats", "repeats are always candidates here")
 	if c.Limit < 0 {
 		faults = append(faults, fmt.Errorf("--limit %d: must be positive; leave it out for all", c.Limit))
+	}
+	if c.Every < 0 {
+		faults = append(faults, fmt.Errorf("--every %d: must be positive; leave it out for all", c.Every))
 	}
 	return errors.Join(faults...)
 }

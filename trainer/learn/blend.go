@@ -29,6 +29,7 @@ type blend struct {
 	first   []float64 // Adam's moments
 	second  []float64
 	steps   int64
+	held    bool // learn moves nothing
 
 	place    []int32 // of each row in rows, plus one; 0 where it is not in
 	rows     []model.Row
@@ -127,6 +128,9 @@ func (b *blend) learn(targets []model.Row, gap int) {
 		}
 		b.rows = b.rows[:0]
 	}()
+	if b.held {
+		return
+	}
 	hits := 0
 	for _, r := range targets {
 		if int(r) < len(b.place) && b.place[r] > 0 {

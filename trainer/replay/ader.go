@@ -16,6 +16,8 @@ type PeriodExperiment struct {
 	Arms []Arm
 	// Limit is the last cycle that is run; 0 is all. What is chosen by the first cycles may be reported on the others.
 	Limit int
+	// Every is how many sessions of a period that is tested there are for each that is asked for, the first of them; 0 and 1 are all.
+	Every int
 	// Watch, if not nil, is called often, by the goroutine that trains.
 	Watch func(CycleMoment)
 	// Tested, if not nil, is called after each cycle.
@@ -65,6 +67,8 @@ func (e *PeriodExperiment) cycles() int {
 	return e.Data.Cycles()
 }
 
+func (e *PeriodExperiment) every() int { return max(1, e.Every) }
+
 // Plan says what Run would do.
 func (e *PeriodExperiment) Plan() PeriodPlan {
 	p := PeriodPlan{Sessions: e.Data.Sessions(), Items: e.Data.Items(), Events: e.Data.Events(), LeftOut: e.Data.LeftOut, Cycles: e.cycles()}
@@ -76,7 +80,7 @@ func (e *PeriodExperiment) Plan() PeriodPlan {
 				read += int64(min(arm.Training.Length, e.Data.start[s+1]-e.Data.start[s]-1))
 			}
 			a.Trained += read * int64(arm.epochs(cycle))
-			for s := e.Data.first[cycle+1]; s < e.Data.first[cycle+2]; s++ {
+			for s := e.Data.first[cycle+1]; s < e.Data.first[cycle+2]; s += e.every() {
 				n := int64(e.Data.start[s+1] - e.Data.start[s])
 				a.tested += n * (n - 1) / 2
 				if arm.Cycles.Live {
@@ -120,11 +124,17 @@ func (e *PeriodExperiment) Run(ctx context.Context) (*PeriodReport, error) {
 	var done int64
 	for _, arm := range e.Arms {
 		r := &periodRun{e: e, arm: arm, now: now, done: done, result: PeriodArm{Arm: arm}}
-		err := r.run(ctx)
+		run := r.run
+		if arm.Online != nil {
+			run = r.online
+		}
+		err := run(ctx)
 		done = r.done
-		if len(r.result.Cycles) > 0 {
-			r.result.Mean = meanOf(r.result.Cycles)
-			report.Arms = append(report.Arms, r.result)
+		for _, a := range append([]PeriodArm{r.result}, r.beside...) {
+			if len(a.Cycles) > 0 && !slices.ContainsFunc(report.Arms, func(b PeriodArm) bool { return a.Arm.Name == b.Arm.Name }) {
+				a.Mean = meanOf(a.Cycles)
+				report.Arms = append(report.Arms, a)
+			}
 		}
 		if err != nil {
 			faults = append(faults, fmt.Errorf("arm %s: %w", arm.Name, err))
@@ -145,6 +155,7 @@ type periodRun struct {
 	counts  []int32 // how often each item was in a period that is over
 	done    int64
 	result  PeriodArm
+	beside  []PeriodArm // what else an online arm ranks by
 }
 
 func (r *periodRun) run(ctx context.Context) error {
@@ -278,6 +289,9 @@ func (r *periodRun) test(ctx context.Context, cycle int, result *CycleResult) er
 		var asked []question
 		kept = slices.Grow(kept[:0], data.start[to]-data.start[from])
 		for s := from; s < to; s++ {
+			if (s-data.first[cycle+1])%r.e.every() != 0 {
+				continue
+			}
 			first := len(kept)
 			rows, _ := data.of(s)
 			for _, row := range rows {
@@ -371,7 +385,7 @@ func (e *PeriodExperiment) popularity(ctx context.Context) (mean CutMetrics, err
 			atLeast[c] += atLeast[c+1]
 		}
 		var t cutTally
-		for s := e.Data.first[cycle+1]; s < e.Data.first[cycle+2]; s++ {
+		for s := e.Data.first[cycle+1]; s < e.Data.first[cycle+2]; s += e.every() {
 			rows, _ := e.Data.of(s)
 			before := 0
 			for _, row := range rows {

@@ -60,7 +60,8 @@ type Arm struct {
 	Name     string
 	Model    model.Config
 	Training Training
-	Cycles   *Cycles // of the protocol that goes from period to period; nil elsewhere
+	Cycles   *Cycles   // of the protocol that goes from period to period; nil elsewhere
+	Online   *Periodic // of those whose learner is the one that runs live; nil elsewhere
 }
 
 // aliases are other names of keys.
@@ -111,6 +112,9 @@ func (a *Arm) read(rest string) (faults []error) {
 	faults = append(faults, a.Training.validate()...)
 	if a.Cycles != nil {
 		faults = append(faults, a.Cycles.validate()...)
+	}
+	if a.Online != nil {
+		faults = append(faults, a.Online.validate()...)
 	}
 	fit(&a.Model, a.Training.Length, given)
 	return append(faults, parts(a.Model.Validate())...)
@@ -199,6 +203,9 @@ func settingsOf(text string, once bool) (list []setting, faults []error) {
 
 // fields are the keys of an arm, which set it.
 func (a *Arm) fields() fields {
+	if a.Online != nil {
+		return fieldsOf(&a.Model, &a.Training, a.Cycles, &a.Online.Baseline, a.Online)
+	}
 	if a.Cycles != nil {
 		return fieldsOf(&a.Model, &a.Training, a.Cycles)
 	}

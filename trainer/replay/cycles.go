@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -21,6 +22,8 @@ type Cycles struct {
 	// Live goes on learning while it is tested, session by session, each after it was asked. That is another protocol: such an arm stands beside the others.
 	Live      bool    `koanf:"live"`
 	FirstRate float64 `koanf:"first_rate"` // multiplies all rates in the first cycle
+	// Online arms are the learner that runs live: the network with its terms, the tables beside it, and their blend. The arm has Periodic's keys, too.
+	Online bool `koanf:"online"`
 }
 
 // DefaultCycles returns the defaults: what ADER calls finetuning.
@@ -45,10 +48,16 @@ func (c Cycles) validate() (faults []error) {
 	if c.Rehearse > 0 && c.Periods == 0 {
 		faults = append(faults, fmt.Errorf("rehearse=%v with periods=0: all sessions are trained on already: give one of the two", c.Rehearse))
 	}
+	if c.Online && c.Scratch {
+		faults = append(faults, errors.New("online=true with scratch=true: tables learn every click once, so there is no beginning anew: give one of the two"))
+	}
+	if c.Online && c.Live {
+		faults = append(faults, errors.New("online=true with live=true: what is learned within a test is for --protocol prequential: give one of the two"))
+	}
 	return faults
 }
 
-// ParsePeriodArms reads arms of the ader protocol: ParseArms, whose keys Cycles' join.
+// ParsePeriodArms reads arms of the ader protocol: ParseArms, whose keys Cycles' join, and in arms with online=true those of Periodic and of baseline.Config.
 func ParsePeriodArms(specs []string) ([]Arm, error) {
 	return parseArms(specs, func(spec string) (Arm, []error) {
 		name, rest, faults := nameOf(spec)
@@ -56,6 +65,9 @@ func ParsePeriodArms(specs []string) ([]Arm, error) {
 		arm := Arm{Name: name, Model: model.DefaultConfig(), Training: DefaultTraining(), Cycles: &cycles}
 		if len(faults) > 0 {
 			return arm, faults
+		}
+		if isOnline(rest) {
+			arm.begin()
 		}
 		return arm, arm.read(rest)
 	})
