@@ -63,7 +63,7 @@ func (a *Arm) config() learn.Config {
 	c.Model, c.Baseline, c.HistoryParts, c.TestScores = a.Model, a.Online.Baseline, a.Training.Length, math.MaxInt
 	c.TestParts = 0
 	c.Model.MaxItems, c.Model.AdmitAfter = 0, 1 // an item of a period that is over is known
-	c.Recency.Fast, c.Recency.Buckets = false, 0
+	c.Recency.Buckets = 0
 	return c
 }
 
@@ -87,16 +87,9 @@ type onlineRun struct {
 
 // online runs an online arm.
 func (r *periodRun) online(ctx context.Context) error {
-	r.counts = make([]int32, r.e.Data.Items())
-	o := &onlineRun{periodRun: r, log: &periodLog{}}
-	var err error
-	if o.learner, err = learn.New(r.arm.config(), o.log); err != nil {
+	o, err := r.begun()
+	if err != nil {
 		return err
-	}
-	for _, b := range beside {
-		arm := r.arm
-		arm.Name = nameBeside(r.arm.Name, b)
-		r.beside = append(r.beside, PeriodArm{Arm: arm})
 	}
 	for cycle := range r.e.cycles() {
 		if err := o.cycle(ctx, cycle); err != nil {
@@ -104,6 +97,22 @@ func (r *periodRun) online(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// begun returns the run of an online arm that has learned nothing.
+func (r *periodRun) begun() (*onlineRun, error) {
+	r.counts = make([]int32, r.e.Data.Items())
+	o := &onlineRun{periodRun: r, log: &periodLog{}}
+	var err error
+	if o.learner, err = learn.New(r.arm.config(), o.log); err != nil {
+		return nil, err
+	}
+	for _, b := range beside {
+		arm := r.arm
+		arm.Name = nameBeside(r.arm.Name, b)
+		r.beside = append(r.beside, PeriodArm{Arm: arm})
+	}
+	return o, nil
 }
 
 // cycle brings the learner up to date with a period, and tests it on the next. The first period comes in two halves, so that there is something to weigh by.
