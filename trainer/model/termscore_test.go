@@ -84,6 +84,30 @@ func TestStepTermsMovesTheTermsAlone(t *testing.T) {
 	}
 }
 
+// TestTermsStayWithoutARequest: a step on histories alone has no gradient for the terms, and so does not move their weights, however fast they went before.
+func TestTermsStayWithoutARequest(t *testing.T) {
+	m, _, rng := termedModel(t, small(), 60, 3)
+	for range 5 {
+		m.Forward(termedExamples(rng, 60, 12, 4, 3))
+		m.Step()
+	}
+	before := slices.Clone(m.w.arena)
+	examples := termedExamples(rng, 60, 12, 4, 3)
+	for i := range examples {
+		examples[i].Targets, examples[i].Actions, examples[i].Marks, examples[i].Learn = nil, nil, nil, len(examples[i].Past)
+	}
+	if s := m.Learn(examples); s.Examples == 0 || s.Skipped {
+		t.Fatalf("%+v", s)
+	}
+	n := m.w.dense
+	if !slices.Equal(m.w.arena[n:], before[n:]) {
+		t.Error("the terms' weights moved without a request")
+	}
+	if slices.Equal(m.w.arena[:n], before[:n]) {
+		t.Error("the network did not learn")
+	}
+}
+
 // TestRequestsWeigh: a weight of 2 is the request twice, against a mean over as many; weights leave inner queries alone.
 func TestRequestsWeigh(t *testing.T) {
 	cfg := tiny()

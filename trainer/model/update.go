@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"slices"
 
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
@@ -85,7 +86,9 @@ func (m *Model) update(norm float64) {
 		adam.Step(m.w.views[i], m.net.lanes[0].dw.views[i], m.first[at:at+n], m.second[at:at+n], scale, m.step, m.specs[i].decay)
 		at += n
 	}
-	m.updateTerms()
+	if slices.ContainsFunc(m.batch, func(e Example) bool { return len(e.Targets) > 0 }) {
+		m.updateTerms() // without a request they have no gradient, and AdamW would go on in the direction of the last ones
+	}
 	m.updateRows()
 	adagrad := nn.Adagrad{Rate: m.pace * m.cfg.SideRate, Eps: 1e-10}
 	side, d := &m.net.side, m.cfg.Dim
