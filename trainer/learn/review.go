@@ -22,7 +22,7 @@ func (l *Learner) Weigh(b Batch) model.StepStats {
 	if !l.judgeAll(&b) {
 		return model.StepStats{}
 	}
-	return l.model.StepTerms()
+	return l.model.StepTermsAmongAll()
 }
 
 // judgeAll puts the tests of a batch to all arms, and says whether there is any.
