@@ -77,7 +77,10 @@ func (e *PeriodExperiment) Plan() PeriodPlan {
 		for cycle := range p.Cycles {
 			read := int64(0)
 			for _, s := range arm.Cycles.lesson(e.Data, cycle, rand.New(rand.NewPCG(0, 0))) {
-				read += int64(min(arm.Training.Length, e.Data.start[s+1]-e.Data.start[s]-1))
+				read += int64(min(arm.Training.Length, e.Data.start[s+1]-e.Data.start[s]-arm.unread()))
+			}
+			if arm.Online != nil && cycle == 0 {
+				read += read / 2 // half of it comes first
 			}
 			a.Trained += read * int64(arm.epochs(cycle))
 			for s := e.Data.first[cycle+1]; s < e.Data.first[cycle+2]; s += e.every() {
@@ -228,6 +231,14 @@ func (r *periodRun) cycle(ctx context.Context, cycle int) error {
 		}
 	}
 	return nil
+}
+
+// unread is how many items of a session are targets and no input: the last one, but an online arm reads that, too.
+func (a Arm) unread() int {
+	if a.Online != nil {
+		return 0
+	}
+	return 1
 }
 
 func (a Arm) epochs(cycle int) int {

@@ -56,6 +56,10 @@ func TestAderOnline(t *testing.T) {
 	if by["on"].Digest == "" || by["on"].Tokens == 0 || by["on"].Flops == 0 || by["on + blend"].Tokens != 0 {
 		t.Errorf("%+v", by["on"])
 	}
+	var html strings.Builder
+	if err := r.Page(About{}).Write(&html); err != nil || !strings.Contains(html.String(), "on: vstan alone") {
+		t.Errorf("the page of %d arms: %v", len(r.Arms), err)
+	}
 	again, err := (&PeriodExperiment{Data: data, Arms: periodArms(t, "again:"+smallOnline)}).Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +73,7 @@ func TestAderOnline(t *testing.T) {
 func TestAderOnlineTables(t *testing.T) {
 	data := rings(t, 3, 60)
 	r := &periodRun{e: &PeriodExperiment{Data: data, Limit: 1}, arm: periodArms(t, "on:"+smallOnline)[0], now: time.Now}
+	r.result.Arm = r.arm
 	o, err := r.begun()
 	if err != nil {
 		t.Fatal(err)
@@ -89,12 +94,22 @@ func TestAderOnlineTables(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || o.learner.Model().Items() != data.known[0] {
 		t.Errorf("%d items, %d known: %s", o.learner.Model().Items(), data.known[0], diff)
 	}
-	before := weights(t, o.learner)
-	if _, err := o.test(t.Context(), 0, 0); err != nil {
+	before, pooled := weights(t, o.learner), blendOf(t, o.learner)
+	tallies, err := o.test(t.Context(), 0, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if weights(t, o.learner) != before {
-		t.Error("a test moves weights")
+	if tallies[0].n == 0 || weights(t, o.learner) != before || !cmp.Equal(blendOf(t, o.learner), pooled) {
+		t.Errorf("a test of %d moves weights, or those of the blend", tallies[0].n)
+	}
+	if err := o.each(t.Context(), newPeriodLog(data, data.first[1], data.first[2], 1, data.known[0]), func(b learn.Batch) { o.learner.Weigh(b) }, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if weights(t, o.learner) == before || cmp.Equal(blendOf(t, o.learner), pooled) {
+		t.Error("to weigh moves no weight of the terms, or none of the blend")
+	}
+	if o.learner.Live().Clicks(0) != want[o.learner.Model().ID(0)] {
+		t.Error("to weigh counts clicks")
 	}
 }
 
@@ -177,4 +192,19 @@ func weights(t *testing.T, l *learn.Learner) string {
 		t.Fatal(err)
 	}
 	return digest
+}
+
+func blendOf(t *testing.T, l *learn.Learner) schema.Table {
+	t.Helper()
+	tables, err := l.Shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, named := range tables {
+		if named.Name == "blend" {
+			return named.Table
+		}
+	}
+	t.Fatal("there is no blend")
+	return schema.Table{}
 }
