@@ -26,4 +26,4 @@ mean() { # bytes per update of a kind
 	awk -v kind="kind=\"$1\"" 'index($0, kind) && /^freshet_update_bytes_total/ {b=$2} index($0, kind) && /^freshet_updates_published_total/ {n=$2} END {printf "%d", n ? b/n : 0}' "$work/metrics"
 }
 jq --arg rss "$(ps -o rss= -p "$pid")" --arg cpu "$(ps -o %cpu= -p "$pid")" --arg base "$(mean base)" --arg delta "$(mean delta)" \
-	'{clicks, clicks_per_second, kafka_lag, freshness_seconds, open_sessions, versions, backend, rss_mb: (($rss|tonumber)/1024|floor), cpu_percent: ($cpu|tonumber), base_bytes: ($base|tonumber), delta_bytes: ($delta|tonumber)}' "$work/status"
+	'{clicks, clicks_per_second, kafka_lag, freshness_seconds, training, open_sessions, versions, backend, rss_mb: (($rss|tonumber)/1024|floor), cpu_percent: ($cpu|tonumber), base_bytes: ($base|tonumber), delta_bytes: ($delta|tonumber)}' "$work/status"
