@@ -14,8 +14,8 @@ import (
 type Config struct {
 	// HistoryParts is how many earlier parts of a user are read.
 	HistoryParts int `json:"history_parts"`
-	// TestScores bounds what testing a batch costs: tests times items. Beyond it tests are left out, the later ones of a batch, so that the cost of a
-	// click does not grow with the catalogue.
+	// TestScores bounds what testing a batch costs on average: tests times items. Beyond it batches are left out, so that the cost of a click does not grow with
+	// the catalogue.
 	TestScores int `json:"test_scores"`
 	// TestParts bounds the tests of a batch: the first of its parts, so many. A busy stream has full batches, and a quarter of its parts says as much as all. 0 is all.
 	TestParts int `json:"test_parts"`
@@ -34,7 +34,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		HistoryParts: 20,      // model.MaxSessions
-		TestScores:   8 << 20, // all tests of a batch of 64 up to 131,000 items, and some 8 of it over a million
+		TestScores:   1 << 19, // 16 tests of every batch up to 32,000 items, and of one in 31 at a million
 		TestParts:    16,      // of 64: with all of them testing takes more than half of the time
 		Others:       true,
 		Gap:          30 * time.Minute, // the windows' default

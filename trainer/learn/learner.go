@@ -29,6 +29,7 @@ type Learner struct {
 	counts   Counts
 	position schema.Position
 	latest   schema.EventTime // due time of the latest part
+	credit   int64            // of scores that tests may cost
 	share    float64          // of the lane of runs, as the last batch's decision has it
 	drift    drift
 
@@ -80,7 +81,8 @@ func (l *Learner) Evaluation() *evaluate.Evaluation { return l.eval }
 func (l *Learner) Train(b Batch, d recency.Decision) model.StepStats {
 	known := l.model.Items()
 	requests := l.requests(&b, true)
-	tests := l.tests(known, d.Level)
+	tests := l.tests(len(requests), known, d.Level)
+	l.leave(requests, tests, d)
 	examples := l.ask(requests, tests)
 	var stats model.StepStats
 	if len(examples) > 0 {
@@ -97,7 +99,7 @@ func (l *Learner) Train(b Batch, d recency.Decision) model.StepStats {
 func (l *Learner) Test(b Batch) {
 	requests := l.requests(&b, false)
 	known := l.model.Items()
-	tests := l.tests(known, recency.Normal)
+	tests := l.tests(len(requests), known, recency.Normal)
 	if examples := l.ask(requests, tests); len(examples) > 0 {
 		l.model.Forward(examples)
 		l.test(requests, known, tests)
@@ -109,6 +111,7 @@ func (l *Learner) Test(b Batch) {
 func (l *Learner) Learn(b Batch, d recency.Decision) model.StepStats {
 	requests := l.requests(&b, true)
 	var stats model.StepStats
+	l.leave(requests, 0, d)
 	if examples := l.ask(requests, 0); len(examples) > 0 {
 		l.model.Forward(examples)
 		stats = l.step(requests, examples, d)
@@ -118,17 +121,18 @@ func (l *Learner) Learn(b Batch, d recency.Decision) model.StepStats {
 	return stats
 }
 
-// step takes the step of the fast lane on the batch of the last Forward. Without a fast lane the terms' weights learn alone: they are of the tables, which are
-// always live.
-func (l *Learner) step(requests []request, examples []model.Example, d recency.Decision) model.StepStats {
-	l.model.Pace(l.drift.pace())
-	if !l.cfg.Recency.Fast {
-		return l.model.StepTerms()
+// keepsAll says whether a decision has every part of a batch stepped on.
+func (l *Learner) keepsAll(requests []request, d recency.Decision) bool {
+	return !l.cfg.Recency.Fast || d.Keep >= 1 && (len(requests) == 0 || requests[0].part.Due >= d.Begin)
+}
+
+// leave marks what is not stepped on: parts from before a new model's beginning, and those that give way. Where they are not tested either, nothing is asked of them, and the
+// tables alone learn from them: that is what makes room.
+func (l *Learner) leave(requests []request, tests int, d recency.Decision) {
+	if l.keepsAll(requests, d) {
+		return
 	}
-	if d.Keep >= 1 && requests[0].part.Due >= d.Begin {
-		return l.model.Step()
-	}
-	kept, at := examples[:0:0], 0
+	at := 0
 	for i := range requests {
 		r := &requests[i]
 		if len(r.example.Past) == 0 {
@@ -136,10 +140,34 @@ func (l *Learner) step(requests []request, examples []model.Example, d recency.D
 		}
 		switch {
 		case r.part.Due < d.Begin:
+			r.left = true
 			l.counts.Early++
 		case !l.cfg.Recency.KeepsPart(r.part.Partition, r.part.Emit, d.Keep):
+			r.left = true
 			l.counts.Shed.Parts++
-		default:
+		}
+		r.idle = r.left && at >= tests
+		at++
+	}
+}
+
+// step takes the step of the fast lane on the batch of the last Forward. Without a fast lane the terms' weights learn alone: they are of the tables, which are
+// always live.
+func (l *Learner) step(requests []request, examples []model.Example, d recency.Decision) model.StepStats {
+	l.model.Pace(l.drift.pace())
+	if !l.cfg.Recency.Fast {
+		return l.model.StepTerms()
+	}
+	if l.keepsAll(requests, d) {
+		return l.model.Step()
+	}
+	kept, at := examples[:0:0], 0
+	for i := range requests {
+		r := &requests[i]
+		if !r.asks() {
+			continue
+		}
+		if !r.left {
 			kept = append(kept, examples[at])
 		}
 		at++
@@ -156,7 +184,7 @@ func (l *Learner) ask(requests []request, tests int) []model.Example {
 	l.model.Attach(l.live) // a learner behind this one may have come between
 	var asks []*request
 	for i := range requests {
-		if r := &requests[i]; len(r.example.Past) > 0 {
+		if r := &requests[i]; r.asks() {
 			asks = append(asks, r)
 		}
 	}

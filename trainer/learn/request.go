@@ -26,6 +26,8 @@ type request struct {
 	items   []target      // distinct, in order of their first click
 	session []click       // the clicks of the session so far
 	history []click       // those of the sessions before
+	left    bool          // it is not stepped on
+	idle    bool          // nor tested
 	heard   *heard        // what the arms beside the model say to it, where it is tested
 }
 
@@ -47,8 +49,8 @@ type target struct {
 
 const noRow model.Row = -1
 
-// tested says whether there is something to predict from, and something to predict.
-func (r *request) tested() bool { return len(r.example.Past) > 0 && len(r.items) > 0 }
+// asks says whether the model is asked: there is something to predict from, and somebody wants to know.
+func (r *request) asks() bool { return len(r.example.Past) > 0 && !r.idle }
 
 // Prepare reads what is known of the users of parts, at most history parts of each. It changes nothing.
 func (l *Learner) Prepare(parts []schema.Part, history int) (Batch, error) {

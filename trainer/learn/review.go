@@ -28,7 +28,7 @@ func (l *Learner) Weigh(b Batch) model.StepStats {
 // judgeAll puts the tests of a batch to all arms, and says whether there is any.
 func (l *Learner) judgeAll(b *Batch) bool {
 	requests, known := l.requests(b, false), l.model.Items()
-	tests := l.tests(known, recency.Normal)
+	tests := l.tests(len(requests), known, recency.Normal)
 	examples := l.ask(requests, tests)
 	if len(examples) == 0 {
 		return false

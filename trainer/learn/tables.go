@@ -40,6 +40,7 @@ type State struct {
 	Position schema.Position   `json:"position"`
 	Latest   schema.EventTime  `json:"latest"` // due time of the latest part
 	Share    float64           `json:"share"`  // of the lane
+	Credit   int64             `json:"credit"` // of scores that tests may cost
 	Drift    drift             `json:"drift"`
 	Schedule recency.State     `json:"schedule"`
 	Lane     recency.LaneState `json:"lane"`
@@ -47,7 +48,7 @@ type State struct {
 
 // State returns a copy of it.
 func (l *Learner) State() State {
-	return State{Counts: l.counts, Position: l.position.Clone(), Latest: l.latest, Share: l.share, Drift: l.drift, Schedule: l.schedule.State(), Lane: l.lane.State()}
+	return State{Counts: l.counts, Position: l.position.Clone(), Latest: l.latest, Share: l.share, Credit: l.credit, Drift: l.drift, Schedule: l.schedule.State(), Lane: l.lane.State()}
 }
 
 // RestoreRows is the inverse of Shared, State and the model's EachRows.
@@ -55,7 +56,7 @@ func RestoreRows(cfg Config, history History, s State, tables map[string]schema.
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Learner{cfg: cfg, history: history, blend: newBlend(blended), lists: make([]list, blended), counts: s.Counts, position: s.Position.Clone(), latest: s.Latest, share: s.Share, drift: s.Drift}
+	l := &Learner{cfg: cfg, history: history, blend: newBlend(blended), lists: make([]list, blended), counts: s.Counts, position: s.Position.Clone(), latest: s.Latest, share: s.Share, credit: s.Credit, drift: s.Drift}
 	var err error
 	if l.schedule, err = recency.RestoreSchedule(cfg.Recency, s.Schedule); err != nil {
 		return nil, err

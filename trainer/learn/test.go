@@ -68,7 +68,7 @@ func (l *Learner) test(requests []request, known, bound int) {
 	asked := 0
 	for i := range requests {
 		r := &requests[i]
-		if len(r.example.Past) == 0 {
+		if !r.asks() {
 			l.eval.Untested(evaluate.NextPart, 1)
 			continue
 		}
@@ -163,18 +163,28 @@ func (l *Learner) arms() int {
 // behindTests is how many parts of a batch are tested while training is behind.
 const behindTests = 4
 
-// tests is how many requests of a batch are tested. What is only measured gives way before anything that is learned.
-func (l *Learner) tests(known int, level recency.Level) int {
+// tests is how many of so many requests are tested. What is only measured gives way before anything that is learned.
+func (l *Learner) tests(of, known int, level recency.Level) int {
 	if known == 0 {
 		return 0
 	}
-	n := l.cfg.TestScores / known
+	n := of
 	if l.cfg.TestParts > 0 {
 		n = min(n, l.cfg.TestParts)
 	}
 	if level > recency.Normal {
 		n = min(n, behindTests)
 	}
+	// Each batch earns a budget of scores; where the catalogue is larger than it, tests wait for enough of it and come together, so that one look at all items is
+	// many tests.
+	cost := int64(n) * int64(known)
+	if cost <= int64(l.cfg.TestScores) {
+		return n
+	}
+	if l.credit += int64(l.cfg.TestScores); l.credit < cost {
+		return 0
+	}
+	l.credit -= cost
 	return n
 }
 

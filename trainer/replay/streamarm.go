@@ -3,6 +3,7 @@ package replay
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -86,7 +87,7 @@ func ParseStreamArms(specs []string, defaults StreamArm) ([]StreamArm, error) {
 			var given map[string]bool
 			given, wrong = arm.fields().read(rest, streamPresets)
 			arm.Learn.HistoryParts, arm.Learn.Drift = arm.Online.HistoryParts, arm.Online.Drift
-			arm.Learn.TestParts = 0 // to compare arms is to test them on all
+			arm.Learn.TestParts, arm.Learn.TestScores = 0, math.MaxInt32 // to compare arms is to test them on all
 			if !given["max_sessions"] {
 				arm.Learn.Model.MaxSessions = arm.Online.HistoryParts
 			}
