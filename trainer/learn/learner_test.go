@@ -73,6 +73,19 @@ func smallConfig() Config {
 	return c
 }
 
+// trainOn trains on a log, sixteen parts at a time, and returns how many tokens were read.
+func trainOn(t *testing.T, l *Learner, log pastParts, d recency.Decision) (tokens int) {
+	t.Helper()
+	for parts := range slices.Chunk(log, 16) {
+		batch, err := l.Prepare(parts, 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens += l.Train(batch, d).Tokens
+	}
+	return tokens
+}
+
 func encoded(t *testing.T, l *Learner) (out map[string][]byte) {
 	t.Helper()
 	out = map[string][]byte{}
@@ -144,13 +157,7 @@ func TestTestsBoundsCost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for parts := range slices.Chunk(log, 16) {
-			batch, err := l.Prepare(parts, 20)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l.Train(batch, recency.Decision{Level: level, BatchParts: 16, HistoryParts: 20, Keep: 1})
-		}
+		trainOn(t, l, log, recency.Decision{Level: level, BatchParts: 16, HistoryParts: 20, Keep: 1})
 		for _, k := range l.eval.Report().Kinds {
 			if k.Kind == evaluate.NextPart {
 				return k.Whole.Tests, k.Untested
@@ -180,13 +187,7 @@ func TestOthersCanBeLeftOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for parts := range slices.Chunk(log, 16) {
-			batch, err := l.Prepare(parts, 20)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l.Train(batch, recency.Decision{BatchParts: 16, HistoryParts: 20, Keep: 1})
-		}
+		trainOn(t, l, log, recency.Decision{BatchParts: 16, HistoryParts: 20, Keep: 1})
 		whole := l.eval.Whole(evaluate.NextPart)
 		if _, ok := whole.Arm("stan"); ok != others {
 			t.Errorf("others %v: STAN has scores: %v", others, ok)
@@ -208,14 +209,13 @@ func TestFrozenNetworkLearnsItsTerms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for parts := range slices.Chunk(log, 16) {
-		batch, err := l.Prepare(parts, 20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if stats := l.Train(batch, recency.Decision{BatchParts: 16, HistoryParts: 20, Keep: 1}); stats.Tokens != 0 {
-			t.Fatalf("a step read %d tokens", stats.Tokens)
-		}
+	terms := func() []byte { return encoded(t, l)["params"] }
+	before := terms()
+	if tokens := trainOn(t, l, log, recency.Decision{BatchParts: 16, HistoryParts: 20, Keep: 1}); tokens != 0 {
+		t.Errorf("the steps read %d tokens", tokens)
+	}
+	if slices.Equal(before, terms()) {
+		t.Error("the terms' weights are as they were")
 	}
 	if c := l.Counts(); c.Steps != 0 || c.Tokens != 0 {
 		t.Errorf("counts %+v of a network that was never trained", c)
