@@ -146,7 +146,11 @@ func (t *Trainer) Run(ctx context.Context, feed Feed, pub Publisher) error {
 		}
 		return err
 	})
-	return g.Wait()
+	err := g.Wait()
+	if closed := t.decisions.close(); err == nil {
+		err = closed
+	}
+	return err
 }
 
 func (t *Trainer) training(ctx context.Context, pub Publisher) error {

@@ -49,5 +49,5 @@
 // Config.SideRows; values beyond them are ignored. Users are hashed into Config.UserRows, items never. Dropout does not reach into the attention's weights.
 //
 // What this package does not do: read the stream or decide what is trained when (trainer), move or sign tables (publisher),
-// or measure (trainer's Curve).
+// or measure (trainer/evaluate).
 package model
