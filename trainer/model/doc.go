@@ -27,6 +27,9 @@
 // enters times a weight that depends on how long ago the user's newest session was. The weights are learned with the network, or alone where the network learns late. They
 // are published with it, the tables are not: a Served answers with those that With gave it, which may be newer than itself.
 //
+// After Distill the loss has another part: how far the softmax over the same candidates has moved from that of the model as it was then (Kullback-Leibler), which is kept
+// whole: the teacher.
+//
 // Under Config.Tokens item there are no context tokens: each item asks for the next one. With pointwise attention that is HSTU, with softmax and a network of
 // its own SASRec.
 //
@@ -46,7 +49,7 @@
 //
 // A Model belongs to one goroutine, and so does a Memory. A Served may be used by many. Memory grows up to Config.MaxItems rows, some 360 bytes each at
 // width 64, and 24 more where ranks have terms; then those go that were not clicked for the longest (Sweep). Rows of the side table are not given up, but there are at most
-// Config.SideRows; values beyond them are ignored. Users are hashed into Config.UserRows, items never. Dropout does not reach into the attention's weights.
+// Config.SideRows; values beyond them are ignored. A teacher is another 260 bytes a row. Users are hashed into Config.UserRows, items never. Dropout does not reach into the attention's weights.
 //
 // What this package does not do: read the stream or decide what is trained when (trainer), move or sign tables (publisher),
 // or measure (trainer/evaluate).

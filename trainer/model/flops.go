@@ -1,7 +1,7 @@
 package model
 
 // size returns the tokens of the batch and the floating-point operations that its matrix products need, two for a product and a sum: forward, and
-// twice that backward. Pairs of tokens that do not see each other, and weights of the attention that are computed twice, do not count.
+// twice that backward, and a teacher's forward. Pairs of tokens that do not see each other, and weights of the attention that are computed twice, do not count.
 func (n *net[F]) size(t *task) (tokens int, flops float64) {
 	c := n.cfg
 	d, ask := float64(c.Dim), float64(c.askWidth())
@@ -25,5 +25,9 @@ func (n *net[F]) size(t *task) (tokens int, flops float64) {
 		}
 		products += float64(len(l.queries)) * d * (d + float64(of.to-of.from) + 1)
 	}
-	return tokens, 3 * 2 * products
+	passes := 3.
+	if n.teacher != nil {
+		passes++
+	}
+	return tokens, passes * 2 * products
 }

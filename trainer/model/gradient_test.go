@@ -61,7 +61,8 @@ func newNetwork(cfg Config, rng *rand.Rand, items int, examples []Example) *netw
 func (n *network) loss() float64 {
 	n.forward(n.examples)
 	n.draw()
-	return n.learn(&n.task, n.cfg.Dropout > 0, 99)
+	loss := n.learn(&n.task, n.cfg.Dropout > 0, 99)
+	return loss + n.distance
 }
 
 // draw gives each group its own copy of the candidates, where the config wants one.
@@ -192,13 +193,13 @@ func TestLossGradient(t *testing.T) {
 				if err := cfg.Validate(); err != nil {
 					t.Fatal(err)
 				}
-				checkLossGradient(t, cfg, shape.batch, shape.sessions, shape.events, shape.learn)
+				checkLossGradient(t, cfg, shape.batch, shape.sessions, shape.events, shape.learn, false)
 			})
 		}
 	}
 }
 
-func checkLossGradient(t *testing.T, cfg Config, batch, sessions, events, learn int) {
+func checkLossGradient(t *testing.T, cfg Config, batch, sessions, events, learn int, distilled bool) {
 	const items = 11
 	rng, marks := rand.New(rand.NewPCG(1, uint64(batch))), rand.New(rand.NewPCG(16, 16))
 	examples := randomExamples(rng, items, batch, sessions, events)
@@ -208,7 +209,13 @@ func checkLossGradient(t *testing.T, cfg Config, batch, sessions, events, learn 
 	}
 	n := newNetwork(cfg, rng, items, examples)
 	n.aim(rng, items)
+	if distilled {
+		n.teacher = randomTeacher(rng, n)
+	}
 	n.loss()
+	if distilled && !(n.distance > 0) {
+		t.Fatalf("the distance to the teacher is %v", n.distance)
+	}
 	moved := 0
 	check := func(name string, values, grad []float64) {
 		t.Helper()

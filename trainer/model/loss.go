@@ -30,6 +30,10 @@ func (n *net[F]) judge(l *lane[F], g *group[F], t *task) []F {
 		sharp = F(1 / n.cfg.Temperature)
 	}
 	candidates, dCandidates := n.candidatesOf(l, t, of)
+	held := n.teacher != nil && !n.only && c > 0
+	if held {
+		n.askTeacher(l, g, t, of)
+	}
 	step := max(1, scoresAtOnce/max(1, c))
 	for from := 0; from < q; from += step {
 		to := min(from+step, q)
@@ -40,6 +44,9 @@ func (n *net[F]) judge(l *lane[F], g *group[F], t *task) []F {
 			nn.Gemm(s, nn.Plain, nn.Transposed, sharp, z, candidates, 0)
 			nn.AddBias(s.Data, n.shift[of.from:of.to])
 		}
+		if held {
+			n.scoreTeacher(l, of, from, to, sharp)
+		}
 		for i := from; i < to; i++ {
 			row := s.Data[(i-from)*c:][:c]
 			if aims[i].weight == 0 {
@@ -47,7 +54,15 @@ func (n *net[F]) judge(l *lane[F], g *group[F], t *task) []F {
 				continue
 			}
 			n.addTerms(l, t, of, &g.layout.queries[i], row)
+			var pull []F
+			if held {
+				pull = l.taught.scores[(i-from)*c:][:c]
+				n.holdTo(l, t, of, &g.layout.queries[i], aims[i].weight, row, pull)
+			}
 			n.judgeOne(l, t, of, &aims[i], row, p.z[i*d:][:d], dz[i*d:][:d], sharp)
+			if held {
+				nn.Add(row, pull)
+			}
 			n.addTermsBackward(l, t, of, row)
 		}
 		if c > 0 && !n.only {

@@ -87,6 +87,7 @@ func (m *Model) Forward(batch []Example) {
 // StepStats says what a step did.
 type StepStats struct {
 	Loss       float64 // mean over the examples, in nats; of the sampled softmax
+	Distance   float64 // to the teacher (Distill), times its weight; no part of Loss
 	GradNorm   float64 // of the shared weights but the terms', before clipping
 	Examples   int     // requests learned from
 	Candidates int     // drawn to compare the targets with, themselves included
@@ -160,7 +161,7 @@ func (m *Model) stepOn(again bool) StepStats {
 		seed = m.rng.Uint64()
 	}
 	stats.Loss = m.net.learn(t, again, seed)
-	if !finite(stats.Loss) {
+	if stats.Distance = m.net.distance; !finite(stats.Loss + stats.Distance) {
 		stats.Skipped, stats.Where = true, "loss"
 		return stats
 	}

@@ -17,6 +17,9 @@ type net[F nn.Float] struct {
 	terms termed[F]
 	only  bool // the terms' weights are learned, and nothing else
 
+	teacher  *teacher[F] // what steps are held to; nil for none
+	distance float64     // what that added to the loss of the last learn
+
 	groupTokens int // about how many tokens a group has
 
 	ins    gather[F] // items that the batch reads
@@ -52,6 +55,7 @@ type lane[F nn.Float] struct {
 	effect           effect[F] // of the query at hand
 	hits             []hit     // its marks among the candidates
 	drawn, dDrawn    []F       // vectors of a group's own candidates, and their gradients
+	taught           taught[F]
 }
 
 // groupTokens is for net.groupTokens: at width 64 what two blocks keep of them is some 4 MB. Fewer make the products slow, more fall out of the cache.
@@ -190,6 +194,9 @@ func (n *net[F]) compare(t *task) {
 			n.shift[j] -= F(t.logQ[j])
 		}
 	}
+	if n.teacher != nil && !n.only {
+		n.teacher.compare(n, t)
+	}
 	at := 0
 	for i := range n.groups {
 		n.groups[i].first = at
@@ -198,14 +205,14 @@ func (n *net[F]) compare(t *task) {
 }
 
 // learn computes the loss of the batch and the gradients: those of the shared weights in the first lane's dw, those of the items in rows and
-// side. again says that forward has to run (again), with dropout.
+// side. again says that forward has to run (again), with dropout. What a teacher adds to the loss is in distance, and in the gradients.
 func (n *net[F]) learn(t *task, again bool, seed uint64) (loss float64) {
 	n.compare(t)
 	n.ready()
 	d := n.cfg.Dim
 	n.each(func(_ int, l *lane[F]) {
 		clear(l.dw.arena)
-		l.loss = 0
+		l.loss, l.taught.distance = 0, 0
 		l.dIns, l.dOuts, l.dBias = zeroed(l.dIns, len(n.ins.rows)*d), zeroed(l.dOuts, len(n.outs.rows)*d), zeroed(l.dBias, len(n.outs.rows))
 		for _, i := range l.groups {
 			g := &n.groups[i]
@@ -219,8 +226,10 @@ func (n *net[F]) learn(t *task, again bool, seed uint64) (loss float64) {
 		}
 	})
 	n.addUp()
+	n.distance = 0
 	for i := range n.lanes {
 		loss += n.lanes[i].loss
+		n.distance += n.lanes[i].taught.distance
 	}
 	return loss
 }

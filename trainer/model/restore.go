@@ -29,6 +29,9 @@ func RestoreRows(cfg Config, tables map[string]schema.Table, pieces iter.Seq2[sc
 	if err := m.restoreSides(tables[tableSides]); err != nil {
 		return nil, fmt.Errorf("sides: %w", err)
 	}
+	if err := m.restoreTeacher(tables); err != nil {
+		return nil, fmt.Errorf("teacher: %w", err)
+	}
 	for piece, err := range pieces {
 		if err == nil {
 			err = m.restoreItems(piece)
@@ -88,6 +91,9 @@ func (m *Model) restoreItems(t schema.Table) error {
 		*m.items.sidesOf(r) = in.sidesOf(i)
 		m.lives.lastClick[r], m.lives.generation[r] = schema.EventTime(clicks[i]), in.generations[i]
 		m.touch(r)
+	}
+	if err := restoreTaught(m.net.teacher, t, in.rows); err != nil {
+		return fmt.Errorf("teacher: %w", err)
 	}
 	return m.rowState.restore(t, in.rows, m.cfg.Dim)
 }

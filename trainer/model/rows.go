@@ -91,6 +91,9 @@ func (m *Model) appendRow() Row {
 	m.ids, m.categories = append(m.ids, ""), append(m.categories, "")
 	m.lives.lastClick, m.lives.generation = append(m.lives.lastClick, schema.BeginningOfTime), append(m.lives.generation, 0)
 	m.frequency = append(m.frequency, 0)
+	if m.net.teacher != nil {
+		m.net.teacher.reach(&m.items)
+	}
 	m.unpublished.grow()
 	m.unsaved.grow()
 	return r
@@ -104,6 +107,9 @@ func (m *Model) giveUp(r Row) {
 	m.items.biasOf(r)[0] = 0
 	*m.items.sidesOf(r) = sides{}
 	m.rowState.clear(r, m.cfg.Dim)
+	if m.net.teacher != nil {
+		m.net.teacher.forget(r)
+	}
 	m.lives.lastClick[r] = schema.BeginningOfTime
 	m.lives.generation[r]++
 	m.lives.freed = append(m.lives.freed, r)

@@ -54,6 +54,9 @@ func (m *Model) rowsTable(rows []Row) schema.Table {
 		{Name: "last_click", Data: clicks},
 	}
 	columns = append(columns, m.rowState.columns(rows, m.cfg.Dim)...)
+	if m.net.teacher != nil {
+		columns = append(columns, m.net.teacher.columns(rows)...)
+	}
 	return schema.Table{Columns: append(columns, c.moreColumns()...), Meta: m.meta(m.items.n)}
 }
 

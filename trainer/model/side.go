@@ -183,6 +183,9 @@ func (m *Model) appendSide(key sideKey) int32 {
 	m.items.side.grow()
 	m.sideKeys, m.sideIndex[key] = append(m.sideKeys, key), s
 	m.sideAcc, m.sideAccBias = append(m.sideAcc, 0), append(m.sideAccBias, 0)
+	if m.net.teacher != nil {
+		m.net.teacher.reach(&m.items)
+	}
 	return s
 }
 

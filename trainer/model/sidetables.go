@@ -20,12 +20,12 @@ const generationColumn = "generation"
 // sideCopy is the side table, copied.
 type sideCopy struct{ vectors, biases []float32 }
 
-func (m *Model) copySide() sideCopy {
-	n, d := m.items.side.n, m.cfg.Dim
+func copySide(side *table[float32]) sideCopy {
+	n, d := side.n, side.dim
 	c := sideCopy{make([]float32, n*d), make([]float32, n)}
 	for s := range n {
-		copy(c.vectors[s*d:][:d], m.items.side.vector(Row(s)))
-		c.biases[s] = m.items.side.biasOf(Row(s))[0]
+		copy(c.vectors[s*d:][:d], side.vector(Row(s)))
+		c.biases[s] = side.biasOf(Row(s))[0]
 	}
 	return c
 }

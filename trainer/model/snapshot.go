@@ -68,7 +68,7 @@ func (m *Model) Snapshot(full bool, popularity func(Row) float32) Snapshot {
 	}
 	s := Snapshot{
 		Full: full, Items: m.items.n, copied: m.copyRows(rows), popularity: make([]float32, len(rows)),
-		params: slices.Clone(m.w.arena), side: m.copySide(), specs: m.specs, meta: m.meta(m.items.n),
+		params: slices.Clone(m.w.arena), side: copySide(&m.items.side), specs: m.specs, meta: m.meta(m.items.n),
 	}
 	if popularity != nil {
 		for i, r := range rows {

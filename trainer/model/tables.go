@@ -31,6 +31,8 @@ type Object = NamedTable
 //	scenes   requests                                                of each scene so far, fading
 //	lives    sightings                                               the sketch, eight counters a number. Meta: swept, sightings
 //	plasticity  row, gradient                                        of the last step, under plasticity. Meta: rate
+//	teacher  name, shape, values                                     as params, of the teacher, where there is one. Meta: weight, too; its rows are items' columns
+//	                                                                 teacher_vector, teacher_bias, teacher_known (0 or 1)
 //	random   step, state                                             one line; state is the sampler's, in hex. Meta: config
 const (
 	tableItems   = "items"
@@ -43,11 +45,13 @@ const (
 	tableRandom  = "random"
 
 	tablePlasticity = "plasticity"
+	tableTeacher    = "teacher"
 
 	metaForm   = "form"
 	metaDigest = "digest"
 	metaConfig = "config"
 	metaItems  = "items"
+	metaWeight = "weight"
 )
 
 // Tables returns everything that Restore needs to go on as if nothing had happened. They share no memory with m.
@@ -82,8 +86,8 @@ func (m *Model) Shared() ([]NamedTable, error) {
 	if err != nil {
 		return nil, fmt.Errorf("save the model's config: %w", err)
 	}
-	return []NamedTable{
-		{tableParams, paramsTable(m.specs, slices.Clone(m.w.arena), m.copySide(), m.meta(m.items.n))},
+	shared := []NamedTable{
+		{tableParams, paramsTable(m.specs, slices.Clone(m.w.arena), copySide(&m.items.side), m.meta(m.items.n))},
 		{tableSides, m.sidesTable()},
 		{tableMoments, schema.Table{Columns: []schema.Column{{Name: "name", Data: names}, {Name: "first", Data: first}, {Name: "second", Data: second}}}},
 		{tableRecent, schema.Table{Columns: []schema.Column{{Name: "row", Data: recent}}}},
@@ -94,7 +98,11 @@ func (m *Model) Shared() ([]NamedTable, error) {
 			Columns: []schema.Column{{Name: "step", Data: []uint64{m.step}}, {Name: "state", Data: []string{hex.EncodeToString(random)}}},
 			Meta:    [][2]string{{metaConfig, string(config)}},
 		}},
-	}, nil
+	}
+	if m.net.teacher != nil {
+		shared = append(shared, NamedTable{tableTeacher, m.teacherTable()})
+	}
+	return shared, nil
 }
 
 func (m *Model) meta(items int) [][2]string {

@@ -126,10 +126,10 @@ func (l *lane[F]) learnMark(row int, kind uint8, grad F) {
 
 // learnTerms computes the loss of the batch that forward has run, and the gradients of the terms' weights alone, in the first lane's dw.
 func (n *net[F]) learnTerms(t *task) (loss float64) {
-	n.compare(t)
-	n.ready()
 	n.only = true
 	defer func() { n.only = false }()
+	n.compare(t)
+	n.ready()
 	n.each(func(_ int, l *lane[F]) {
 		clear(l.dw.arena[l.dw.dense:])
 		l.loss = 0
