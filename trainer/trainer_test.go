@@ -158,6 +158,11 @@ func openTrainer(t testing.TB, dir string, c Config) *Trainer {
 func TestStoppedAnywhereEndsTheSame(t *testing.T) {
 	t.Run("all rows", func(t *testing.T) { stopAnywhere(t, smallConfig()) })
 	t.Run("rows come and go", func(t *testing.T) { stopAnywhere(t, churnConfig()) })
+	t.Run("distilled", func(t *testing.T) {
+		c := churnConfig()
+		c.Learn.Recency.Distill = 0.5
+		stopAnywhere(t, c)
+	})
 }
 
 // churnConfig has fewer rows than drawParts has items.

@@ -98,7 +98,7 @@ func (l *Learner) spent(stats model.StepStats) {
 // is not known without reading them, so the count is an upper bound.
 func (l *Learner) account(b Batch, stats model.StepStats, d recency.Decision) {
 	c := &l.counts
-	read := 0
+	before, read := l.latest, 0
 	for i := range b.Parts {
 		p := &b.Parts[i]
 		l.position[p.Partition] = p.Emit + 1
@@ -118,6 +118,9 @@ func (l *Learner) account(b Batch, stats model.StepStats, d recency.Decision) {
 		c.Skipped++
 	case stats.Examples > 0 && l.cfg.Recency.Fast:
 		c.Steps++
+	}
+	if w := l.cfg.Recency.Distill; w > 0 && l.cfg.Recency.Ends(before, l.latest) {
+		l.model.Distill(w)
 	}
 	l.share = d.Share
 	l.lane.Earn(read, l.share)

@@ -25,6 +25,7 @@ type Config struct {
 
 	Decay            time.Duration `koanf:"decay" json:"decay" doc:"age at which a part weighs half in the loss; 0s weighs all the same"`
 	StochasticLength float64       `koanf:"stochastic_length" json:"stochastic_length" doc:"HSTU's alpha, above 1 and below 2: histories longer than n^(alpha/2) of n parts are mostly thinned to that; 0 leaves them whole"`
+	Distill          float64       `koanf:"distill" json:"distill,omitempty" doc:"weight of the distance, in the loss of every step, to what the model said when the last period ended; 0 is none"`
 
 	LagSoft time.Duration `koanf:"lag_soft" json:"lag_soft" doc:"how far training may be behind the log, in event time, before runs and then history give way; 0s never gives way"`
 	LagHard time.Duration `koanf:"lag_hard" json:"lag_hard" doc:"the same, before parts give way"`
@@ -49,6 +50,7 @@ const (
 	maxBuckets = 4096
 	maxWindow  = 1 << 20 // periods: as good as all
 	maxEpochs  = 1000
+	maxDistill = 100 // what was clicked would hardly count
 )
 
 // AllPeriods is a window that reaches back as far as any log.
@@ -65,14 +67,17 @@ func (c Config) Validate() error {
 	fault(!c.Fast && c.Buckets == 0, "fast false, buckets 0: nothing would be trained on")
 	fault(c.Pretrain < 0, "pretrain %v: must not be negative", c.Pretrain)
 	fault(c.Buckets < 0 || c.Buckets > maxBuckets, "buckets %d: must be from 0 to %d", c.Buckets, maxBuckets)
-	if c.Buckets > 0 {
+	if c.Buckets > 0 || c.Distill > 0 {
 		fault(c.Period < time.Millisecond, "period %v: must be at least 1ms", c.Period)
+	}
+	if c.Buckets > 0 {
 		fault(c.Window < 1 || c.Window > maxWindow, "window %d: must be from 1 period to %d", c.Window, maxWindow)
 		fault(c.Epochs < 1 || c.Epochs > maxEpochs, "epochs %d: must be from 1 to %d", c.Epochs, maxEpochs)
 		fault(!(c.Share > 0 && c.Share <= 1), "share %v: must be above 0, or no run would ever end, and at most 1", c.Share)
 	}
 	fault(c.Decay < 0, "decay %v: must not be negative", c.Decay)
 	fault(c.StochasticLength != 0 && !(c.StochasticLength > 1 && c.StochasticLength < 2), "stochastic_length %v: must be above 1 and below 2, or 0 for none", c.StochasticLength)
+	fault(!(c.Distill >= 0 && c.Distill <= maxDistill), "distill %v: must be from 0 to %d", c.Distill, maxDistill)
 	fault(c.LagSoft < 0, "lag_soft %v: must not be negative", c.LagSoft)
 	fault(c.LagSoft == 0 && c.LagHard != 0, "lag_hard %v without lag_soft: parts would give way before older work does", c.LagHard)
 	fault(c.LagSoft > 0 && c.LagHard <= c.LagSoft, "lag_hard %v: must be above lag_soft %v", c.LagHard, c.LagSoft)
@@ -86,6 +91,11 @@ func (c Config) Begin(newest schema.EventTime) schema.EventTime {
 		return 0
 	}
 	return newest.Add(-c.Pretrain)
+}
+
+// Ends says whether a period has ended between two due times, the former being that of the latest part so far.
+func (c Config) Ends(before, latest schema.EventTime) bool {
+	return before != schema.BeginningOfTime && c.periodOf(before) < c.periodOf(latest)
 }
 
 // Weight returns what a part of an age weighs in the loss: 2^(-age/Decay), and 1 for those that are not older than the present.

@@ -45,6 +45,9 @@ func TestPoliciesThatCannotWorkAreRefused(t *testing.T) {
 	f(func(c *Config) { c.Share, c.Window, c.Epochs = 1.1, 2<<20, 2000 }, "share 1.1", "window 2097152", "epochs 2000")
 	f(func(c *Config) { c.Decay, c.Pretrain, c.StochasticLength = -1, -1, 1 }, "decay -1ns", "pretrain -1ns", "stochastic_length 1")
 	f(func(c *Config) { c.StochasticLength = 2 }, "stochastic_length 2")
+	f(func(c *Config) { c.Distill = -1 }, "distill -1")
+	f(func(c *Config) { c.Distill = math.NaN() }, "distill NaN")
+	f(func(c *Config) { c.Buckets, c.Period, c.Distill = 0, 0, 101 }, "period 0s", "distill 101")
 	f(func(c *Config) { c.LagSoft = -1 }, "lag_soft -1ns")
 	f(func(c *Config) { c.LagSoft = 0 }, "lag_hard 2m0s without lag_soft")
 	f(func(c *Config) { c.LagHard = c.LagSoft }, "lag_hard 30s: must be above")
@@ -59,6 +62,19 @@ func TestWeightsHalveWithAge(t *testing.T) {
 	for age, want := range map[time.Duration]float64{-time.Hour: 1, 0: 1, time.Hour: .5, 2 * time.Hour: .25, 30 * time.Minute: math.Sqrt(.5)} {
 		if w := c.Weight(age); math.Abs(w-want) > 1e-12 {
 			t.Errorf("%v weighs %v, want %v", age, w, want)
+		}
+	}
+}
+
+func TestPeriodsEnd(t *testing.T) {
+	c := DefaultConfig()
+	hour := schema.EventTime(time.Hour.Milliseconds())
+	for _, f := range []struct {
+		before, latest schema.EventTime
+		want           bool
+	}{{schema.BeginningOfTime, 5 * hour, false}, {hour, 2*hour - 1, false}, {2*hour - 1, 2 * hour, true}, {hour, 9 * hour, true}, {-1, 0, true}, {-hour, -1, false}} {
+		if got := c.Ends(f.before, f.latest); got != f.want {
+			t.Errorf("a period ends between %d and %d: %v", f.before, f.latest, got)
 		}
 	}
 }

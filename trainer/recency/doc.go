@@ -21,6 +21,9 @@
 //
 // All of it is AllPeriods; share 1 lets a run end before the next part, as a daily job does.
 //
+// Under Distill every step, of either lane, is also held to what the model said when the last period ended: behind the batch whose parts were the first of the next
+// (Ends), and so before the run of the period. A period is a moment of the stream; a version is one of the clock, and would not come again after a crash.
+//
 // # A batch
 //
 // Batches have numbers, whichever lane they are of. For each, in this order: the Decision; if Lane.Ready says that it is the lane's turn,
