@@ -106,7 +106,7 @@ func (c Config) Validate() error {
 	for _, key := range c.TrustedKeys {
 		fault(!nkeys.IsValidPublicKey(key), "trusted key %q is not an nkey public key", key)
 	}
-	if err := c.Serving.Precision.Validate(); err != nil {
+	if err := c.Serving.Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("replica: %w", err))
 	}
 	fault(c.PollEvery < 0, "poll_every %v: must be positive", c.PollEvery)

@@ -11,6 +11,8 @@ type Query struct {
 	Scene string
 	User  string // known to Config.UserRows only
 	Marks []Mark // by rising Row, then Of; each pair once. Rows that the version does not know are passed over
+
+	Filter Filter // of what is recommended
 }
 
 // Scored is a recommended item.
@@ -44,7 +46,7 @@ func (s *Served) Recommend(q Query, k int, keep func(itemID, category string) bo
 		return nil, false
 	}
 	z := a.whole(s, Example{Past: a.past, At: q.At, Scene: q.Scene, User: q.User})
-	return s.best(a, z, q.Marks, k, keep), true
+	return s.best(a, z, &q, k, keep), true
 }
 
 // name sets a.past to what the version knows of sessions.

@@ -3,23 +3,38 @@ package model
 import (
 	"math"
 	"slices"
+
+	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
-// codes are a chunk of rows with a byte a number: v ≈ scale·code. They are of an item's own vector, not of its sum with those of its side
+// codes are rows with a byte a number: v ≈ scale·code. They are of an item's own vector, not of its sum with those of its side
 // information, which change with every version; those enter as they are.
 type codes struct {
-	rows  []int8    // (chunkRows, Dim)
-	scale []float32 // (chunkRows)
+	tiles []uint8   // (rows/TileRows, width/4, TileRows, 4), as nn.ScoreTiles reads them
+	scale []float32 // (rows)
 }
 
-func newCodes(dim int) *codes {
-	return &codes{make([]int8, chunkRows*dim), make([]float32, chunkRows)}
+// codeWidth is Dim, rounded up to what a tile takes.
+func codeWidth(dim int) int { return (dim + 3) / 4 * 4 }
+
+// newCodes makes room for rows, a multiple of nn.TileRows.
+func newCodes(rows, dim int) *codes {
+	return &codes{make([]uint8, rows*codeWidth(dim)), make([]float32, rows)}
 }
 
-func (c *codes) clone() *codes { return &codes{slices.Clone(c.rows), slices.Clone(c.scale)} }
+func (c *codes) clone() *codes { return &codes{slices.Clone(c.tiles), slices.Clone(c.scale)} }
 
-func (c *codes) set(at int, vector []float32) {
-	c.scale[at] = quantise(c.rows[at*len(vector):][:len(vector)], vector)
+// set makes row at stand for a vector. code is room for the bytes.   code (codeWidth(len(vector)))
+func (c *codes) set(at int, vector []float32, code []int8) {
+	clear(code[len(vector):])
+	c.scale[at] = quantise(code[:len(vector)], vector)
+	nn.SetTile(c.tiles, at, code)
+}
+
+// score sets scores to the products of the first rows with the query of q, each with its base.   scores (a multiple of nn.TileRows)
+func (c *codes) score(scores []float32, q *scan, base []float32) {
+	n := len(scores)
+	nn.ScoreTiles(scores, c.tiles[:n*len(q.code)], q.code, q.scale, c.scale[:n], base[:n])
 }
 
 // quantise sets code to x/scale, rounded, for the scale with which the largest of x is 127.

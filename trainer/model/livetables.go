@@ -1,10 +1,6 @@
 package model
 
-import (
-	"sync/atomic"
-
-	"github.com/freshet-ml/freshet/trainer/nn"
-)
+import "sync/atomic"
 
 // liveTables are the item terms that a Served answers with. They are asked for when a chunk of rows is first looked at, and kept, 24 bytes an item: to ask a table for
 // those of all rows takes as long as the look itself, to read them again a tenth of it.
@@ -24,6 +20,7 @@ func (s *Served) With(l Live) *Served {
 	if l != nil && s.cfg.Terms {
 		next.live = &liveTables{live: l, chunks: make([]atomic.Pointer[termChunk], len(s.names))}
 	}
+	next.bases = next.newBases()
 	return &next
 }
 
@@ -53,37 +50,4 @@ func (t *liveTables) chunk(i int) *termChunk {
 	}
 	t.chunks[i].Store(c)
 	return c
-}
-
-// addTerms adds the terms of items and of marks to the scores of a chunk. A look at all rows goes through the chunks in their order, as the marks do.
-func (s *Served) addTerms(c *scan, scores []float32, chunk int) {
-	if !s.cfg.Terms {
-		return
-	}
-	if s.live != nil {
-		terms := s.live.chunk(chunk)
-		for k, w := range c.effect.items {
-			nn.AddScaled(scores, w, terms[k][:len(scores)])
-		}
-	}
-	marks, from := c.effect.marks, chunk*chunkRows
-	for ; c.mark < len(marks) && int(marks[c.mark].Row) < from+chunkRows; c.mark++ {
-		if j := int(marks[c.mark].Row) - from; 0 <= j && j < len(scores) {
-			scores[j] += c.effect.kinds[marks[c.mark].Of] * marks[c.mark].Value
-		}
-	}
-}
-
-// term is what addTerms adds to one row.
-func (s *Served) term(c *scan, r Row) (sum float32) {
-	if !s.cfg.Terms {
-		return 0
-	}
-	if s.live != nil {
-		terms := s.live.chunk(int(r) / chunkRows)
-		for k, w := range c.effect.items {
-			sum += w * terms[k][int(r)%chunkRows]
-		}
-	}
-	return sum + c.effect.of(r)
 }

@@ -17,7 +17,7 @@ func (s *Served) bestWith(z []float32, since uint8, marks []Mark, k int, keep fu
 	a := s.lend()
 	defer s.pools.answers.Put(a)
 	a.since = since
-	return s.best(a, z, marks, k, keep)
+	return s.best(a, z, &Query{Marks: marks}, k, keep)
 }
 
 // TestServedHasTheTrainersTerms compares whole rankings with those of the trainer, for what is read at once and for a memory, with tables that know fewer items than the

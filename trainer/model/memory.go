@@ -101,7 +101,7 @@ func (m *Memory) Recommend(q Query, k int, keep func(itemID, category string) bo
 	if !ok {
 		return nil, false
 	}
-	return m.s.best(a, z, q.Marks, k, keep), true
+	return m.s.best(a, z, &q, k, keep), true
 }
 
 // ask returns the query vector.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/nn"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
@@ -76,7 +77,7 @@ func naiveBest(s *Served, scores []float64, k int, keep func(id, category string
 func (s *Served) bestOf(z []float32, k int, keep func(id, category string) bool) []Scored {
 	a := s.lend()
 	defer s.pools.answers.Put(a)
-	return s.best(a, z, nil, k, keep)
+	return s.best(a, z, &Query{}, k, keep)
 }
 
 // TestBestIsTheNaiveBest on vectors of small whole numbers, whose products are exact and often equal: the same items in the same order with the same scores, also where all
@@ -317,8 +318,10 @@ func TestDeltasOfBytesAndLengths(t *testing.T) {
 					t.Errorf("cosine %v, precision %s: version %d changed after later deltas", cosine, p, i)
 				}
 				for r := 0; p == Int8 && r < v.s.items.n; r++ {
-					code, of, at := make([]int8, cfg.Dim), v.s.codes[r/chunkRows], r%chunkRows*cfg.Dim
-					if scale := quantise(code, v.s.items.vector(Row(r))); scale != of.scale[r%chunkRows] || !slices.Equal(code, of.rows[at:at+cfg.Dim]) {
+					of, at := v.s.codes[r/chunkRows], r%chunkRows
+					code, kept := make([]int8, codeWidth(cfg.Dim)), make([]int8, codeWidth(cfg.Dim))
+					nn.TileRow(kept, of.tiles, at)
+					if scale := quantise(code[:cfg.Dim], v.s.items.vector(Row(r))); scale != of.scale[at] || !slices.Equal(code, kept) {
 						t.Fatalf("version %d: the bytes of row %d are not those of its vector", i, r)
 					}
 				}

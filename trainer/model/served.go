@@ -12,38 +12,55 @@ import (
 
 // Served is one version of a model, ready to answer. It never changes and may be used by many goroutines.
 //
-// It takes 4·Dim bytes an item for its vector and some 100 more: 28 for the popularity, the bias, the side rows, the generation and the index, 32 and what they say for the name and the
-// category, with Int8 4 and Dim, under Config.Cosine 8, and 24 where With gave it tables. Versions share the chunks of rows that no delta between them touched.
+// It takes 4·Dim bytes an item for its vector and some 100 more: 28 for the popularity, the bias, the side rows, the generation and the index, 36 and what they say for the name and the
+// category, with Int8 4 and Dim, under Config.Cosine 8, and where With gave it tables 24 and 4 for each gap bucket that was asked for. Versions share the chunks of rows that no delta between them touched.
 type Served struct {
 	cfg        Config
 	precision  Precision
 	w          *weights[float32]
 	items      catalogue[float32]
-	names      []*names       // in chunks of rows
-	popularity [][]float32    // (chunkRows)
-	codes      []*codes       // of Int8
-	lengths    []*lengths     // of Config.Cosine
-	base       *rowIndex      // of the names as they were when it was made: a row that is called otherwise now is not found in it
-	recent     map[string]Row // of the names since: a new version copies it, and now and then indexes all anew
-	live       *liveTables    // of With; nil for none
+	names      []*names         // in chunks of rows
+	popularity [][]float32      // (chunkRows)
+	codes      []*codes         // of Int8
+	lengths    []*lengths       // of Config.Cosine
+	base       *rowIndex        // of the names as they were when it was made: a row that is called otherwise now is not found in it
+	recent     map[string]Row   // of the names since: a new version copies it, and now and then indexes all anew
+	categories map[string]int32 // numbers of the names of categories
+	live       *liveTables      // of With; nil for none
+	bases      bases            // of live
 
 	pools *pools // shared by all versions of one config
 }
 
-// pools lend memory to requests.
-type pools struct{ answers, memories sync.Pool }
+// pools lend memory and cores to requests.
+type pools struct {
+	answers, memories sync.Pool
+	helpers           chan struct{} // holds an element for each core that helps a look
+}
 
 func (s *Served) lend() *answer { return s.pools.answers.Get().(*answer) }
 
 // names are what is known of a chunk of rows besides numbers.
 type names struct {
 	ids, categories [chunkRows]string // "" for a free row
+	numbers         [chunkRows]int32  // of the categories: Served.categories
 	generations     [chunkRows]int32  // how often a row was given up
 }
 
 // Serving says how a version is held. The zero value is exact.
 type Serving struct {
 	Precision Precision
+	// Cores is how many cores may look at all rows for one request, if no other request's look has them; 0 is 1. An answer is the same with any. More make a
+	// request that comes alone faster; where requests come faster than they are answered, each has its core anyway.
+	Cores int
+}
+
+// Validate refuses a precision that is none, and a number of cores that is none.
+func (how Serving) Validate() error {
+	if how.Cores < 0 {
+		return fmt.Errorf("cores %d: must not be negative", how.Cores)
+	}
+	return how.Precision.Validate()
 }
 
 // Precision is that of the first look at the rows; "" is Float32.
@@ -68,18 +85,19 @@ func LoadServed(items, params schema.Table) (*Served, error) { return Serving{}.
 
 // Load reads a whole model from the objects of a base. Faults are ErrCorrupt.
 func (how Serving) Load(items, params schema.Table) (*Served, error) {
-	if err := how.Precision.Validate(); err != nil {
+	if err := how.Validate(); err != nil {
 		return nil, fmt.Errorf("load model: %w", err)
 	}
 	cfg, err := configOf(params.MetaValue(metaForm))
 	if err != nil {
 		return nil, fmt.Errorf("load model: %w: %w", schema.ErrCorrupt, err)
 	}
-	s := &Served{cfg: cfg, precision: how.Precision, base: newRowIndex(0), recent: map[string]Row{}}
+	s := &Served{cfg: cfg, precision: how.Precision, base: newRowIndex(0), recent: map[string]Row{}, categories: map[string]int32{"": 0}}
 	s.items = newCatalogue[float32](cfg.Dim)
 	s.pools = &pools{
 		answers:  sync.Pool{New: func() any { return &answer{pass: newPass[float32](&s.cfg), ins: gather[float32]{dim: s.cfg.Dim}} }},
 		memories: sync.Pool{New: func() any { return &Memory{} }},
+		helpers:  make(chan struct{}, max(1, how.Cores)-1),
 	}
 	next, err := s.with(items, params)
 	if err != nil {
@@ -124,6 +142,7 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 	}
 	touched := map[int]bool{}
 	anew := len(s.recent)+len(in.ids) > 1024+s.base.n/4
+	code := make([]int8, codeWidth(s.cfg.Dim))
 	owned := -1 // the last chunk that was copied: rows rise
 	for i, id := range in.ids {
 		r := Row(in.rows[i])
@@ -145,7 +164,7 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		*next.items.sidesOf(r) = in.sidesOf(i)
 		next.popularity[chunk][int(r)%chunkRows] = popularity[i]
 		if s.precision == Int8 {
-			next.codes[chunk].set(int(r)%chunkRows, vector)
+			next.codes[chunk].set(int(r)%chunkRows, vector, code)
 		}
 		if renamed := id != "" && next.id(r) != id; renamed && !anew {
 			if known, ok := next.Row(id); ok {
@@ -167,6 +186,7 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		next.measure(s, touched)
 	}
 	next.live = s.live.grown(len(next.names))
+	next.bases = next.newBases()
 	return next, nil
 }
 
@@ -227,7 +247,7 @@ func (s *Served) own(chunk int) {
 		s.popularity = append(s.popularity, make([]float32, chunkRows))
 		s.names = append(s.names, &names{})
 		if s.precision == Int8 {
-			s.codes = append(s.codes, newCodes(s.cfg.Dim))
+			s.codes = append(s.codes, newCodes(chunkRows, s.cfg.Dim))
 		}
 		return
 	}
@@ -252,7 +272,20 @@ func (s *Served) name(r Row, id, category string, generation int32, before *Serv
 		l = &copied
 		s.names[chunk] = l
 	}
-	l.ids[at], l.categories[at], l.generations[at] = id, category, generation
+	l.ids[at], l.categories[at], l.numbers[at], l.generations[at] = id, category, s.numberOf(category, before), generation
+}
+
+// numberOf returns the number of a category, which gets one where it has none. before is the version that s was copied from.
+func (s *Served) numberOf(category string, before *Served) int32 {
+	n, ok := s.categories[category]
+	if !ok {
+		n = int32(len(s.categories))
+		if len(s.categories) == len(before.categories) { // it may be before's
+			s.categories = maps.Clone(s.categories)
+		}
+		s.categories[category] = n
+	}
+	return n
 }
 
 func (s *Served) id(r Row) string { return s.names[int(r)/chunkRows].ids[int(r)%chunkRows] }

@@ -85,11 +85,14 @@ func (t *top) show(from Row, scores []float32, kept func(j int) bool) {
 
 // sorted returns the best first.
 func (t *top) sorted() []ScoredRow {
-	slices.SortFunc(t.heap, func(a, b ScoredRow) int {
-		if a.Score != b.Score {
-			return cmp.Compare(b.Score, a.Score)
-		}
-		return cmp.Compare(a.Row, b.Row)
-	})
+	slices.SortFunc(t.heap, better)
 	return t.heap
+}
+
+// better orders the best first, and equal scores by row.
+func better(a, b ScoredRow) int {
+	if a.Score != b.Score {
+		return cmp.Compare(b.Score, a.Score)
+	}
+	return cmp.Compare(a.Row, b.Row)
 }

@@ -29,9 +29,16 @@ func FirstAbove[F Float](x []F, from int, bound F) int {
 	return len(x)
 }
 
-// DotInt8Rows sets dst[i] to the product of row i and q, exactly.   rows (N,d)  q (d)  dst (N)
-func DotInt8Rows(dst []int32, rows []int8, d int, q []int8) {
-	want("int8 rows", "q", len(q), d)
-	want("int8 rows", "rows", len(rows), len(dst)*d)
-	simd.DotInt8Rows(dst, rows, d, q)
+// TileRows is how many rows of bytes stand next to each other, so that sums of them need no folding: simd.ScoreTiles.
+const TileRows = simd.TileRows
+
+// ScoreTiles sets dst[i] to (row_i·q)·scale_i·by + base_i.   tiles (N/TileRows,d/4,TileRows,4)  q (d)  dst, scale, base (N)
+func ScoreTiles(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32) {
+	simd.ScoreTiles(dst, tiles, q, by, scale, base)
 }
+
+// SetTile writes a row into tiles.   row (d)
+func SetTile(tiles []uint8, at int, row []int8) { simd.SetTile(tiles, at, row) }
+
+// TileRow reads a row of tiles.   row (d)
+func TileRow(row []int8, tiles []uint8, at int) { simd.TileRow(row, tiles, at) }

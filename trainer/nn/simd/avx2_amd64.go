@@ -90,7 +90,7 @@ func countAtLeastAVX2(x []float32, bound float32) int
 func firstAboveAVX2(x []float32, from int, bound float32) int
 
 //go:noescape
-func dotInt8RowsAVX2(dst []int32, rows []int8, d int, q []int8)
+func scoreTilesAVX2(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32)
 
 //go:noescape
 func gemmPanel1AVX2(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)

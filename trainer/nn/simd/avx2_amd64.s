@@ -2939,79 +2939,83 @@ none153:
 	MOVQ DX, ret+40(FP)
 	RET
 
-// func dotInt8RowsAVX2(dst []int32, rows []int8, d int, q []int8)
+// func scoreTilesAVX2(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32)
 // Requires: AVX, AVX2, MMX+
-TEXT ·dotInt8RowsAVX2(SB), NOSPLIT, $0-80
-	MOVQ dst_base+0(FP), AX
-	MOVQ rows_base+24(FP), CX
-	MOVQ dst_len+8(FP), DX
-	MOVQ d+48(FP), BX
-	MOVQ q_base+56(FP), SI
+TEXT ·scoreTilesAVX2(SB), NOSPLIT, $0-128
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         dst_len+8(FP), CX
+	MOVQ         tiles_base+24(FP), DX
+	MOVQ         q_base+48(FP), BX
+	MOVQ         q_len+56(FP), SI
+	MOVQ         scale_base+80(FP), DI
+	MOVQ         base_base+104(FP), R8
+	VBROADCASTSS by+76(FP), Y0
+	MOVL         excess+72(FP), R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         SI, R9
+	SHLQ         $0x04, R9
 
-row154:
-	TESTQ  DX, DX
-	JEQ    rows155
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	MOVQ   BX, DI
-	XORQ   R8, R8
+tile155:
+	CMPQ   CX, $0x10
+	JLT    done156
+	MOVQ   SI, R10
+	MOVQ   BX, R11
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
 
-two156:
-	CMPQ       DI, $+32
-	JLT        one157
-	PREFETCHT0 16384(CX)(R8*1)
-	VPMOVSXBW  (CX)(R8*1), Y2
-	VPMOVSXBW  (SI)(R8*1), Y3
-	VPMADDWD   Y2, Y3, Y3
-	VPADDD     Y3, Y0, Y0
-	VPMOVSXBW  16(CX)(R8*1), Y2
-	VPMOVSXBW  16(SI)(R8*1), Y3
-	VPMADDWD   Y2, Y3, Y3
-	VPADDD     Y3, Y1, Y1
-	ADDQ       $+32, R8
-	SUBQ       $+32, DI
-	JMP        two156
+columns157:
+	TESTQ        R10, R10
+	JEQ          summed158
+	VMOVD        (R11), X6
+	VPMOVSXBW    X6, X6
+	VPBROADCASTQ X6, Y6
+	PREFETCHT0   16384(DX)
+	VPMOVZXBW    (DX), Y7
+	VPMADDWD     Y6, Y7, Y7
+	VPADDD       Y7, Y2, Y2
+	VPMOVZXBW    16(DX), Y7
+	VPMADDWD     Y6, Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPMOVZXBW    32(DX), Y7
+	VPMADDWD     Y6, Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPMOVZXBW    48(DX), Y7
+	VPMADDWD     Y6, Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	ADDQ         $0x40, DX
+	ADDQ         $0x04, R11
+	SUBQ         $0x04, R10
+	JMP          columns157
 
-one157:
-	CMPQ      DI, $+16
-	JLT       rest158
-	VPMOVSXBW (CX)(R8*1), Y2
-	VPMOVSXBW (SI)(R8*1), Y3
-	VPMADDWD  Y2, Y3, Y3
-	VPADDD    Y3, Y0, Y0
-	ADDQ      $+16, R8
-	SUBQ      $+16, DI
-	JMP       one157
+summed158:
+	SUBQ      R9, DX
+	VPHADDD   Y3, Y2, Y2
+	VPERMQ    $0xd8, Y2, Y2
+	VPHADDD   Y5, Y4, Y3
+	VPERMQ    $0xd8, Y3, Y3
+	VPSUBD    Y1, Y2, Y2
+	VCVTDQ2PS Y2, Y2
+	VMULPS    (DI), Y2, Y2
+	VMULPS    Y0, Y2, Y2
+	VADDPS    (R8), Y2, Y2
+	VMOVUPS   Y2, (AX)
+	VPSUBD    Y1, Y3, Y3
+	VCVTDQ2PS Y3, Y3
+	VMULPS    32(DI), Y3, Y3
+	VMULPS    Y0, Y3, Y3
+	VADDPS    32(R8), Y3, Y3
+	VMOVUPS   Y3, 32(AX)
+	ADDQ      $+64, AX
+	ADDQ      $+64, DI
+	ADDQ      $+64, R8
+	LEAQ      (DX)(R9*1), DX
+	SUBQ      $+16, CX
+	JMP       tile155
 
-rest158:
-	VPADDD       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VPADDD       X1, X0, X0
-	VPSHUFD      $0x4e, X0, X1
-	VPADDD       X1, X0, X0
-	VPSHUFD      $0xb1, X0, X1
-	VPADDD       X1, X0, X0
-	VMOVD        X0, R9
-
-next159:
-	TESTQ   DI, DI
-	JEQ     done160
-	MOVBLSX (CX)(R8*1), R10
-	MOVBLSX (SI)(R8*1), R11
-	IMULL   R10, R11
-	ADDL    R11, R9
-	INCQ    R8
-	DECQ    DI
-	JMP     next159
-
-done160:
-	MOVL R9, (AX)
-	ADDQ $0x04, AX
-	ADDQ BX, CX
-	DECQ DX
-	JMP  row154
-
-rows155:
+done156:
 	VZEROUPPER
 	RET
 
@@ -3032,9 +3036,9 @@ TEXT ·gemmPanel1AVX2(SB), NOSPLIT, $0-88
 	SUBQ    R10, R11
 	VMOVUPS (R11), Y0
 
-full161:
+full159:
 	CMPQ   R8, $0x06
-	JLT    rest162
+	JLT    rest160
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3046,9 +3050,9 @@ full161:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum165
+	JEQ    sum163
 
-next164:
+next162:
 	VMASKMOVPS   (R12), Y0, Y7
 	VBROADCASTSS (R10), Y8
 	VFMADD231PS  Y7, Y8, Y1
@@ -3066,13 +3070,13 @@ next164:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next164
+	JNE          next162
 
-sum165:
+sum163:
 	VBROADCASTSS alpha+80(FP), Y7
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add166
+	JNE          add164
 	VMULPS       Y7, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3091,9 +3095,9 @@ sum165:
 	VMULPS       Y7, Y6, Y6
 	VMASKMOVPS   Y6, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored167
+	JMP          stored165
 
-add166:
+add164:
 	VBROADCASTSS beta+84(FP), Y8
 	VMASKMOVPS   (CX), Y0, Y9
 	VMULPS       Y8, Y9, Y9
@@ -3126,14 +3130,14 @@ add166:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored167:
+stored165:
 	LEAQ (AX)(R9*2), AX
 	SUBQ $0x06, R8
-	JMP  full161
+	JMP  full159
 
-rest162:
+rest160:
 	CMPQ   R8, $0x05
-	JNE    fewer168
+	JNE    fewer166
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3144,9 +3148,9 @@ rest162:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum170
+	JEQ    sum168
 
-next169:
+next167:
 	VMASKMOVPS   (R10), Y0, Y6
 	VBROADCASTSS (R8), Y7
 	VFMADD231PS  Y6, Y7, Y1
@@ -3162,13 +3166,13 @@ next169:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next169
+	JNE          next167
 
-sum170:
+sum168:
 	VBROADCASTSS alpha+80(FP), Y6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add171
+	JNE          add169
 	VMULPS       Y6, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3184,9 +3188,9 @@ sum170:
 	VMULPS       Y6, Y5, Y5
 	VMASKMOVPS   Y5, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored172
+	JMP          stored170
 
-add171:
+add169:
 	VBROADCASTSS beta+84(FP), Y7
 	VMASKMOVPS   (CX), Y0, Y8
 	VMULPS       Y7, Y8, Y8
@@ -3214,12 +3218,12 @@ add171:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored172:
-	JMP end163
+stored170:
+	JMP end161
 
-fewer168:
+fewer166:
 	CMPQ   R8, $0x04
-	JNE    fewer173
+	JNE    fewer171
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3227,9 +3231,9 @@ fewer168:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum175
+	JEQ    sum173
 
-next174:
+next172:
 	VMASKMOVPS   (R8), Y0, Y5
 	VBROADCASTSS (AX), Y6
 	VFMADD231PS  Y5, Y6, Y1
@@ -3242,13 +3246,13 @@ next174:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next174
+	JNE          next172
 
-sum175:
+sum173:
 	VBROADCASTSS alpha+80(FP), Y5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add176
+	JNE          add174
 	VMULPS       Y5, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3261,9 +3265,9 @@ sum175:
 	VMULPS       Y5, Y4, Y4
 	VMASKMOVPS   Y4, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored177
+	JMP          stored175
 
-add176:
+add174:
 	VBROADCASTSS beta+84(FP), Y6
 	VMASKMOVPS   (CX), Y0, Y7
 	VMULPS       Y6, Y7, Y7
@@ -3286,21 +3290,21 @@ add176:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored177:
-	JMP end163
+stored175:
+	JMP end161
 
-fewer173:
+fewer171:
 	CMPQ   R8, $0x03
-	JNE    fewer178
+	JNE    fewer176
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum180
+	JEQ    sum178
 
-next179:
+next177:
 	VMASKMOVPS   (R8), Y0, Y4
 	VBROADCASTSS (AX), Y5
 	VFMADD231PS  Y4, Y5, Y1
@@ -3311,13 +3315,13 @@ next179:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next179
+	JNE          next177
 
-sum180:
+sum178:
 	VBROADCASTSS alpha+80(FP), Y4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add181
+	JNE          add179
 	VMULPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3327,9 +3331,9 @@ sum180:
 	VMULPS       Y4, Y3, Y3
 	VMASKMOVPS   Y3, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored182
+	JMP          stored180
 
-add181:
+add179:
 	VBROADCASTSS beta+84(FP), Y5
 	VMASKMOVPS   (CX), Y0, Y6
 	VMULPS       Y5, Y6, Y6
@@ -3347,20 +3351,20 @@ add181:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored182:
-	JMP end163
+stored180:
+	JMP end161
 
-fewer178:
+fewer176:
 	CMPQ   R8, $0x02
-	JNE    fewer183
+	JNE    fewer181
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum185
+	JEQ    sum183
 
-next184:
+next182:
 	VMASKMOVPS   (R8), Y0, Y3
 	VBROADCASTSS (AX), Y4
 	VFMADD231PS  Y3, Y4, Y1
@@ -3369,22 +3373,22 @@ next184:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next184
+	JNE          next182
 
-sum185:
+sum183:
 	VBROADCASTSS alpha+80(FP), Y3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add186
+	JNE          add184
 	VMULPS       Y3, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 	VMULPS       Y3, Y2, Y2
 	VMASKMOVPS   Y2, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored187
+	JMP          stored185
 
-add186:
+add184:
 	VBROADCASTSS beta+84(FP), Y4
 	VMASKMOVPS   (CX), Y0, Y5
 	VMULPS       Y4, Y5, Y5
@@ -3397,38 +3401,38 @@ add186:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored187:
-	JMP end163
+stored185:
+	JMP end161
 
-fewer183:
+fewer181:
 	CMPQ   R8, $0x01
-	JNE    fewer188
+	JNE    fewer186
 	VXORPS Y1, Y1, Y1
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum190
+	JEQ    sum188
 
-next189:
+next187:
 	VMASKMOVPS   (DX), Y0, Y2
 	VBROADCASTSS (AX), Y3
 	VFMADD231PS  Y2, Y3, Y1
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next189
+	JNE          next187
 
-sum190:
+sum188:
 	VBROADCASTSS alpha+80(FP), Y2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add191
+	JNE          add189
 	VMULPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored192
+	JMP          stored190
 
-add191:
+add189:
 	VBROADCASTSS beta+84(FP), Y3
 	VMASKMOVPS   (CX), Y0, Y4
 	VMULPS       Y3, Y4, Y4
@@ -3436,11 +3440,11 @@ add191:
 	VMASKMOVPS   Y4, Y0, (CX)
 	ADDQ         DI, CX
 
-stored192:
-	JMP end163
+stored190:
+	JMP end161
 
-fewer188:
-end163:
+fewer186:
+end161:
 	VZEROUPPER
 	RET
 
@@ -3462,9 +3466,9 @@ TEXT ·gemmPanel2AVX2(SB), NOSPLIT, $0-88
 	SUBQ    R10, R11
 	VMOVUPS (R11), Y0
 
-full193:
+full191:
 	CMPQ   R8, $0x06
-	JLT    rest194
+	JLT    rest192
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3482,9 +3486,9 @@ full193:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum197
+	JEQ    sum195
 
-next196:
+next194:
 	VMOVUPS      (R12), Y13
 	VMASKMOVPS   32(R12), Y0, Y14
 	VBROADCASTSS (R10), Y15
@@ -3509,13 +3513,13 @@ next196:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next196
+	JNE          next194
 
-sum197:
+sum195:
 	VBROADCASTSS alpha+80(FP), Y13
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add198
+	JNE          add196
 	VMULPS       Y13, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y13, Y2, Y2
@@ -3546,9 +3550,9 @@ sum197:
 	VMULPS       Y13, Y12, Y12
 	VMASKMOVPS   Y12, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored199
+	JMP          stored197
 
-add198:
+add196:
 	VBROADCASTSS beta+84(FP), Y14
 	VMOVUPS      (CX), Y15
 	VMULPS       Y14, Y15, Y15
@@ -3605,14 +3609,14 @@ add198:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored199:
+stored197:
 	LEAQ (AX)(R9*2), AX
 	SUBQ $0x06, R8
-	JMP  full193
+	JMP  full191
 
-rest194:
+rest192:
 	CMPQ   R8, $0x05
-	JNE    fewer200
+	JNE    fewer198
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3628,9 +3632,9 @@ rest194:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum202
+	JEQ    sum200
 
-next201:
+next199:
 	VMOVUPS      (R10), Y11
 	VMASKMOVPS   32(R10), Y0, Y12
 	VBROADCASTSS (R8), Y13
@@ -3652,13 +3656,13 @@ next201:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next201
+	JNE          next199
 
-sum202:
+sum200:
 	VBROADCASTSS alpha+80(FP), Y11
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add203
+	JNE          add201
 	VMULPS       Y11, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y11, Y2, Y2
@@ -3684,9 +3688,9 @@ sum202:
 	VMULPS       Y11, Y10, Y10
 	VMASKMOVPS   Y10, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored204
+	JMP          stored202
 
-add203:
+add201:
 	VBROADCASTSS beta+84(FP), Y12
 	VMOVUPS      (CX), Y13
 	VMULPS       Y12, Y13, Y13
@@ -3734,12 +3738,12 @@ add203:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored204:
-	JMP end195
+stored202:
+	JMP end193
 
-fewer200:
+fewer198:
 	CMPQ   R8, $0x04
-	JNE    fewer205
+	JNE    fewer203
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3751,9 +3755,9 @@ fewer200:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum207
+	JEQ    sum205
 
-next206:
+next204:
 	VMOVUPS      (R8), Y9
 	VMASKMOVPS   32(R8), Y0, Y10
 	VBROADCASTSS (AX), Y11
@@ -3771,13 +3775,13 @@ next206:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next206
+	JNE          next204
 
-sum207:
+sum205:
 	VBROADCASTSS alpha+80(FP), Y9
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add208
+	JNE          add206
 	VMULPS       Y9, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y9, Y2, Y2
@@ -3798,9 +3802,9 @@ sum207:
 	VMULPS       Y9, Y8, Y8
 	VMASKMOVPS   Y8, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored209
+	JMP          stored207
 
-add208:
+add206:
 	VBROADCASTSS beta+84(FP), Y10
 	VMOVUPS      (CX), Y11
 	VMULPS       Y10, Y11, Y11
@@ -3839,12 +3843,12 @@ add208:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored209:
-	JMP end195
+stored207:
+	JMP end193
 
-fewer205:
+fewer203:
 	CMPQ   R8, $0x03
-	JNE    fewer210
+	JNE    fewer208
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3854,9 +3858,9 @@ fewer205:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum212
+	JEQ    sum210
 
-next211:
+next209:
 	VMOVUPS      (R8), Y7
 	VMASKMOVPS   32(R8), Y0, Y8
 	VBROADCASTSS (AX), Y9
@@ -3871,13 +3875,13 @@ next211:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next211
+	JNE          next209
 
-sum212:
+sum210:
 	VBROADCASTSS alpha+80(FP), Y7
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add213
+	JNE          add211
 	VMULPS       Y7, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y7, Y2, Y2
@@ -3893,9 +3897,9 @@ sum212:
 	VMULPS       Y7, Y6, Y6
 	VMASKMOVPS   Y6, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored214
+	JMP          stored212
 
-add213:
+add211:
 	VBROADCASTSS beta+84(FP), Y8
 	VMOVUPS      (CX), Y9
 	VMULPS       Y8, Y9, Y9
@@ -3925,12 +3929,12 @@ add213:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored214:
-	JMP end195
+stored212:
+	JMP end193
 
-fewer210:
+fewer208:
 	CMPQ   R8, $0x02
-	JNE    fewer215
+	JNE    fewer213
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3938,9 +3942,9 @@ fewer210:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum217
+	JEQ    sum215
 
-next216:
+next214:
 	VMOVUPS      (R8), Y5
 	VMASKMOVPS   32(R8), Y0, Y6
 	VBROADCASTSS (AX), Y7
@@ -3952,13 +3956,13 @@ next216:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next216
+	JNE          next214
 
-sum217:
+sum215:
 	VBROADCASTSS alpha+80(FP), Y5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add218
+	JNE          add216
 	VMULPS       Y5, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y5, Y2, Y2
@@ -3969,9 +3973,9 @@ sum217:
 	VMULPS       Y5, Y4, Y4
 	VMASKMOVPS   Y4, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored219
+	JMP          stored217
 
-add218:
+add216:
 	VBROADCASTSS beta+84(FP), Y6
 	VMOVUPS      (CX), Y7
 	VMULPS       Y6, Y7, Y7
@@ -3992,20 +3996,20 @@ add218:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored219:
-	JMP end195
+stored217:
+	JMP end193
 
-fewer215:
+fewer213:
 	CMPQ   R8, $0x01
-	JNE    fewer220
+	JNE    fewer218
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum222
+	JEQ    sum220
 
-next221:
+next219:
 	VMOVUPS      (DX), Y3
 	VMASKMOVPS   32(DX), Y0, Y4
 	VBROADCASTSS (AX), Y5
@@ -4014,21 +4018,21 @@ next221:
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next221
+	JNE          next219
 
-sum222:
+sum220:
 	VBROADCASTSS alpha+80(FP), Y3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add223
+	JNE          add221
 	VMULPS       Y3, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y3, Y2, Y2
 	VMASKMOVPS   Y2, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored224
+	JMP          stored222
 
-add223:
+add221:
 	VBROADCASTSS beta+84(FP), Y4
 	VMOVUPS      (CX), Y5
 	VMULPS       Y4, Y5, Y5
@@ -4040,11 +4044,11 @@ add223:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored224:
-	JMP end195
+stored222:
+	JMP end193
 
-fewer220:
-end195:
+fewer218:
+end193:
 	VZEROUPPER
 	RET
 
@@ -4062,9 +4066,9 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (R8)(BX*1), R9
 	LEAQ (R9)(BX*1), BX
 
-row225:
+row223:
 	TESTQ       SI, SI
-	JEQ         rows226
+	JEQ         rows224
 	VMOVUPS     (CX), X0
 	VINSERTF128 $0x01, (CX)(DI*1), Y0, Y0
 	ADDQ        $0x10, CX
@@ -4094,9 +4098,9 @@ row225:
 	VMOVUPS     Y4, (AX)
 	ADDQ        DX, AX
 	DECQ        SI
-	JMP         row225
+	JMP         row223
 
-rows226:
+rows224:
 	VZEROUPPER
 	RET
 
@@ -4110,16 +4114,16 @@ TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ    n+32(FP), SI
 	MOVQ    k+40(FP), DI
 	CMPQ    SI, $+8
-	JLE     narrow227
+	JLE     narrow225
 	SUBQ    $+8, SI
 	LEAQ    firstLanesAVX2<>+32(SB), R8
 	SHLQ    $0x02, SI
 	SUBQ    SI, R8
 	VMOVUPS (R8), Y0
 
-row229:
+row227:
 	TESTQ      DI, DI
-	JEQ        rows230
+	JEQ        rows228
 	PREFETCHT0 (CX)(BX*8)
 	PREFETCHT0 64(CX)(BX*8)
 	VMOVUPS    (CX), Y1
@@ -4129,28 +4133,28 @@ row229:
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row229
+	JMP        row227
 
-rows230:
-	JMP packed228
+rows228:
+	JMP packed226
 
-narrow227:
+narrow225:
 	LEAQ    firstLanesAVX2<>+32(SB), R8
 	SHLQ    $0x02, SI
 	SUBQ    SI, R8
 	VMOVUPS (R8), Y0
 
-row231:
+row229:
 	TESTQ      DI, DI
-	JEQ        rows232
+	JEQ        rows230
 	VMASKMOVPS (CX), Y0, Y1
 	VMOVUPS    Y1, (AX)
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row231
+	JMP        row229
 
-rows232:
-packed228:
+rows230:
+packed226:
 	VZEROUPPER
 	RET

@@ -2805,249 +2805,131 @@ none153:
 	MOVQ DX, ret+40(FP)
 	RET
 
-// func dotInt8RowsVNNIAVX512(dst []int32, rows []int8, d int, q []int8, excess int32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512_VNNI, BMI2, MMX+
-TEXT ·dotInt8RowsVNNIAVX512(SB), NOSPLIT, $0-84
+// func scoreTilesAVX512(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32)
+// Requires: AVX, AVX512F, AVX512_VNNI, MMX+
+TEXT ·scoreTilesAVX512(SB), NOSPLIT, $0-128
 	MOVQ         dst_base+0(FP), AX
-	MOVQ         rows_base+24(FP), CX
-	MOVQ         dst_len+8(FP), DX
-	MOVQ         d+48(FP), BX
-	MOVQ         q_base+56(FP), SI
-	VPBROADCASTD signBytesAVX512<>+0(SB), Z0
-	MOVL         excess+80(FP), DI
-	VMOVD        DI, X1
-	VPBROADCASTD X1, X1
-	MOVQ         BX, DI
-	ANDQ         $0x3f, DI
-	MOVQ         $-1, R8
-	BZHIQ        DI, R8, R8
-	KMOVQ        R8, K1
+	MOVQ         dst_len+8(FP), CX
+	MOVQ         tiles_base+24(FP), DX
+	MOVQ         q_base+48(FP), BX
+	MOVQ         q_len+56(FP), SI
+	MOVQ         scale_base+80(FP), DI
+	MOVQ         base_base+104(FP), R8
+	VBROADCASTSS by+76(FP), Z0
+	MOVL         excess+72(FP), R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Z1
+	MOVQ         SI, R9
+	SHLQ         $0x04, R9
 
-four154:
-	CMPQ   DX, $0x04
-	JLT    rest155
-	LEAQ   (CX)(BX*1), DI
-	LEAQ   (DI)(BX*1), R8
-	LEAQ   (R8)(BX*1), R9
+tiles154:
+	CMPQ   CX, $+64
+	JLT    tile155
+	LEAQ   (DX)(R9*1), R10
+	LEAQ   (R10)(R9*1), R11
+	LEAQ   (R11)(R9*1), R12
+	MOVQ   SI, R13
+	MOVQ   BX, R14
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	MOVQ   BX, R10
-	XORQ   R11, R11
 
-vectors156:
-	CMPQ       R10, $0x40
-	JLT        rest157
-	VMOVDQU8   (SI)(R11*1), Z6
-	PREFETCHT0 16384(CX)(R11*1)
-	VPXORD     (CX)(R11*1), Z0, Z7
-	VPDPBUSD   Z6, Z7, Z2
-	PREFETCHT0 16384(DI)(R11*1)
-	VPXORD     (DI)(R11*1), Z0, Z7
-	VPDPBUSD   Z6, Z7, Z3
-	PREFETCHT0 16384(R8)(R11*1)
-	VPXORD     (R8)(R11*1), Z0, Z7
-	VPDPBUSD   Z6, Z7, Z4
-	PREFETCHT0 16384(R9)(R11*1)
-	VPXORD     (R9)(R11*1), Z0, Z7
-	VPDPBUSD   Z6, Z7, Z5
-	ADDQ       $0x40, R11
-	SUBQ       $0x40, R10
-	JMP        vectors156
+columns157:
+	TESTQ        R13, R13
+	JEQ          summed158
+	VPBROADCASTD (R14), Z6
+	PREFETCHT0   16384(DX)
+	VMOVDQU32    (DX), Z7
+	VPDPBUSD     Z6, Z7, Z2
+	ADDQ         $0x40, DX
+	PREFETCHT0   16384(R10)
+	VMOVDQU32    (R10), Z7
+	VPDPBUSD     Z6, Z7, Z3
+	ADDQ         $0x40, R10
+	PREFETCHT0   16384(R11)
+	VMOVDQU32    (R11), Z7
+	VPDPBUSD     Z6, Z7, Z4
+	ADDQ         $0x40, R11
+	PREFETCHT0   16384(R12)
+	VMOVDQU32    (R12), Z7
+	VPDPBUSD     Z6, Z7, Z5
+	ADDQ         $0x40, R12
+	ADDQ         $0x04, R14
+	SUBQ         $0x04, R13
+	JMP          columns157
 
-rest157:
-	TESTQ      R10, R10
-	JEQ        done158
-	VMOVDQU8.Z (SI)(R11*1), K1, Z6
-	VMOVDQU8.Z (CX)(R11*1), K1, Z7
-	VPXORD     Z0, Z7, Z7
-	VPDPBUSD   Z6, Z7, Z2
-	VMOVDQU8.Z (DI)(R11*1), K1, Z7
-	VPXORD     Z0, Z7, Z7
-	VPDPBUSD   Z6, Z7, Z3
-	VMOVDQU8.Z (R8)(R11*1), K1, Z7
-	VPXORD     Z0, Z7, Z7
-	VPDPBUSD   Z6, Z7, Z4
-	VMOVDQU8.Z (R9)(R11*1), K1, Z7
-	VPXORD     Z0, Z7, Z7
-	VPDPBUSD   Z6, Z7, Z5
+summed158:
+	SUBQ      R9, DX
+	SUBQ      R9, R10
+	SUBQ      R9, R11
+	SUBQ      R9, R12
+	VPSUBD    Z1, Z2, Z2
+	VCVTDQ2PS Z2, Z2
+	VMULPS    (DI), Z2, Z2
+	VMULPS    Z0, Z2, Z2
+	VADDPS    (R8), Z2, Z2
+	VMOVUPS   Z2, (AX)
+	VPSUBD    Z1, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    64(DI), Z3, Z3
+	VMULPS    Z0, Z3, Z3
+	VADDPS    64(R8), Z3, Z3
+	VMOVUPS   Z3, 64(AX)
+	VPSUBD    Z1, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    128(DI), Z4, Z4
+	VMULPS    Z0, Z4, Z4
+	VADDPS    128(R8), Z4, Z4
+	VMOVUPS   Z4, 128(AX)
+	VPSUBD    Z1, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    192(DI), Z5, Z5
+	VMULPS    Z0, Z5, Z5
+	VADDPS    192(R8), Z5, Z5
+	VMOVUPS   Z5, 192(AX)
+	ADDQ      $+256, AX
+	ADDQ      $+256, DI
+	ADDQ      $+256, R8
+	LEAQ      (R12)(R9*1), DX
+	SUBQ      $+64, CX
+	JMP       tiles154
 
-done158:
-	VEXTRACTI64X4 $0x01, Z2, Y6
-	VPADDD        Y2, Y6, Y6
-	VEXTRACTI64X4 $0x01, Z3, Y2
-	VPADDD        Y3, Y2, Y2
-	VEXTRACTI64X4 $0x01, Z4, Y3
-	VPADDD        Y4, Y3, Y3
-	VEXTRACTI64X4 $0x01, Z5, Y4
-	VPADDD        Y5, Y4, Y4
-	VPHADDD       Y2, Y6, Y6
-	VPHADDD       Y4, Y3, Y3
-	VPHADDD       Y3, Y6, Y6
-	VEXTRACTI128  $0x01, Y6, X2
-	VPADDD        X2, X6, X2
-	VPSUBD        X1, X2, X2
-	VMOVDQU       X2, (AX)
-	ADDQ          $0x10, AX
-	LEAQ          (R9)(BX*1), CX
-	SUBQ          $0x04, DX
-	JMP           four154
-
-rest155:
-row159:
-	TESTQ  DX, DX
-	JEQ    rows160
-	MOVQ   CX, DI
-	MOVQ   CX, R8
-	MOVQ   CX, R9
+tile155:
+	CMPQ   CX, $0x10
+	JLT    done156
+	MOVQ   SI, R10
+	MOVQ   BX, R11
 	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	MOVQ   BX, R10
-	XORQ   R11, R11
 
-vectors161:
-	CMPQ       R10, $0x40
-	JLT        rest162
-	VMOVDQU8   (SI)(R11*1), Z6
-	PREFETCHT0 16384(CX)(R11*1)
-	VPXORD     (CX)(R11*1), Z0, Z7
-	VPDPBUSD   Z6, Z7, Z2
-	PREFETCHT0 16384(DI)(R11*1)
-	VPXORD     (DI)(R11*1), Z0, Z7
-	VPDPBUSD   Z6, Z7, Z3
-	PREFETCHT0 16384(R8)(R11*1)
-	VPXORD     (R8)(R11*1), Z0, Z7
-	VPDPBUSD   Z6, Z7, Z4
-	PREFETCHT0 16384(R9)(R11*1)
-	VPXORD     (R9)(R11*1), Z0, Z7
-	VPDPBUSD   Z6, Z7, Z5
-	ADDQ       $0x40, R11
-	SUBQ       $0x40, R10
-	JMP        vectors161
+columns159:
+	TESTQ        R10, R10
+	JEQ          summed160
+	VPBROADCASTD (R11), Z3
+	PREFETCHT0   16384(DX)
+	VMOVDQU32    (DX), Z4
+	VPDPBUSD     Z3, Z4, Z2
+	ADDQ         $0x40, DX
+	ADDQ         $0x04, R11
+	SUBQ         $0x04, R10
+	JMP          columns159
 
-rest162:
-	TESTQ      R10, R10
-	JEQ        done163
-	VMOVDQU8.Z (SI)(R11*1), K1, Z6
-	VMOVDQU8.Z (CX)(R11*1), K1, Z7
-	VPXORD     Z0, Z7, Z7
-	VPDPBUSD   Z6, Z7, Z2
-	VMOVDQU8.Z (DI)(R11*1), K1, Z7
-	VPXORD     Z0, Z7, Z7
-	VPDPBUSD   Z6, Z7, Z3
-	VMOVDQU8.Z (R8)(R11*1), K1, Z7
-	VPXORD     Z0, Z7, Z7
-	VPDPBUSD   Z6, Z7, Z4
-	VMOVDQU8.Z (R9)(R11*1), K1, Z7
-	VPXORD     Z0, Z7, Z7
-	VPDPBUSD   Z6, Z7, Z5
+summed160:
+	SUBQ      R9, DX
+	VPSUBD    Z1, Z2, Z2
+	VCVTDQ2PS Z2, Z2
+	VMULPS    (DI), Z2, Z2
+	VMULPS    Z0, Z2, Z2
+	VADDPS    (R8), Z2, Z2
+	VMOVUPS   Z2, (AX)
+	ADDQ      $+64, AX
+	ADDQ      $+64, DI
+	ADDQ      $+64, R8
+	LEAQ      (DX)(R9*1), DX
+	SUBQ      $+16, CX
+	JMP       tile155
 
-done163:
-	VEXTRACTI64X4 $0x01, Z2, Y6
-	VPADDD        Y2, Y6, Y6
-	VEXTRACTI64X4 $0x01, Z3, Y2
-	VPADDD        Y3, Y2, Y2
-	VEXTRACTI64X4 $0x01, Z4, Y3
-	VPADDD        Y4, Y3, Y3
-	VEXTRACTI64X4 $0x01, Z5, Y4
-	VPADDD        Y5, Y4, Y4
-	VPHADDD       Y2, Y6, Y6
-	VPHADDD       Y4, Y3, Y3
-	VPHADDD       Y3, Y6, Y6
-	VEXTRACTI128  $0x01, Y6, X2
-	VPADDD        X2, X6, X2
-	VPSUBD        X1, X2, X2
-	VMOVD         X2, (AX)
-	ADDQ          $0x04, AX
-	ADDQ          BX, CX
-	DECQ          DX
-	JMP           row159
-
-rows160:
-	VZEROUPPER
-	RET
-
-DATA signBytesAVX512<>+0(SB)/4, $0x80808080
-GLOBL signBytesAVX512<>(SB), RODATA|NOPTR, $4
-
-// func dotInt8RowsAVX512(dst []int32, rows []int8, d int, q []int8)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, MMX+
-TEXT ·dotInt8RowsAVX512(SB), NOSPLIT, $0-80
-	MOVQ dst_base+0(FP), AX
-	MOVQ rows_base+24(FP), CX
-	MOVQ dst_len+8(FP), DX
-	MOVQ d+48(FP), BX
-	MOVQ q_base+56(FP), SI
-
-row164:
-	TESTQ  DX, DX
-	JEQ    rows165
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	MOVQ   BX, DI
-	XORQ   R8, R8
-
-two166:
-	CMPQ       DI, $+64
-	JLT        one167
-	PREFETCHT0 16384(CX)(R8*1)
-	VPMOVSXBW  (CX)(R8*1), Z2
-	VPMOVSXBW  (SI)(R8*1), Z3
-	VPMADDWD   Z2, Z3, Z3
-	VPADDD     Z3, Z0, Z0
-	VPMOVSXBW  32(CX)(R8*1), Z2
-	VPMOVSXBW  32(SI)(R8*1), Z3
-	VPMADDWD   Z2, Z3, Z3
-	VPADDD     Z3, Z1, Z1
-	ADDQ       $+64, R8
-	SUBQ       $+64, DI
-	JMP        two166
-
-one167:
-	CMPQ      DI, $+32
-	JLT       rest168
-	VPMOVSXBW (CX)(R8*1), Z2
-	VPMOVSXBW (SI)(R8*1), Z3
-	VPMADDWD  Z2, Z3, Z3
-	VPADDD    Z3, Z0, Z0
-	ADDQ      $+32, R8
-	SUBQ      $+32, DI
-	JMP       one167
-
-rest168:
-	VPADDD        Z1, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VPADDD        Y1, Y0, Y0
-	VEXTRACTF128  $0x01, Y0, X1
-	VPADDD        X1, X0, X0
-	VPSHUFD       $0x4e, X0, X1
-	VPADDD        X1, X0, X0
-	VPSHUFD       $0xb1, X0, X1
-	VPADDD        X1, X0, X0
-	VMOVD         X0, R9
-
-next169:
-	TESTQ   DI, DI
-	JEQ     done170
-	MOVBLSX (CX)(R8*1), R10
-	MOVBLSX (SI)(R8*1), R11
-	IMULL   R10, R11
-	ADDL    R11, R9
-	INCQ    R8
-	DECQ    DI
-	JMP     next169
-
-done170:
-	MOVL R9, (AX)
-	ADDQ $0x04, AX
-	ADDQ BX, CX
-	DECQ DX
-	JMP  row164
-
-rows165:
+done156:
 	VZEROUPPER
 	RET
 
@@ -3067,9 +2949,9 @@ TEXT ·gemmPanel1AVX512(SB), NOSPLIT, $0-88
 	BZHIL R10, R11, R11
 	KMOVW R11, K1
 
-full171:
+full161:
 	CMPQ   R8, $0x08
-	JLT    rest172
+	JLT    rest162
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3083,9 +2965,9 @@ full171:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum175
+	JEQ    sum165
 
-next174:
+next164:
 	VMOVUPS.Z    (R12), K1, Z8
 	VBROADCASTSS (R10), Z9
 	VFMADD231PS  Z8, Z9, Z0
@@ -3107,13 +2989,13 @@ next174:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next174
+	JNE          next164
 
-sum175:
+sum165:
 	VBROADCASTSS alpha+80(FP), Z8
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add176
+	JNE          add166
 	VMULPS       Z8, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3138,9 +3020,9 @@ sum175:
 	VMULPS       Z8, Z7, Z7
 	VMOVUPS      Z7, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored177
+	JMP          stored167
 
-add176:
+add166:
 	VBROADCASTSS beta+84(FP), Z9
 	VMOVUPS.Z    (CX), K1, Z10
 	VMULPS       Z9, Z10, Z10
@@ -3183,14 +3065,14 @@ add176:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored177:
+stored167:
 	LEAQ (AX)(DX*8), AX
 	SUBQ $0x08, R8
-	JMP  full171
+	JMP  full161
 
-rest172:
+rest162:
 	CMPQ   R8, $0x07
-	JNE    fewer178
+	JNE    fewer168
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3203,9 +3085,9 @@ rest172:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum180
+	JEQ    sum170
 
-next179:
+next169:
 	VMOVUPS.Z    (R10), K1, Z7
 	VBROADCASTSS (R8), Z8
 	VFMADD231PS  Z7, Z8, Z0
@@ -3225,13 +3107,13 @@ next179:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next179
+	JNE          next169
 
-sum180:
+sum170:
 	VBROADCASTSS alpha+80(FP), Z7
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add181
+	JNE          add171
 	VMULPS       Z7, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3253,9 +3135,9 @@ sum180:
 	VMULPS       Z7, Z6, Z6
 	VMOVUPS      Z6, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored182
+	JMP          stored172
 
-add181:
+add171:
 	VBROADCASTSS beta+84(FP), Z8
 	VMOVUPS.Z    (CX), K1, Z9
 	VMULPS       Z8, Z9, Z9
@@ -3293,12 +3175,12 @@ add181:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored182:
-	JMP end173
+stored172:
+	JMP end163
 
-fewer178:
+fewer168:
 	CMPQ   R8, $0x06
-	JNE    fewer183
+	JNE    fewer173
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3310,9 +3192,9 @@ fewer178:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum185
+	JEQ    sum175
 
-next184:
+next174:
 	VMOVUPS.Z    (R10), K1, Z6
 	VBROADCASTSS (R8), Z7
 	VFMADD231PS  Z6, Z7, Z0
@@ -3330,13 +3212,13 @@ next184:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next184
+	JNE          next174
 
-sum185:
+sum175:
 	VBROADCASTSS alpha+80(FP), Z6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add186
+	JNE          add176
 	VMULPS       Z6, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3355,9 +3237,9 @@ sum185:
 	VMULPS       Z6, Z5, Z5
 	VMOVUPS      Z5, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored187
+	JMP          stored177
 
-add186:
+add176:
 	VBROADCASTSS beta+84(FP), Z7
 	VMOVUPS.Z    (CX), K1, Z8
 	VMULPS       Z7, Z8, Z8
@@ -3390,12 +3272,12 @@ add186:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored187:
-	JMP end173
+stored177:
+	JMP end163
 
-fewer183:
+fewer173:
 	CMPQ   R8, $0x05
-	JNE    fewer188
+	JNE    fewer178
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3406,9 +3288,9 @@ fewer183:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum190
+	JEQ    sum180
 
-next189:
+next179:
 	VMOVUPS.Z    (R10), K1, Z5
 	VBROADCASTSS (R8), Z6
 	VFMADD231PS  Z5, Z6, Z0
@@ -3424,13 +3306,13 @@ next189:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next189
+	JNE          next179
 
-sum190:
+sum180:
 	VBROADCASTSS alpha+80(FP), Z5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add191
+	JNE          add181
 	VMULPS       Z5, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3446,9 +3328,9 @@ sum190:
 	VMULPS       Z5, Z4, Z4
 	VMOVUPS      Z4, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored192
+	JMP          stored182
 
-add191:
+add181:
 	VBROADCASTSS beta+84(FP), Z6
 	VMOVUPS.Z    (CX), K1, Z7
 	VMULPS       Z6, Z7, Z7
@@ -3476,12 +3358,12 @@ add191:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored192:
-	JMP end173
+stored182:
+	JMP end163
 
-fewer188:
+fewer178:
 	CMPQ   R8, $0x04
-	JNE    fewer193
+	JNE    fewer183
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3489,9 +3371,9 @@ fewer188:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum195
+	JEQ    sum185
 
-next194:
+next184:
 	VMOVUPS.Z    (R8), K1, Z4
 	VBROADCASTSS (AX), Z5
 	VFMADD231PS  Z4, Z5, Z0
@@ -3504,13 +3386,13 @@ next194:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next194
+	JNE          next184
 
-sum195:
+sum185:
 	VBROADCASTSS alpha+80(FP), Z4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add196
+	JNE          add186
 	VMULPS       Z4, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3523,9 +3405,9 @@ sum195:
 	VMULPS       Z4, Z3, Z3
 	VMOVUPS      Z3, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored197
+	JMP          stored187
 
-add196:
+add186:
 	VBROADCASTSS beta+84(FP), Z5
 	VMOVUPS.Z    (CX), K1, Z6
 	VMULPS       Z5, Z6, Z6
@@ -3548,21 +3430,21 @@ add196:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored197:
-	JMP end173
+stored187:
+	JMP end163
 
-fewer193:
+fewer183:
 	CMPQ   R8, $0x03
-	JNE    fewer198
+	JNE    fewer188
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum200
+	JEQ    sum190
 
-next199:
+next189:
 	VMOVUPS.Z    (R8), K1, Z3
 	VBROADCASTSS (AX), Z4
 	VFMADD231PS  Z3, Z4, Z0
@@ -3573,13 +3455,13 @@ next199:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next199
+	JNE          next189
 
-sum200:
+sum190:
 	VBROADCASTSS alpha+80(FP), Z3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add201
+	JNE          add191
 	VMULPS       Z3, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3589,9 +3471,9 @@ sum200:
 	VMULPS       Z3, Z2, Z2
 	VMOVUPS      Z2, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored202
+	JMP          stored192
 
-add201:
+add191:
 	VBROADCASTSS beta+84(FP), Z4
 	VMOVUPS.Z    (CX), K1, Z5
 	VMULPS       Z4, Z5, Z5
@@ -3609,20 +3491,20 @@ add201:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored202:
-	JMP end173
+stored192:
+	JMP end163
 
-fewer198:
+fewer188:
 	CMPQ   R8, $0x02
-	JNE    fewer203
+	JNE    fewer193
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum205
+	JEQ    sum195
 
-next204:
+next194:
 	VMOVUPS.Z    (R8), K1, Z2
 	VBROADCASTSS (AX), Z3
 	VFMADD231PS  Z2, Z3, Z0
@@ -3631,22 +3513,22 @@ next204:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next204
+	JNE          next194
 
-sum205:
+sum195:
 	VBROADCASTSS alpha+80(FP), Z2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add206
+	JNE          add196
 	VMULPS       Z2, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      Z1, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored207
+	JMP          stored197
 
-add206:
+add196:
 	VBROADCASTSS beta+84(FP), Z3
 	VMOVUPS.Z    (CX), K1, Z4
 	VMULPS       Z3, Z4, Z4
@@ -3659,38 +3541,38 @@ add206:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored207:
-	JMP end173
+stored197:
+	JMP end163
 
-fewer203:
+fewer193:
 	CMPQ   R8, $0x01
-	JNE    fewer208
+	JNE    fewer198
 	VPXORD Z0, Z0, Z0
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum210
+	JEQ    sum200
 
-next209:
+next199:
 	VMOVUPS.Z    (DX), K1, Z1
 	VBROADCASTSS (AX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next209
+	JNE          next199
 
-sum210:
+sum200:
 	VBROADCASTSS alpha+80(FP), Z1
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add211
+	JNE          add201
 	VMULPS       Z1, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored212
+	JMP          stored202
 
-add211:
+add201:
 	VBROADCASTSS beta+84(FP), Z2
 	VMOVUPS.Z    (CX), K1, Z3
 	VMULPS       Z2, Z3, Z3
@@ -3698,11 +3580,11 @@ add211:
 	VMOVUPS      Z3, K1, (CX)
 	ADDQ         DI, CX
 
-stored212:
-	JMP end173
+stored202:
+	JMP end163
 
-fewer208:
-end173:
+fewer198:
+end163:
 	VZEROUPPER
 	RET
 
@@ -3723,9 +3605,9 @@ TEXT ·gemmPanel2AVX512(SB), NOSPLIT, $0-88
 	BZHIL R10, R11, R11
 	KMOVW R11, K1
 
-full213:
+full203:
 	CMPQ   R8, $0x08
-	JLT    rest214
+	JLT    rest204
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3747,9 +3629,9 @@ full213:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum217
+	JEQ    sum207
 
-next216:
+next206:
 	VMOVUPS      (R12), Z16
 	VMOVUPS.Z    64(R12), K1, Z17
 	VBROADCASTSS (R10), Z18
@@ -3780,13 +3662,13 @@ next216:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next216
+	JNE          next206
 
-sum217:
+sum207:
 	VBROADCASTSS alpha+80(FP), Z16
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add218
+	JNE          add208
 	VMULPS       Z16, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z16, Z1, Z1
@@ -3827,9 +3709,9 @@ sum217:
 	VMULPS       Z16, Z15, Z15
 	VMOVUPS      Z15, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored219
+	JMP          stored209
 
-add218:
+add208:
 	VBROADCASTSS beta+84(FP), Z17
 	VMOVUPS      (CX), Z18
 	VMULPS       Z17, Z18, Z18
@@ -3904,14 +3786,14 @@ add218:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored219:
+stored209:
 	LEAQ (AX)(DX*8), AX
 	SUBQ $0x08, R8
-	JMP  full213
+	JMP  full203
 
-rest214:
+rest204:
 	CMPQ   R8, $0x07
-	JNE    fewer220
+	JNE    fewer210
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3931,9 +3813,9 @@ rest214:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum222
+	JEQ    sum212
 
-next221:
+next211:
 	VMOVUPS      (R10), Z14
 	VMOVUPS.Z    64(R10), K1, Z15
 	VBROADCASTSS (R8), Z16
@@ -3961,13 +3843,13 @@ next221:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next221
+	JNE          next211
 
-sum222:
+sum212:
 	VBROADCASTSS alpha+80(FP), Z14
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add223
+	JNE          add213
 	VMULPS       Z14, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z14, Z1, Z1
@@ -4003,9 +3885,9 @@ sum222:
 	VMULPS       Z14, Z13, Z13
 	VMOVUPS      Z13, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored224
+	JMP          stored214
 
-add223:
+add213:
 	VBROADCASTSS beta+84(FP), Z15
 	VMOVUPS      (CX), Z16
 	VMULPS       Z15, Z16, Z16
@@ -4071,12 +3953,12 @@ add223:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored224:
-	JMP end215
+stored214:
+	JMP end205
 
-fewer220:
+fewer210:
 	CMPQ   R8, $0x06
-	JNE    fewer225
+	JNE    fewer215
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4094,9 +3976,9 @@ fewer220:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum227
+	JEQ    sum217
 
-next226:
+next216:
 	VMOVUPS      (R10), Z12
 	VMOVUPS.Z    64(R10), K1, Z13
 	VBROADCASTSS (R8), Z14
@@ -4121,13 +4003,13 @@ next226:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next226
+	JNE          next216
 
-sum227:
+sum217:
 	VBROADCASTSS alpha+80(FP), Z12
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add228
+	JNE          add218
 	VMULPS       Z12, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z12, Z1, Z1
@@ -4158,9 +4040,9 @@ sum227:
 	VMULPS       Z12, Z11, Z11
 	VMOVUPS      Z11, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored229
+	JMP          stored219
 
-add228:
+add218:
 	VBROADCASTSS beta+84(FP), Z13
 	VMOVUPS      (CX), Z14
 	VMULPS       Z13, Z14, Z14
@@ -4217,12 +4099,12 @@ add228:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored229:
-	JMP end215
+stored219:
+	JMP end205
 
-fewer225:
+fewer215:
 	CMPQ   R8, $0x05
-	JNE    fewer230
+	JNE    fewer220
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4238,9 +4120,9 @@ fewer225:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum232
+	JEQ    sum222
 
-next231:
+next221:
 	VMOVUPS      (R10), Z10
 	VMOVUPS.Z    64(R10), K1, Z11
 	VBROADCASTSS (R8), Z12
@@ -4262,13 +4144,13 @@ next231:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next231
+	JNE          next221
 
-sum232:
+sum222:
 	VBROADCASTSS alpha+80(FP), Z10
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add233
+	JNE          add223
 	VMULPS       Z10, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z10, Z1, Z1
@@ -4294,9 +4176,9 @@ sum232:
 	VMULPS       Z10, Z9, Z9
 	VMOVUPS      Z9, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored234
+	JMP          stored224
 
-add233:
+add223:
 	VBROADCASTSS beta+84(FP), Z11
 	VMOVUPS      (CX), Z12
 	VMULPS       Z11, Z12, Z12
@@ -4344,12 +4226,12 @@ add233:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored234:
-	JMP end215
+stored224:
+	JMP end205
 
-fewer230:
+fewer220:
 	CMPQ   R8, $0x04
-	JNE    fewer235
+	JNE    fewer225
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4361,9 +4243,9 @@ fewer230:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum237
+	JEQ    sum227
 
-next236:
+next226:
 	VMOVUPS      (R8), Z8
 	VMOVUPS.Z    64(R8), K1, Z9
 	VBROADCASTSS (AX), Z10
@@ -4381,13 +4263,13 @@ next236:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next236
+	JNE          next226
 
-sum237:
+sum227:
 	VBROADCASTSS alpha+80(FP), Z8
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add238
+	JNE          add228
 	VMULPS       Z8, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z8, Z1, Z1
@@ -4408,9 +4290,9 @@ sum237:
 	VMULPS       Z8, Z7, Z7
 	VMOVUPS      Z7, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored239
+	JMP          stored229
 
-add238:
+add228:
 	VBROADCASTSS beta+84(FP), Z9
 	VMOVUPS      (CX), Z10
 	VMULPS       Z9, Z10, Z10
@@ -4449,12 +4331,12 @@ add238:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored239:
-	JMP end215
+stored229:
+	JMP end205
 
-fewer235:
+fewer225:
 	CMPQ   R8, $0x03
-	JNE    fewer240
+	JNE    fewer230
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4464,9 +4346,9 @@ fewer235:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum242
+	JEQ    sum232
 
-next241:
+next231:
 	VMOVUPS      (R8), Z6
 	VMOVUPS.Z    64(R8), K1, Z7
 	VBROADCASTSS (AX), Z8
@@ -4481,13 +4363,13 @@ next241:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next241
+	JNE          next231
 
-sum242:
+sum232:
 	VBROADCASTSS alpha+80(FP), Z6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add243
+	JNE          add233
 	VMULPS       Z6, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z6, Z1, Z1
@@ -4503,9 +4385,9 @@ sum242:
 	VMULPS       Z6, Z5, Z5
 	VMOVUPS      Z5, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored244
+	JMP          stored234
 
-add243:
+add233:
 	VBROADCASTSS beta+84(FP), Z7
 	VMOVUPS      (CX), Z8
 	VMULPS       Z7, Z8, Z8
@@ -4535,12 +4417,12 @@ add243:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored244:
-	JMP end215
+stored234:
+	JMP end205
 
-fewer240:
+fewer230:
 	CMPQ   R8, $0x02
-	JNE    fewer245
+	JNE    fewer235
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4548,9 +4430,9 @@ fewer240:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum247
+	JEQ    sum237
 
-next246:
+next236:
 	VMOVUPS      (R8), Z4
 	VMOVUPS.Z    64(R8), K1, Z5
 	VBROADCASTSS (AX), Z6
@@ -4562,13 +4444,13 @@ next246:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next246
+	JNE          next236
 
-sum247:
+sum237:
 	VBROADCASTSS alpha+80(FP), Z4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add248
+	JNE          add238
 	VMULPS       Z4, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z4, Z1, Z1
@@ -4579,9 +4461,9 @@ sum247:
 	VMULPS       Z4, Z3, Z3
 	VMOVUPS      Z3, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored249
+	JMP          stored239
 
-add248:
+add238:
 	VBROADCASTSS beta+84(FP), Z5
 	VMOVUPS      (CX), Z6
 	VMULPS       Z5, Z6, Z6
@@ -4602,20 +4484,20 @@ add248:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored249:
-	JMP end215
+stored239:
+	JMP end205
 
-fewer245:
+fewer235:
 	CMPQ   R8, $0x01
-	JNE    fewer250
+	JNE    fewer240
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum252
+	JEQ    sum242
 
-next251:
+next241:
 	VMOVUPS      (DX), Z2
 	VMOVUPS.Z    64(DX), K1, Z3
 	VBROADCASTSS (AX), Z4
@@ -4624,21 +4506,21 @@ next251:
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next251
+	JNE          next241
 
-sum252:
+sum242:
 	VBROADCASTSS alpha+80(FP), Z2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add253
+	JNE          add243
 	VMULPS       Z2, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      Z1, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored254
+	JMP          stored244
 
-add253:
+add243:
 	VBROADCASTSS beta+84(FP), Z3
 	VMOVUPS      (CX), Z4
 	VMULPS       Z3, Z4, Z4
@@ -4650,11 +4532,11 @@ add253:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored254:
-	JMP end215
+stored244:
+	JMP end205
 
-fewer250:
-end215:
+fewer240:
+end205:
 	VZEROUPPER
 	RET
 
@@ -4673,9 +4555,9 @@ TEXT ·transposeAVX512(SB), NOSPLIT, $0-40
 	LEAQ (R9)(BX*1), R10
 	LEAQ (R10)(BX*1), BX
 
-row255:
+row245:
 	TESTQ        SI, SI
-	JEQ          rows256
+	JEQ          rows246
 	VMOVUPS      (CX), X0
 	VINSERTF32X4 $0x01, (CX)(DI*1), Z0, Z0
 	VINSERTF32X4 $0x02, (CX)(DI*2), Z0, Z0
@@ -4713,9 +4595,9 @@ row255:
 	VMOVUPS      Z4, (AX)
 	ADDQ         DX, AX
 	DECQ         SI
-	JMP          row255
+	JMP          row245
 
-rows256:
+rows246:
 	VZEROUPPER
 	RET
 
@@ -4729,15 +4611,15 @@ TEXT ·packRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ  n+32(FP), SI
 	MOVQ  k+40(FP), DI
 	CMPQ  SI, $+16
-	JLE   narrow257
+	JLE   narrow247
 	SUBQ  $+16, SI
 	MOVL  $-1, R8
 	BZHIL SI, R8, R8
 	KMOVW R8, K1
 
-row259:
+row249:
 	TESTQ      DI, DI
-	JEQ        rows260
+	JEQ        rows250
 	PREFETCHT0 (CX)(BX*8)
 	PREFETCHT0 64(CX)(BX*8)
 	VMOVUPS    (CX), Z0
@@ -4747,27 +4629,27 @@ row259:
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row259
+	JMP        row249
 
-rows260:
-	JMP packed258
+rows250:
+	JMP packed248
 
-narrow257:
+narrow247:
 	MOVL  $-1, R8
 	BZHIL SI, R8, R8
 	KMOVW R8, K1
 
-row261:
+row251:
 	TESTQ     DI, DI
-	JEQ       rows262
+	JEQ       rows252
 	VMOVUPS.Z (CX), K1, Z0
 	VMOVUPS   Z0, (AX)
 	ADDQ      BX, CX
 	ADDQ      DX, AX
 	DECQ      DI
-	JMP       row261
+	JMP       row251
 
-rows262:
-packed258:
+rows252:
+packed248:
 	VZEROUPPER
 	RET

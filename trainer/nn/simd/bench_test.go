@@ -81,18 +81,18 @@ func BenchmarkRetrieval(b *testing.B) {
 
 func benchmarkRetrieval(b *testing.B, n int) {
 	const d = 64
-	items, bytes := make([]float32, n*d), make([]int8, n*d)
+	items, tiles := make([]float32, n*d), make([]uint8, n*d)
 	for i := range items {
-		items[i], bytes[i] = float32(i%100)-50, int8(i)
+		items[i], tiles[i] = float32(i%100)-50, uint8(i)
 	}
-	scores, sums, q, q8 := make([]float32, n), make([]int32, n), items[:d], bytes[:d]
+	scores, q, q8 := make([]float32, n), items[:d], make([]int8, d)
 	for _, k := range []struct {
 		name string
 		size int // bytes read
 		run  func()
 	}{
 		{"gemv", 4 * n * d, func() { Gemv(scores, items, d, q) }},
-		{"dotInt8Rows", n * d, func() { DotInt8Rows(sums, bytes, d, q8) }},
+		{"scoreTiles", n * d, func() { ScoreTiles(scores, tiles, q8, 0.1, items[:n], items[n:2*n]) }},
 		{"countAtLeast", 4 * n, func() { CountAtLeast(scores, 1e30) }},
 		{"firstAbove", 4 * n, func() { FirstAbove(scores, 0, 1e30) }},
 		{"sum", 4 * n, func() { Sum(scores) }},

@@ -45,22 +45,6 @@ func FirstAbove(x []float32, from int, bound float32) int {
 	return firstAbove(x, from, bound)
 }
 
-// DotInt8Rows sets dst[i] to the product of row i and q, exactly.   rows (N,d)  q (d)  dst (N)
-//
-// d is at most 1<<16, so that no sum leaves 32 bits.
-func DotInt8Rows(dst []int32, rows []int8, d int, q []int8) {
-	same("int8 rows", len(q), d)
-	same("int8 rows", len(rows), len(dst)*d)
-	if d > 1<<16 {
-		panic("simd: int8 rows: a row is too long")
-	}
-	for len(dst) > turnRows {
-		dotInt8Rows(dst[:turnRows], rows[:turnRows*d], d, q)
-		dst, rows = dst[turnRows:], rows[turnRows*d:]
-	}
-	dotInt8Rows(dst, rows, d, q)
-}
-
 func gemvGo(y, a []float32, stride, d int, x []float32) {
 	for i := range y {
 		y[i] = dotGo(a[i*stride:][:d], x)
@@ -84,14 +68,4 @@ func firstAboveGo(x []float32, from int, bound float32) int {
 		}
 	}
 	return len(x)
-}
-
-func dotInt8RowsGo(dst []int32, rows []int8, d int, q []int8) {
-	for i := range dst {
-		sum := int32(0)
-		for j, v := range rows[i*d:][:d] {
-			sum += int32(v) * int32(q[j])
-		}
-		dst[i] = sum
-	}
 }

@@ -49,7 +49,7 @@ var kernels = []kernel{
 	{"gemv", "y, a []float32, stride, d int, x []float32", "y, a, stride, d, x", "", (*isa).gemv},
 	{"countAtLeast", "x []float32, bound float32", "x, bound", "int", (*isa).countAtLeast},
 	{"firstAbove", "x []float32, from int, bound float32", "x, from, bound", "int", (*isa).firstAbove},
-	{name: "dotInt8Rows", write: (*isa).dotInt8Rows},
+	{name: "scoreTiles", write: (*isa).scoreTiles},
 	{name: "gemmPanel1", write: func(s *isa) { s.gemmPanel(1) }},
 	{name: "gemmPanel2", write: func(s *isa) { s.gemmPanel(2) }},
 	{name: "transpose", write: (*isa).transpose},

@@ -1,0 +1,149 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// ahead is how many bytes before their use tiles are asked for. The processor's own guess stops at the end of a page of 4 KiB.
+const ahead = 16384
+
+// tileRows is how many rows a tile has: as many as a vector of AVX-512 has sums.
+const tileRows = 16
+
+// scoreTiles writes dst[i] = (Σ_j tile_ij·q_j - excess)·scale_i·by + base_i. A tile has, for four columns after the other, those of its sixteen rows next to each other: sums
+// of rows stand in lanes from the start, and none is folded.
+func (s *isa) scoreTiles() {
+	s.text("scoreTiles", "(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale, base []float32)")
+	t := tiles{isa: s, dst: pointer("dst"), count: length("dst"), from: pointer("tiles"), q: pointer("q"), d: length("q"), scale: pointer("scale"), base: pointer("base")}
+	t.by = s.spread("by")
+	t.excess = s.vec()
+	given, low := GP32(), XMM()
+	Load(Param("excess"), given)
+	VMOVD(given, low)
+	VPBROADCASTD(low, t.excess)
+	t.size = clone(t.d)
+	SHLQ(U8(4), t.size)
+	many := 1
+	if s.wide() {
+		many = 4
+	}
+	again, rest, done := label("tiles"), label("tile"), label("done")
+	if many > 1 {
+		Label(again)
+		CMPQ(t.count, I32(int32(many*tileRows)))
+		JLT(LabelRef(rest))
+		t.some(many)
+		JMP(LabelRef(again))
+	}
+	Label(rest)
+	CMPQ(t.count, Imm(tileRows))
+	JLT(LabelRef(done))
+	t.some(1)
+	JMP(LabelRef(rest))
+	Label(done)
+	leave(nil)
+}
+
+// tiles are the registers of scoreTiles.
+type tiles struct {
+	*isa
+	dst, count, from, q, d, scale, base reg.GPVirtual
+	size                                reg.GPVirtual // of a tile in bytes
+	by, excess                          reg.VecVirtual
+}
+
+// some scores so many tiles, which are asked of memory once and read side by side.
+func (t *tiles) some(n int) {
+	row := make([]reg.GPVirtual, n)
+	for i := range row {
+		row[i] = GP64()
+		if i == 0 {
+			MOVQ(t.from, row[i])
+		} else {
+			LEAQ(Mem{Base: row[i-1], Index: t.size, Scale: 1}, row[i])
+		}
+	}
+	left, at := clone(t.d), clone(t.q)
+	sums := t.wideSums
+	if !t.wide() {
+		sums = t.narrowSums
+	}
+	for i, sum := range sums(row, left, at) {
+		VPSUBD(t.excess, sum, sum)
+		VCVTDQ2PS(sum, sum)
+		VMULPS(Mem{Base: t.scale, Disp: 4 * t.lanes * i}, sum, sum)
+		VMULPS(t.by, sum, sum)
+		VADDPS(Mem{Base: t.base, Disp: 4 * t.lanes * i}, sum, sum)
+		VMOVUPS(sum, Mem{Base: t.dst, Disp: 4 * t.lanes * i})
+	}
+	for _, p := range []reg.GPVirtual{t.dst, t.scale, t.base} {
+		ADDQ(I32(int32(4*tileRows*n)), p)
+	}
+	LEAQ(Mem{Base: row[n-1], Index: t.size, Scale: 1}, t.from)
+	SUBQ(I32(int32(tileRows*n)), t.count)
+}
+
+// wideSums returns a vector a tile, by VNNI.
+func (t *tiles) wideSums(row []reg.GPVirtual, left, at reg.GPVirtual) []reg.VecVirtual {
+	acc := t.accumulators(len(row))
+	again, done := label("columns"), label("summed")
+	Label(again)
+	TESTQ(left, left)
+	JEQ(LabelRef(done))
+	four := ZMM()
+	VPBROADCASTD(Mem{Base: at}, four)
+	for i := range acc {
+		u := ZMM()
+		PREFETCHT0(Mem{Base: row[i], Disp: ahead})
+		VMOVDQU32(Mem{Base: row[i]}, u)
+		dpbusd(four, u, acc[i])
+		ADDQ(Imm(64), row[i])
+	}
+	ADDQ(Imm(4), at)
+	SUBQ(Imm(4), left)
+	JMP(LabelRef(again))
+	Label(done)
+	for i := range row { // back to its beginning
+		SUBQ(t.size, row[i])
+	}
+	return acc
+}
+
+// narrowSums returns two vectors for one tile: products of 16 bits are added in pairs, and a row's two sums at the end.
+func (t *tiles) narrowSums(row []reg.GPVirtual, left, at reg.GPVirtual) []reg.VecVirtual {
+	acc := t.accumulators(4)
+	again, done := label("columns"), label("summed")
+	Label(again)
+	TESTQ(left, left)
+	JEQ(LabelRef(done))
+	few, four := XMM(), YMM()
+	VMOVD(Mem{Base: at}, few)
+	VPMOVSXBW(few, few)
+	VPBROADCASTQ(few, four)
+	PREFETCHT0(Mem{Base: row[0], Disp: ahead})
+	for i := range acc {
+		u := YMM()
+		VPMOVZXBW(Mem{Base: row[0], Disp: 16 * i}, u)
+		VPMADDWD(four, u, u)
+		VPADDD(u, acc[i], acc[i])
+	}
+	ADDQ(Imm(64), row[0])
+	ADDQ(Imm(4), at)
+	SUBQ(Imm(4), left)
+	JMP(LabelRef(again))
+	Label(done)
+	SUBQ(t.size, row[0])
+	for i := range 2 {
+		VPHADDD(acc[2*i+1], acc[2*i], acc[i])
+		VPERMQ(U8(0b11_01_10_00), acc[i], acc[i]) // the halves of a vector were added apart
+	}
+	return acc[:2]
+}
+
+// dpbusd adds to acc the products of 4 unsigned bytes of u and 4 signed ones of v in each lane. avo does not know it.
+func dpbusd(v, u Op, acc reg.VecVirtual) {
+	Instruction(&ir.Instruction{Opcode: "VPDPBUSD", Operands: []Op{v, u, acc}, Inputs: []Op{v, u, acc}, Outputs: []Op{acc}, ISA: []string{"AVX512_VNNI"}})
+}
