@@ -11,6 +11,7 @@
 //	KV           freshet_manifests  <model>.<version>                 manifest, JSON; created once and never changed
 //	KV           freshet_heads      <model>                           the same JSON bytes as the newest version's manifest
 //	KV           freshet_replicas   <model>.<replica id>              Report, JSON; expires 30 s after its last refresh
+//	KV           freshet_orders     <model>                           Order, JSON; may be missing, with its bucket
 //
 // A base has the tables items and params, a delta both or neither: items (item_id, row, vector, bias, popularity, category, and a
 // row of side information a field) by rising row, in a delta the changed ones; params (name, shape, values), always all.
@@ -58,6 +59,14 @@
 //
 // Ed25519, base64 (standard alphabet, padded), over the manifest's stored JSON bytes without the last member
 // ,"signature":"…". The member signer holds the nkey public key. Objects are covered through their digests.
+//
+// # Orders
+//
+// An order {format, model, serial, version, candidate {version, share}, by, at, why, signer, signature} says what replicas are to
+// serve: version 0 is the head, any other that version, also an older one; candidate, where there is one, is what a share of the
+// users gets instead. It is signed as a manifest is, by any trusted key, and written with the revision that its giver last saw.
+// serial only grows. A replica keeps the highest that it has seen and refuses a lower one, and another order of the same; one that
+// is removed from the bucket stays in force. Without any order replicas follow the head. A pinned version is read by its own chain.
 //
 // # Promise
 //

@@ -18,6 +18,7 @@ const (
 	ManifestsBucket = "freshet_manifests"
 	HeadsBucket     = "freshet_heads"
 	ReplicasBucket  = "freshet_replicas"
+	OrdersBucket    = "freshet_orders"
 )
 
 // Constants of the protocol.

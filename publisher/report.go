@@ -13,11 +13,13 @@ import (
 type Report struct {
 	ID        string         `json:"id"`
 	Model     string         `json:"model"`
-	Version   schema.Version `json:"version"` // 0 while it serves none
+	Version   schema.Version `json:"version"`             // 0 while it serves none
+	Candidate schema.Version `json:"candidate,omitempty"` // what a share of the users is answered from, where an order says so
+	Order     uint64         `json:"order,omitempty"`     // serial of the order in force; 0 = none was ever seen
 	Step      schema.Step    `json:"step"`
 	AppliedAt time.Time      `json:"applied_at"` // when the version began to serve
 	Address   string         `json:"address"`    // of its HTTP API, as told by its configuration
-	// Refused is why the replica does not serve the newest version, or "".
+	// Refused is why the replica does not serve what it should, the newest version or what the order says, or "".
 	Refused string `json:"refused,omitempty"`
 }
 

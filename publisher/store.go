@@ -86,6 +86,7 @@ func CreateStore(ctx context.Context, js jetstream.JetStream, copies int) (*Stor
 		{Bucket: ManifestsBucket, Description: "freshet: manifest of each model version"},
 		{Bucket: HeadsBucket, Description: "freshet: newest version of each model"},
 		{Bucket: ReplicasBucket, Description: "freshet: what each replica serves", TTL: ReportTTL},
+		{Bucket: OrdersBucket, Description: ordersDescription}, // of which OpenStore can do without: older stores have none
 	} {
 		kv.History, kv.Replicas, kv.MaxValueSize = 1, copies, MaxManifestBytes
 		if _, err := js.CreateKeyValue(ctx, kv); err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
