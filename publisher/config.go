@@ -16,6 +16,12 @@ type Config struct {
 	Model string // name of the line of versions; required
 	ID    string // names this publisher to the operator, e.g. host and process; required
 
+	// Holder is who may take the line over from itself at once, as a start does after a crash: what only one process at a time can be, such as the owner of a
+	// directory. Default: the public key of Seed, or ID where there is none.
+	Holder string
+	// TakeOver takes the line from whoever holds it. The other then stops.
+	TakeOver bool
+
 	BaseEvery int // deltas between two bases; default 64: a late replica fetches at most so many deltas. At most MaxChain
 	Keep      int // chains kept in the store, the current one included; default 2: a replica in the middle of the old one can finish
 	Copies    int // NATS servers that keep each object; default 1
@@ -41,6 +47,13 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
+	if c.Holder == "" {
+		c.Holder = c.ID
+		if key, err := nkeys.FromSeed(c.Seed); err == nil {
+			defer key.Wipe()
+			c.Holder, _ = key.PublicKey() // of a seed that was read there is one
+		}
+	}
 	if c.BaseEvery == 0 {
 		c.BaseEvery = 64
 	}
@@ -78,6 +91,7 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("publisher: model %w", err))
 	}
 	fault(c.ID == "" || len(c.ID) > 256, "id %q: must have 1 to 256 bytes", c.ID)
+	fault(len(c.Holder) > 256, "holder: must have at most 256 bytes")
 	fault(c.BaseEvery < 1 || c.BaseEvery > MaxChain, "base_every %d: must be 1 to %d", c.BaseEvery, MaxChain)
 	fault(c.Keep < 1, "keep %d: must be at least 1", c.Keep)
 	fault(c.Copies < 1 || c.Copies > 5, "copies %d: must be 1 to 5", c.Copies)

@@ -7,11 +7,15 @@
 // describes a version; its objects hold the tables. The head is the manifest of the newest version. A base holds the whole
 // model, a delta what changed since its parent. A chain is a base and the deltas after it.
 //
-//	object store freshet_models     <model>/<version>/<table>.arrow   Arrow IPC file, one record batch; chunks of 512 KiB
+//	object store freshet_models     <model>/<sha256>.arrow            Arrow IPC file, one record batch; chunks of 512 KiB
 //	KV           freshet_manifests  <model>.<version>                 manifest, JSON; created once and never changed
 //	KV           freshet_heads      <model>                           the same JSON bytes as the newest version's manifest
 //	KV           freshet_replicas   <model>.<replica id>              Report, JSON; expires 30 s after its last refresh
-//	KV           freshet_orders     <model>                           Order, JSON; may be missing, with its bucket
+//	KV           freshet_writers    <model>                           Lease, JSON; expires 15 s after its last refresh
+//	KV           freshet_orders     <model>                           Order, JSON; may be missing, with its bucket; the versions it names are kept
+//
+// Objects are named by their content: the lower-case hex of their SHA-256. A manifest lists them as {"table","name","bytes","sha256"}, each table once. In
+// format 1 of the manifest there is no table, the name is <model>/<version>/<table>.arrow, and there is no epoch; readers read both.
 //
 // A base has the tables items and params, a delta both or neither: items (item_id, row, vector, bias, popularity, category, and a
 // row of side information a field) by rising row, in a delta the changed ones; params (name, shape, values), always all.
@@ -33,24 +37,41 @@
 //
 // Model names and replica ids are 1-64 of A-Z a-z 0-9 _ -, table names 1-64 of a-z 0-9 _, versions are decimal.
 //
+// # The writer of a line
+//
+// A line has one writer (I5). It holds the key <model> of freshet_writers: {"epoch","id","holder","since","expires"}, written with the revision that it last saw, and
+// refreshed every 5 s. The bucket's TTL alone ends a lease: no clock but the server's decides. Whoever starts finds
+//
+//   - no lease: it creates one. Its epoch is the head's and 1; of a line without a head, the seconds since 1970, which are above the epochs of a line that NATS has lost.
+//   - one with its own holder, which only one process at a time can be (the public key of a data directory): it takes it at once, with the epoch and 1.
+//   - another's: it is refused, and told id and since; or it takes it on purpose, as from itself.
+//
+// A writer that cannot refresh its lease creates it again when NATS is back, with its epoch; where it finds another's, it stops for good. The manifest carries the
+// epoch, which never falls along a line.
+//
 // # Writing a version
 //
-//  1. Encode the tables; take size and SHA-256 (lower-case hex) of each.
-//  2. Create (never overwrite) freshet_manifests <model>.<version>. Whoever creates it owns the version number, so no two
-//     programs ever write the same objects. A number that is taken is passed over for good.
-//  3. Put the objects, as NATS' object store lays them down (ADR-20).
+//  1. Encode the tables; take size and SHA-256 (lower-case hex) of each. Refresh the lease.
+//  2. Create (never overwrite) freshet_manifests <model>.<version>. Whoever creates it owns the version number. One that is taken is passed over for good.
+//  3. Put the objects, as NATS' object store lays them down (ADR-20); one that the chain of the head names, and that is there, need not be put again.
 //  4. Set freshet_heads <model> with the revision that the writer last saw (0 = the key must not exist). A refusal means that
-//     another writer extends the line (I5): stop for good. A timeout is not a refusal: read the head, compare its bytes.
+//     another writer extends the line: stop for good, unless that head's epoch is lower than one's own. A timeout is no refusal: read the head, compare its bytes.
 //
-// A crash before 4 leaves a manifest and objects that no head leads to. They are collected with the versions around them.
-// A writer's first version, and the one after a failed attempt, is a base. Of old chains two are kept; a manifest is
-// removed after its objects, so that no object is ever without a manifest that names it.
+// A crash before 4 leaves a manifest and objects that no head leads to. A writer's first version, and the one after a failed attempt, is a base. parent is the version
+// that was the head before, of bases too: so the versions that were published are those that parents lead to from the head.
+//
+// # What is removed
+//
+// After each base, and by Store.Collect: all but the two newest chains, the chains of what live replicas report and of what freshet_orders names, and manifests above
+// the head. Whoever collects lists the objects first (and the stream's last message), then reads head, reports, orders and manifests, then removes, up to that message:
+// objects that no manifest which stays names, before the manifest that names them; at last those that no manifest names. So it takes nothing that is being written, and
+// what a crash leaves is found by the next one.
 //
 // # Reading a version
 //
 // Watch freshet_heads <model>. From a delta walk parent by parent through freshet_manifests, until the parent is the version
 // held (compare its manifest byte for byte) or a base is reached; then apply in rising order. Refuse a manifest whose version
-// is not above the one held, whose signer is not trusted, or whose config_digest differs within a chain; refuse an object of
+// is not above the one held, whose epoch is below it, whose signer is not trusted, or whose config_digest differs within a chain; refuse an object of
 // other size or SHA-256, a model whose own digest is not config_digest or whose item count is not items, and live tables that
 // leave a hole, come in part, or change what no base gave. After a refusal go on serving what is held, and try again. Tables that
 // a reader does not know, it leaves alone.
@@ -70,13 +91,13 @@
 //
 // # Promise
 //
-// A head never names a version whose objects are not all stored. One writer at a time extends a line, and a writer that was
-// overtaken can never write to it again. A version with a number that is not finite is never published.
+// A head never names a version whose objects are not all stored, and what a live replica needs to go on is not removed. One writer at a time extends a line, and a writer that was
+// overtaken is refused at its next version. A version with a number that is not finite is never published.
 //
 // # Caveats
 //
 // NATS acknowledges before it syncs to disk unless sync_interval is always: the line is distribution, never the only copy.
-// Starting a second writer of the same model takes the line over from the first, which is then refused at its next version.
+// A writer that was overtaken may move the head once more, if it was about to when it lost the line; the new one then goes on above that.
 //
 // What this package does not do: train, decide when to publish, find changed rows, or keep a copy of the model.
 package publisher

@@ -16,22 +16,30 @@ import (
 // maxTaken bounds how many version numbers of crashed publishers are passed over in one Publish.
 const maxTaken = 64
 
-// openLine reads where the line stands. It is the only place where this publisher accepts a head that it did not write.
+// errBetween is no refusal: the line is this writer's, and goes on from there with a base.
+var errBetween = errors.New("the writer before had the last word")
+
+// openLine takes the line and reads where it stands.
 func (p *Publisher) openLine(ctx context.Context) error {
 	store, err := CreateStore(ctx, p.js, p.cfg.Copies)
 	if err != nil {
 		return err
 	}
 	store.ObjectTimeout = p.cfg.PutTimeout
-	m, _, revision, err := store.head(ctx, p.cfg.Model)
-	switch {
-	case errors.Is(err, ErrNoHead):
-	case err != nil:
-		return fmt.Errorf("%w: it was not written by this program or is damaged; publish under another model name, or remove the key", err)
-	default:
-		p.last, p.bases = m, []schema.Version{m.Base}
-		p.next = max(p.next, m.Version+1)
+	p.store = store
+	head, _, _, err := p.readHead(ctx)
+	if err != nil {
+		return err
 	}
+	if err := p.lease.take(ctx, p.cfg.ID, p.cfg.Holder, head.Epoch, p.cfg.TakeOver); err != nil {
+		return err
+	}
+	// Again: whoever held the line may have moved the head until now.
+	m, _, revision, err := p.readHead(ctx)
+	if err != nil {
+		return err
+	}
+	p.goOnFrom(m, revision)
 	versions, err := store.Versions(ctx, p.cfg.Model)
 	if err != nil {
 		return err
@@ -39,8 +47,29 @@ func (p *Publisher) openLine(ctx context.Context) error {
 	if len(versions) > 0 {
 		p.next = max(p.next, versions[len(versions)-1]+1)
 	}
-	p.store, p.revision = store, revision
 	return nil
+}
+
+// readHead returns the head, or a zero manifest and revision where there is none.
+func (p *Publisher) readHead(ctx context.Context) (schema.Manifest, []byte, uint64, error) {
+	m, stored, revision, err := p.store.head(ctx, p.cfg.Model)
+	switch {
+	case errors.Is(err, ErrNoHead):
+		return schema.Manifest{}, nil, 0, nil
+	case err != nil && stored != nil:
+		err = fmt.Errorf("%w: it was not written by this program or is damaged; publish under another model name, or remove the key", err)
+	}
+	return m, stored, revision, err
+}
+
+// goOnFrom accepts a head that this publisher did not write.
+func (p *Publisher) goOnFrom(m schema.Manifest, revision uint64) {
+	p.last, p.revision, p.needBase = m, revision, true
+	p.next = max(p.next, m.Version+1)
+	p.stored = map[string]bool{}
+	for _, o := range m.Objects {
+		p.stored[o.Name] = m.Format >= 2
+	}
 }
 
 // claim makes the manifest of the next free version and creates it in the store. What it returns, no other publisher can
@@ -82,16 +111,16 @@ func (p *Publisher) claim(ctx context.Context, u Update, tables [][]byte) (schem
 // manifest returns the manifest of version p.next and its bytes as they are stored.
 func (p *Publisher) manifest(u Update, tables [][]byte) (schema.Manifest, []byte, error) {
 	m := schema.Manifest{
-		Format: schema.ManifestFormat, Model: p.cfg.Model, Version: p.next, Kind: u.Kind, Base: p.next,
+		Format: schema.ManifestFormat, Model: p.cfg.Model, Version: p.next, Kind: u.Kind, Parent: p.last.Version, Base: p.next,
 		TrainedThrough: u.TrainedThrough, Step: u.Step, Items: u.Items, ConfigDigest: u.ConfigDigest,
-		CreatedAt: p.cfg.Now().UTC(), Publisher: p.cfg.ID,
+		Epoch: p.lease.epoch(), CreatedAt: p.cfg.Now().UTC(), Publisher: p.cfg.ID,
 	}
 	if u.Kind == schema.KindDelta {
-		m.Parent, m.Base = p.last.Version, p.last.Base
+		m.Base = p.last.Base
 	}
 	for i, o := range u.Objects {
-		m.Objects = append(m.Objects, schema.Object{
-			Name: ObjectName(m.Model, m.Version, o.Name), Bytes: int64(len(tables[i])), SHA256: digest(tables[i])})
+		sum := digest(tables[i])
+		m.Objects = append(m.Objects, schema.Object{Table: o.Name, Name: schema.ObjectName(m.Model, sum), Bytes: int64(len(tables[i])), SHA256: sum})
 	}
 	for name, value := range u.Metrics {
 		if !math.IsNaN(value) && !math.IsInf(value, 0) {
@@ -116,7 +145,11 @@ func (p *Publisher) manifest(u Update, tables [][]byte) (schema.Manifest, []byte
 	return m, stored, err
 }
 
+// put stores an object, unless the chain of the head has it already: that is what no collection takes away.
 func (p *Publisher) put(ctx context.Context, o schema.Object, b []byte) error {
+	if p.stored[o.Name] && p.store.has(ctx, o) {
+		return nil
+	}
 	err := attempts(ctx, p.cfg.Backoff, p.cfg.Attempts, p.cfg.PutTimeout, func(ctx context.Context) (bool, error) {
 		err := p.store.bucket.Put(ctx, o.Name, b)
 		return p.worthRetry(ctx, err), err
@@ -142,7 +175,7 @@ func (p *Publisher) moveHead(ctx context.Context, m schema.Manifest, stored []by
 		}
 		if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 			err := p.checkLineAgainst(ctx, stored)
-			return !errors.Is(err, ErrLine) && !errors.Is(err, ErrNoHead), err
+			return !errors.Is(err, ErrLine) && !errors.Is(err, ErrNoHead) && !errors.Is(err, errBetween), err
 		}
 		return p.worthRetry(ctx, err), err
 	})
@@ -163,7 +196,7 @@ func (p *Publisher) checkLineAgainst(ctx context.Context, mine []byte) error {
 		if p.revision == 0 {
 			return nil
 		}
-		p.revision = 0 // NATS has lost the line; nobody holds it, and the next base begins it again above p.next
+		p.revision, p.stored = 0, nil // NATS has lost the line; nobody holds it, and the next base begins it again above p.next
 		return fmt.Errorf("version %d is gone from NATS: %w", p.last.Version, err)
 	case stored == nil:
 		return err
@@ -174,6 +207,12 @@ func (p *Publisher) checkLineAgainst(ctx context.Context, mine []byte) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrLine, err)
+	case m.Epoch < p.lease.epoch(): // the last word of a writer from which this one took the line
+		if err := p.lease.renew(ctx); err != nil {
+			return err
+		}
+		p.goOnFrom(m, revision)
+		return fmt.Errorf("%w: version %d, by %s", errBetween, m.Version, m.Publisher)
 	}
 	return fmt.Errorf("%w: version %d was published by %s at %s: stop one of the two, or give it another model name, then start this one again",
 		ErrLine, m.Version, m.Publisher, m.CreatedAt.Format(time.RFC3339))
@@ -184,7 +223,7 @@ func (p *Publisher) worthRetry(ctx context.Context, err error) bool {
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, jetstream.ErrInvalidKey), errors.Is(err, ErrLine):
 		return false
-	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrNoStreamResponse):
+	case gone(err):
 		p.remake(ctx)
 	}
 	return true

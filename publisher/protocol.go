@@ -18,6 +18,7 @@ const (
 	ManifestsBucket = "freshet_manifests"
 	HeadsBucket     = "freshet_heads"
 	ReplicasBucket  = "freshet_replicas"
+	WritersBucket   = "freshet_writers"
 	OrdersBucket    = "freshet_orders"
 )
 
@@ -27,16 +28,17 @@ const (
 	ReportTTL = 30 * time.Second
 	// ReportEvery is how often a replica refreshes its report: two refreshes may be lost before it counts as gone.
 	ReportEvery = 10 * time.Second
+	// LeaseTTL is how long a writer's lease on a line lives after its last refresh, by the clock of the server.
+	LeaseTTL = 15 * time.Second
+	// LeaseEvery is how often a writer refreshes its lease: two refreshes may be lost before another may write.
+	LeaseEvery = 5 * time.Second
 	// MaxManifestBytes bounds what a reader accepts as a manifest.
 	MaxManifestBytes = 512 << 10
 	// MaxChain bounds the number of deltas after a base, and so a reader's walk.
 	MaxChain = 1024
 )
 
-var (
-	nameRule  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	tableRule = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
-)
+var nameRule = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // CheckName returns an error unless name may be a model's name or a replica's id.
 func CheckName(name string) error {
@@ -46,19 +48,17 @@ func CheckName(name string) error {
 	return nil
 }
 
-// ObjectName returns the name of a table's object.
-func ObjectName(model string, v schema.Version, table string) string {
-	return fmt.Sprintf("%s/%d/%s.arrow", model, v, table)
-}
-
-// TableName returns the table that an object of version v holds, or false where the name is not of this model and version.
-func TableName(model string, v schema.Version, object string) (string, bool) {
-	table, ok := strings.CutPrefix(object, fmt.Sprintf("%s/%d/", model, v))
+// TableOf returns the table that an object of m holds, or false where its name does not say so.
+func TableOf(m schema.Manifest, o schema.Object) (string, bool) {
+	if m.Format >= 2 {
+		return o.Table, true // Validate has seen to it
+	}
+	table, ok := strings.CutPrefix(o.Name, fmt.Sprintf("%s/%d/", m.Model, m.Version))
 	if !ok {
 		return "", false
 	}
 	table, ok = strings.CutSuffix(table, ".arrow")
-	return table, ok && tableRule.MatchString(table)
+	return table, ok && schema.CheckTable(table) == nil
 }
 
 func manifestKey(model string, v schema.Version) string { return fmt.Sprintf("%s.%d", model, v) }

@@ -41,31 +41,60 @@ type Publisher struct {
 	cfg     Config
 	js      jetstream.JetStream
 	metrics metrics
+	lease   lease
 
 	mu       sync.Mutex // guards what follows
 	store    *Store
-	revision uint64           // of the head that this publisher last saw; 0 = none
-	next     schema.Version   // the lowest version that may be free
-	last     schema.Manifest  // the newest version of the line
-	bases    []schema.Version // of the chains known to be in the store, rising
-	deltas   int              // since the base
+	revision uint64          // of the head that this publisher last saw; 0 = none
+	next     schema.Version  // the lowest version that may be free
+	last     schema.Manifest // the newest version of the line
+	stored   map[string]bool // the objects of the chain that ends with last, as far as this publisher knows
+	deltas   int             // since the base
 	needBase bool
 	lost     error // set once, by ErrLine
 }
 
-// New opens the line of cfg.Model, creating the buckets where they are missing. From its first Publish on, an older publisher
-// of the same model is refused.
+// New takes the line of cfg.Model, creating the buckets where they are missing. Where another publisher holds the line it is refused with an ErrLine that says
+// who. The line is held as long as Hold runs, or versions are published.
 func New(ctx context.Context, js jetstream.JetStream, cfg Config) (*Publisher, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
 	p := &Publisher{cfg: cfg, js: js, needBase: true, next: cfg.After + 1}
+	p.lease = lease{js: js, key: cfg.Model, copies: cfg.Copies, backoff: cfg.Backoff, now: cfg.Now}
 	if err := p.openLine(ctx); err != nil {
 		return nil, fmt.Errorf("publish model %s: %w", cfg.Model, err)
 	}
 	p.metrics = newMetrics(cfg.Registerer)
 	return p, nil
+}
+
+// Hold refreshes the lease on the line until ctx ends, and then gives the line back. It returns an ErrLine when another publisher has taken the line: this one must
+// stop. That NATS is away is no reason to: the lease is taken again when it is back, if nobody else has it.
+func (p *Publisher) Hold(ctx context.Context) error {
+	tick := time.NewTicker(LeaseEvery)
+	defer tick.Stop()
+	for away := false; ; {
+		select {
+		case <-ctx.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			p.lease.release(ctx)
+			return nil
+		case <-tick.C:
+		}
+		err := p.lease.renew(ctx)
+		switch {
+		case errors.Is(err, ErrLine):
+			return fmt.Errorf("hold the line of model %s: %w", p.cfg.Model, err)
+		case err != nil && !away && ctx.Err() == nil:
+			p.cfg.Log.Warn("publisher: the lease on the line cannot be refreshed; it is tried again", "model", p.cfg.Model, "err", err)
+		case err == nil && away:
+			p.cfg.Log.Info("publisher: the lease on the line is held again", "model", p.cfg.Model)
+		}
+		away = err != nil
+	}
 }
 
 // NextKind says what the next update must be: a base for the first of this process (a restarted trainer cannot know what the
@@ -131,11 +160,17 @@ func (p *Publisher) publish(ctx context.Context, u Update) (schema.Manifest, err
 			return act(fmt.Errorf("table %s: %w", o.Name, err))
 		}
 	}
+	if err := p.lease.renew(ctx); err != nil {
+		return act(err)
+	}
 	m, stored, err := p.claim(ctx, u, tables)
 	if err != nil {
 		return act(err)
 	}
 	for i, o := range m.Objects {
+		if slices.ContainsFunc(m.Objects[:i], func(before schema.Object) bool { return before.Name == o.Name }) {
+			continue
+		}
 		if err := p.put(ctx, o, tables[i]); err != nil {
 			return act(err)
 		}
@@ -146,12 +181,13 @@ func (p *Publisher) publish(ctx context.Context, u Update) (schema.Manifest, err
 	p.last, p.needBase = m, false
 	p.deltas++
 	if m.Kind == schema.KindBase {
-		p.deltas = 0
-		p.bases = append(p.bases, m.Version)
-		if n := len(p.bases) - p.cfg.Keep; n >= 0 {
-			p.bases = p.bases[n:]
-			p.collect(ctx, p.bases[0])
-		}
+		p.deltas, p.stored = 0, map[string]bool{}
+	}
+	for _, o := range m.Objects {
+		p.stored[o.Name] = true
+	}
+	if m.Kind == schema.KindBase {
+		p.collect(ctx)
 	}
 	return m, nil
 }
@@ -169,8 +205,11 @@ func (p *Publisher) check(u Update) error {
 	}
 	seen := map[string]bool{}
 	for _, o := range u.Objects {
-		if !tableRule.MatchString(o.Name) || seen[o.Name] {
-			return fmt.Errorf("%w: table name %q: must be 1 to 64 of a-z 0-9 _, each once", ErrUpdate, o.Name)
+		if err := schema.CheckTable(o.Name); err != nil {
+			return fmt.Errorf("%w: %w", ErrUpdate, err)
+		}
+		if seen[o.Name] {
+			return fmt.Errorf("%w: table %q is there twice", ErrUpdate, o.Name)
 		}
 		seen[o.Name] = true
 		if err := CheckFinite(o.Name, o.Table); err != nil {

@@ -118,31 +118,18 @@ func TestPublishedVersionCanBeReadBack(t *testing.T) {
 	}
 }
 
-func TestOnlyOneWriterExtendsTheLine(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
-	a, b := open(t, js, config("host-a")), open(t, js, config("host-b"))
-	publish(t, a, 1)
-	before := readAll(t, js)
-	for range 2 {
-		_, err := b.Publish(t.Context(), update(schema.KindBase, 2))
-		if !errors.Is(err, publisher.ErrLine) || !strings.Contains(err.Error(), "published by host-a") {
-			t.Fatalf("the second publisher got %v, want an ErrLine that names host-a", err)
-		}
+func putManifest(t *testing.T, js jetstream.JetStream, m schema.Manifest) {
+	t.Helper()
+	b, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, readAll(t, js)); diff != "" {
-		t.Fatalf("the refused publisher changed the published version:\n%s", diff)
+	kv, err := js.KeyValue(t.Context(), publisher.ManifestsBucket)
+	if err != nil {
+		t.Fatal(err)
 	}
-	m := publish(t, a, 3)
-	if m.Kind != schema.KindDelta {
-		t.Errorf("the first publisher must go on with a delta, got %s", m.Kind)
-	}
-	// A new start takes the line over, and then the old one is refused.
-	c := open(t, js, config("host-c"))
-	if m := publish(t, c, 4); m.Kind != schema.KindBase || m.Version <= 2 {
-		t.Errorf("a new publisher begins with %s %d, want a base above 2", m.Kind, m.Version)
-	}
-	if _, err := a.Publish(t.Context(), update(schema.KindBase, 5)); !errors.Is(err, publisher.ErrLine) || !strings.Contains(err.Error(), "host-c") {
-		t.Errorf("the overtaken publisher got %v", err)
+	if _, err := kv.Put(t.Context(), fmt.Sprintf("%s.%d", m.Model, m.Version), b); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -218,7 +205,9 @@ func TestCrashBeforeTheHeadLeavesTheOldVersionWhole(t *testing.T) {
 		t.Errorf("a delta after a failed publish: got %v, want ErrUpdate", err)
 	}
 	// Another process finds the half-written version 2 and passes it by.
-	b := open(t, js, config("b"))
+	cfg := config("b")
+	cfg.Holder = "a"
+	b := open(t, js, cfg)
 	if m := publish(t, b, 4); m.Version != 3 || m.Kind != schema.KindBase {
 		t.Errorf("got %s %d, want base 3", m.Kind, m.Version)
 	}
@@ -354,57 +343,6 @@ func TestObjectsOfManyChunks(t *testing.T) {
 	}
 }
 
-func TestOldVersionsAreCollected(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
-	p := open(t, js, config("a")) // bases are 1, 5, 9, 13
-	for i := range 14 {
-		publish(t, p, float32(i))
-	}
-	versions, err := store(t, js).Versions(t.Context(), "shop")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []schema.Version{9, 10, 11, 12, 13, 14}; !slices.Equal(versions, want) {
-		t.Fatalf("kept %v, want %v", versions, want)
-	}
-	var wanted, kept []string
-	for _, v := range versions {
-		m, err := store(t, js).Manifest(t.Context(), "shop", v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range m.Objects {
-			wanted = append(wanted, o.Name)
-			if _, err := store(t, js).Fetch(t.Context(), o); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	objects, err := js.ObjectStore(t.Context(), publisher.ObjectsBucket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := objects.List(t.Context(), jetstream.ListObjectsShowDeleted())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, o := range list {
-		kept = append(kept, o.Name)
-	}
-	slices.Sort(wanted)
-	slices.Sort(kept)
-	if diff := cmp.Diff(wanted, kept); diff != "" {
-		t.Errorf("objects and markers in the store differ from those that are needed (-need +have):\n%s", diff)
-	}
-	stream, err := js.Stream(t.Context(), "OBJ_"+publisher.ObjectsBucket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info := stream.CachedInfo(); info.State.Msgs != uint64(2*len(wanted)) { // one chunk and one entry for each
-		t.Errorf("%d messages in the object stream, want %d", info.State.Msgs, 2*len(wanted))
-	}
-}
-
 func TestSignature(t *testing.T) {
 	js := dial(t, startNATS(t, t.TempDir(), 0))
 	pair, err := nkeys.CreateUser()
@@ -456,40 +394,113 @@ func TestSignature(t *testing.T) {
 	}
 }
 
-// The bytes of format 1 never change: what an older freshet signed, a newer one must be able to verify.
+// The bytes of a format never change: what an older freshet signed, a newer one must be able to verify.
 func TestGoldenManifest(t *testing.T) {
 	seed, err := nkeys.EncodeSeed(nkeys.PrefixByteUser, bytes.Repeat([]byte{7}, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := schema.Manifest{
-		Format: 1, Model: "shop", Version: 9, Kind: schema.KindDelta, Parent: 8, Base: 6,
-		Objects:        []schema.Object{{Name: publisher.ObjectName("shop", 9, "items"), Bytes: 5, SHA256: strings.Repeat("ab", 32)}},
-		TrainedThrough: schema.TrainedThrough{EventTime: 1_700_000_000_000, Positions: schema.Position{0: 5, 10: 6, 2: 1}},
-		Step:           7, Items: 3, Metrics: map[string]float64{"recall_at_20": 0.1, "loss": 1e-7}, ConfigDigest: strings.Repeat("cd", 32),
-		CreatedAt: time.UnixMilli(1_700_000_000_123).UTC(), Publisher: "host:1",
+	for format, change := range map[int]func(m *schema.Manifest){
+		1: func(*schema.Manifest) {},
+		2: func(m *schema.Manifest) {
+			m.Epoch = 1_700_000_003
+			m.Objects = []schema.Object{{Table: "items", Name: schema.ObjectName("shop", strings.Repeat("ab", 32)), Bytes: 5, SHA256: strings.Repeat("ab", 32)}}
+		},
+	} {
+		m := schema.Manifest{
+			Format: format, Model: "shop", Version: 9, Kind: schema.KindDelta, Parent: 8, Base: 6,
+			Objects:        []schema.Object{{Name: "shop/9/items.arrow", Bytes: 5, SHA256: strings.Repeat("ab", 32)}},
+			TrainedThrough: schema.TrainedThrough{EventTime: 1_700_000_000_000, Positions: schema.Position{0: 5, 10: 6, 2: 1}},
+			Step:           7, Items: 3, Metrics: map[string]float64{"recall_at_20": 0.1, "loss": 1e-7}, ConfigDigest: strings.Repeat("cd", 32),
+			CreatedAt: time.UnixMilli(1_700_000_000_123).UTC(), Publisher: "host:1",
+		}
+		change(&m)
+		if err := publisher.Sign(&m, seed); err != nil {
+			t.Fatal(err)
+		}
+		got, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(fmt.Sprintf("testdata/manifest_%d.json", format))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want = bytes.TrimSpace(want); !bytes.Equal(got, want) {
+			t.Errorf("the manifest is written as\n%s\nwas\n%s", got, want)
+		}
+		read, err := publisher.ParseManifest(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := publisher.Verify(read, []string{m.Signer}); err != nil {
+			t.Error(err)
+		}
+		if table, ok := publisher.TableOf(read, read.Objects[0]); !ok || table != "items" {
+			t.Errorf("format %d: the object holds %q, %v", format, table, ok)
+		}
 	}
-	if err := publisher.Sign(&m, seed); err != nil {
-		t.Fatal(err)
+}
+
+func TestObjectsAreNamedByTheirContent(t *testing.T) {
+	for name, change := range map[string]func(m *schema.Manifest){
+		"of another content": func(m *schema.Manifest) { m.Objects[0].Name = schema.ObjectName("shop", strings.Repeat("00", 32)) },
+		"of another model":   func(m *schema.Manifest) { m.Objects[0].Name = schema.ObjectName("other", m.Objects[0].SHA256) },
+		"no table":           func(m *schema.Manifest) { m.Objects[0].Table = "" },
+		"table is a path":    func(m *schema.Manifest) { m.Objects[0].Table = "../items" },
+		"table twice":        func(m *schema.Manifest) { m.Objects = append(m.Objects, m.Objects[0]) },
+		"no epoch":           func(m *schema.Manifest) { m.Epoch = 0 },
+	} {
+		b, err := os.ReadFile("testdata/manifest_2.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := publisher.ParseManifest(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change(&m); m.Validate() == nil {
+			t.Errorf("%s: is taken", name)
+		}
 	}
-	got, err := json.Marshal(m)
+}
+
+// puts counts the messages that are written to the object store.
+func puts(t *testing.T, js jetstream.JetStream) uint64 {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), "OBJ_"+publisher.ObjectsBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := os.ReadFile("testdata/manifest_1.json")
+	return stream.CachedInfo().State.LastSeq
+}
+
+func TestWhatTheChainHasIsNotPutAgain(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	p := open(t, js, config("a"))
+	first := publish(t, p, 1, 2)
+	before := puts(t, js)
+	again := publish(t, p, 1, 2)
+	if diff := cmp.Diff(first.Objects, again.Objects); diff != "" || again.Version == first.Version {
+		t.Errorf("the same content has other names:\n%s", diff)
+	}
+	if n := puts(t, js); n != before {
+		t.Errorf("%d messages were written for what is there", n-before)
+	}
+	// A restart knows the head's, and what is gone is put anyway.
+	objects, err := js.ObjectStore(t.Context(), publisher.ObjectsBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want = bytes.TrimSpace(want); !bytes.Equal(got, want) {
-		t.Errorf("the manifest is written as\n%s\nwas\n%s", got, want)
-	}
-	read, err := publisher.ParseManifest(want)
-	if err != nil {
+	if err := objects.Delete(t.Context(), first.Objects[0].Name); err != nil {
 		t.Fatal(err)
 	}
-	if err := publisher.Verify(read, []string{m.Signer}); err != nil {
-		t.Error(err)
+	before = puts(t, js)
+	publish(t, open(t, js, config("a")), 1, 2)
+	if n := puts(t, js); n != before+2 { // a chunk and an entry
+		t.Errorf("%d messages were written, want 2", n-before)
 	}
+	readAll(t, js)
 }
 
 func TestDamagedObjectsAreRefused(t *testing.T) {

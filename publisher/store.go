@@ -196,6 +196,14 @@ func (s *Store) Versions(ctx context.Context, model string) ([]schema.Version, e
 	return sortedUnique(versions), nil
 }
 
+// has says whether an object is stored whole. Whoever cannot find out says no.
+func (s *Store) has(ctx context.Context, o schema.Object) bool {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	info, err := s.objects.GetInfo(ctx, o.Name)
+	return err == nil && !info.Deleted && info.Size == uint64(o.Bytes)
+}
+
 // Fetch returns the bytes of an object after it has checked their number and their digest: ErrMissing, ErrDigest. It never
 // reads more than o.Bytes+1 bytes.
 func (s *Store) Fetch(ctx context.Context, o schema.Object) ([]byte, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/freshet-ml/freshet/cmd/freshet/config"
 	"github.com/freshet-ml/freshet/cmd/freshet/datadir"
@@ -183,7 +184,7 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
 	p, err := publisher.New(ctx, js, publisher.Config{
-		Model: c.Publish.Model, ID: processName(), BaseEvery: c.Publish.BaseEvery, Seed: seed,
+		Model: c.Publish.Model, ID: processName(), BaseEvery: c.Publish.BaseEvery, Seed: seed, TakeOver: c.Publish.TakeOver,
 		Metric: "recall_at_20_model", MaxDrop: c.Publish.MaxDrop, Log: log, Registerer: metrics,
 	})
 	if err != nil {
@@ -192,9 +193,16 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	return &training{trainer: t, publisher: p, fresh: fresh, inlet: inlet{f, in.store}, reports: map[string]heard{}}, nil
 }
 
-// run trains until ctx ends, or until the end after trainer.Finish.
+// run trains until ctx ends, or until the end after trainer.Finish. It holds the line of versions for as long.
 func (t *training) run(ctx context.Context) error {
-	return t.trainer.Run(ctx, t.inlet, outlet{t.publisher})
+	g, ctx := errgroup.WithContext(ctx)
+	hold, done := context.WithCancel(context.WithoutCancel(ctx)) // through the last checkpoint
+	g.Go(func() error { return t.publisher.Hold(hold) })
+	g.Go(func() error {
+		defer done()
+		return t.trainer.Run(ctx, t.inlet, outlet{t.publisher})
+	})
+	return g.Wait()
 }
 
 // follow listens to the replicas until ctx ends. What they adopt ends the measurement of freshness.

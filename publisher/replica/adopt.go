@@ -34,6 +34,9 @@ func (r *Replica) adopt(ctx context.Context, store *publisher.Store, stored []by
 			return nil
 		case m.Version == have.manifest.Version:
 			return refuse(ReasonDowngrade, "head version %d has other content than the version %d that is served", m.Version, m.Version)
+		case m.Epoch < have.manifest.Epoch: // (I5)
+			return refuse(ReasonEpoch, "head version %d is of writer epoch %d, version %d, which is served, of %d: stop the trainer that was overtaken", m.Version, m.Epoch,
+				have.manifest.Version, have.manifest.Epoch)
 		}
 		if err := r.jitter(ctx, m.Kind); err != nil {
 			return err
@@ -122,6 +125,9 @@ func (r *Replica) chain(ctx context.Context, store *publisher.Store, m schema.Ma
 		if parent.Version != first.Parent || parent.Base != m.Base {
 			return nil, built{}, refuse(ReasonParent, "version %d names parent %d and base %d, but finds version %d with base %d there",
 				first.Version, first.Parent, first.Base, parent.Version, parent.Base)
+		}
+		if parent.Epoch > first.Epoch {
+			return nil, built{}, refuse(ReasonEpoch, "version %d is of writer epoch %d, its parent %d of %d", first.Version, first.Epoch, parent.Version, parent.Epoch)
 		}
 		if parent.ConfigDigest != m.ConfigDigest {
 			return nil, built{}, refuse(ReasonConfig, "version %d has config digest %.12s, its parent %d has %.12s", first.Version, m.ConfigDigest, parent.Version, parent.ConfigDigest)

@@ -110,6 +110,6 @@ func assemble(how model.Serving, from built, kind schema.Kind, tables map[string
 
 // usedTable returns the name of the table that o holds, and whether a version is made of it.
 func usedTable(m schema.Manifest, o schema.Object) (string, bool) {
-	name, ok := publisher.TableName(m.Model, m.Version, o.Name)
+	name, ok := publisher.TableOf(m, o)
 	return name, ok && (name == tableItems || name == tableParams || slices.Contains(liveNames, name))
 }

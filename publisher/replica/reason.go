@@ -16,6 +16,7 @@ const (
 	ReasonManifest  Reason = "manifest"  // it does not parse, breaks a rule, or is of another model
 	ReasonSignature Reason = "signature" // no trusted key signed it
 	ReasonDowngrade Reason = "downgrade" // it is older than what is served, or the same number with other content
+	ReasonEpoch     Reason = "epoch"     // a writer wrote it from whom another has taken the line
 	ReasonConfig    Reason = "config"    // the model's shape is not the pinned one, or changes within a chain
 	ReasonParent    Reason = "parent"    // its chain leads neither to a base nor to the version held
 	ReasonMissing   Reason = "missing"   // a manifest or an object is not in the store
@@ -25,12 +26,12 @@ const (
 	ReasonStore     Reason = "store"     // NATS, or the disk, did not answer
 )
 
-var reasons = []Reason{ReasonManifest, ReasonSignature, ReasonDowngrade, ReasonConfig, ReasonParent, ReasonMissing, ReasonDigest,
+var reasons = []Reason{ReasonManifest, ReasonSignature, ReasonDowngrade, ReasonEpoch, ReasonConfig, ReasonParent, ReasonMissing, ReasonDigest,
 	ReasonTable, ReasonWarmup, ReasonStore}
 
 // final says that the same head can only be refused again: it is not tried a second time.
 func (r Reason) final() bool {
-	return r == ReasonManifest || r == ReasonSignature || r == ReasonDowngrade || r == ReasonConfig
+	return r == ReasonManifest || r == ReasonSignature || r == ReasonDowngrade || r == ReasonEpoch || r == ReasonConfig
 }
 
 // refusal is an error with its reason.

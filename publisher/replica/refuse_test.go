@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +97,7 @@ func TestBadUpdatesAreRefused(t *testing.T) {
 		{"foreign signature under a trusted name", replica.ReasonSignature, func(f *forged) { f.seed, f.m.Signer = foreignSeed, "steal" }},
 		{"downgrade", replica.ReasonDowngrade, func(f *forged) { f.m.Version, f.m.Kind, f.m.Base, f.m.Parent = 1, schema.KindBase, 1, 0 }},
 		{"same number, other content", replica.ReasonDowngrade, func(f *forged) { f.m.Version, f.m.Parent = held.Version, 1 }},
+		{"epoch of a writer before", replica.ReasonEpoch, func(f *forged) { f.m.Epoch-- }},
 		{"config of a delta", replica.ReasonConfig, func(f *forged) { f.m.ConfigDigest = "other" }},
 		{"base of a delta", replica.ReasonParent, func(f *forged) { f.m.Base = 2 }},
 		{"missing parent", replica.ReasonMissing, func(f *forged) { f.m.Version, f.m.Parent = 90, 80 }},
@@ -131,12 +133,12 @@ func TestBadUpdatesAreRefused(t *testing.T) {
 			steal := f.m.Signer == "steal"
 			f.m.Objects = nil
 			for name, table := range f.tables {
+				table.Meta = append(slices.Clone(table.Meta), [2]string{"case", c.name}) // no two cases share an object
 				b, err := table.Bytes()
 				if err != nil {
 					t.Fatal(err)
 				}
-				o := schema.Object{Name: publisher.ObjectName("shop", f.m.Version, name)}
-				o.Bytes, o.SHA256 = int64(len(b)), sum(b)
+				o := schema.Object{Table: name, Name: schema.ObjectName("shop", sum(b)), Bytes: int64(len(b)), SHA256: sum(b)}
 				f.m.Objects = append(f.m.Objects, o)
 				if other, swap := f.bytes[name]; swap {
 					b = other
@@ -223,8 +225,8 @@ func TestRefusedForNowIsTriedAgain(t *testing.T) {
 	bytes := map[string][]byte{}
 	for _, o := range u.Objects {
 		b, _ := o.Table.Bytes()
-		name := publisher.ObjectName("shop", 2, o.Name)
-		m.Objects = append(m.Objects, schema.Object{Name: name, Bytes: int64(len(b)), SHA256: sum(b)})
+		name := schema.ObjectName("shop", sum(b))
+		m.Objects = append(m.Objects, schema.Object{Table: o.Name, Name: name, Bytes: int64(len(b)), SHA256: sum(b)})
 		bytes[name] = b
 	}
 	forge := forger{t, js}

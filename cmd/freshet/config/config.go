@@ -179,6 +179,7 @@ type Publish struct {
 	Model     string  `koanf:"model" doc:"the name under which versions are published"`
 	BaseEvery int     `koanf:"base_every" doc:"a whole model after so many deltas"`
 	MaxDrop   float64 `koanf:"max_drop" doc:"a version whose recall fell by more than this share is not published"`
+	TakeOver  bool    `koanf:"take_over" doc:"takes the line of versions from a trainer that holds it, which then stops; without, this one is refused"`
 }
 
 // Serve is the replicas' configuration.
