@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // The buckets of the protocol; doc.go draws their keys.
@@ -71,28 +69,4 @@ func parseManifestKey(model, key string) (schema.Version, bool) {
 	}
 	v, err := strconv.ParseUint(digits, 10, 64)
 	return schema.Version(v), err == nil && v > 0
-}
-
-// Connect dials NATS the way both ends of the protocol want it: it succeeds while the server is down and keeps trying for
-// ever, because a replica serves, and a trainer trains, without NATS. Further options (credentials, TLS) are applied last.
-// The caller closes the connection.
-func Connect(url, name string, options ...nats.Option) (*nats.Conn, jetstream.JetStream, error) {
-	all := append([]nats.Option{
-		nats.Name(name),
-		nats.RetryOnFailedConnect(true),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(500 * time.Millisecond),
-		nats.ReconnectJitter(500*time.Millisecond, time.Second),
-		nats.PingInterval(10 * time.Second), // a half-open connection is noticed in 20 s, not in 4 minutes
-	}, options...)
-	nc, err := nats.Connect(url, all...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("connect to nats %s: %w", url, err)
-	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		nc.Close()
-		return nil, nil, fmt.Errorf("connect to nats %s: %w", url, err)
-	}
-	return nc, js, nil
 }

@@ -156,11 +156,11 @@ func BenchmarkPipeline(b *testing.B) {
 		began := time.Now()
 		for range b.N {
 			in, dir := open(b)
-			nc, js, err := dialNATS(ctx, server.URL(), "bench")
+			nats, err := dialNATS(ctx, config.NATS{URL: server.URL()}, "bench", log)
 			if err != nil {
 				b.Fatal(err)
 			}
-			t, err := openTraining(ctx, c, dir, in, js, prometheus.NewRegistry(), log)
+			t, err := openTraining(ctx, c, dir, in, nats.js, prometheus.NewRegistry(), log)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -171,7 +171,7 @@ func BenchmarkPipeline(b *testing.B) {
 			if err := s.stop(s.wait(ctx, trained.done)); err != nil {
 				b.Fatal(err)
 			}
-			nc.Close()
+			nats.Close()
 			if err := in.close(); err != nil {
 				b.Fatal(err)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/freshet-ml/freshet/cmd/freshet/config"
 	"github.com/freshet-ml/freshet/cmd/freshet/datadir"
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
+	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
@@ -108,7 +109,7 @@ func (n *node) open(ctx context.Context, train bool) (err error) {
 	if err != nil {
 		return err
 	}
-	static := view.Status{API: "http://" + n.listener.Addr().String(), NATS: c.NATS.URL}
+	static := view.Status{API: "http://" + n.listener.Addr().String(), NATS: publisher.Redacted(c.NATS.URL)}
 	if train {
 		c.Ingest.Snapshots = config.SnapshotsOff // its checkpoint does not move, and the log has to be where that is
 	}
@@ -127,12 +128,12 @@ func (n *node) open(ctx context.Context, train bool) (err error) {
 		return err
 	}
 	if train {
-		nc, js, err := dialNATS(ctx, c.NATS.URL, "freshet trainer")
+		nats, err := dialNATS(ctx, c.NATS, roleTrainer, n.log)
 		if err != nil {
 			return err
 		}
-		n.closers.add(closeConn(nc))
-		if n.train, err = openTraining(ctx, c, dir, n.in, js, n.metrics, n.log); err != nil {
+		n.closers.add(closeConn(nats.Conn))
+		if n.train, err = openTraining(ctx, c, dir, n.in, nats.js, n.metrics, n.log); err != nil {
 			return err
 		}
 		static.Backend = nn.Backend()

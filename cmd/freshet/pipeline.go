@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -77,7 +76,7 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 		options.IdleAfter = c.Window.IdleAfter
 	}
 	in := &intake{kafka: kafka, brokers: brokers, store: store, commits: commits}
-	if in.leave, err = share(ctx, c, kafka, &options); err != nil {
+	if in.leave, err = share(ctx, c, kafka, &options, log); err != nil {
 		return nil, errors.Join(err, in.close())
 	}
 	if in.node, err = ingest.New(store, recordDecoder(decoder), options); err != nil {
@@ -295,33 +294,4 @@ func (o outlet) Publish(ctx context.Context, v trainer.Version) (schema.Version,
 		err = fmt.Errorf("%w: %w", trainer.ErrRefused, err)
 	}
 	return m.Version, err
-}
-
-// natsWithin bounds the wait for a NATS server at the start. Later outages are waited out.
-const natsWithin = 5 * time.Second
-
-// dialNATS connects to url and waits until the server answers.
-func dialNATS(ctx context.Context, url, name string) (*nats.Conn, jetstream.JetStream, error) {
-	nc, js, err := publisher.Connect(url, name)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := awaitNATS(ctx, nc, url); err != nil {
-		nc.Close()
-		return nil, nil, err
-	}
-	return nc, js, nil
-}
-
-// awaitNATS returns when the server at url answers on nc, or with what to do when it does not within natsWithin.
-func awaitNATS(ctx context.Context, nc *nats.Conn, url string) error {
-	for deadline := time.Now().Add(natsWithin); !nc.IsConnected(); time.Sleep(20 * time.Millisecond) {
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case time.Now().After(deadline):
-			return fmt.Errorf("no NATS server answers at %s: start one with JetStream (nats-server -js), or give the address of one that runs (\"freshet up\" without --nats brings its own)", url)
-		}
-	}
-	return nil
 }

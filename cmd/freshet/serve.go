@@ -55,24 +55,24 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	nc, js, err := publisher.Connect(a.cfg.NATS.URL, "freshet "+id)
+	nats, err := openNATS(a.cfg.NATS, id, a.log)
 	if err != nil {
 		return err
 	}
-	closers.add(closeConn(nc))
+	closers.add(closeConn(nats.Conn))
 	s := newStages()
-	s.start("replica", func(ctx context.Context) error { return r.Run(ctx, js) })
+	s.start("replica", func(ctx context.Context) error { return r.Run(ctx, nats.js) })
 	s.start("http", func(ctx context.Context) error { return r.Serve(ctx, l) })
 	if in != nil {
 		s.start("feed", in.run)
 	}
-	if err := awaitNATS(ctx, nc, a.cfg.NATS.URL); err != nil {
+	if err := nats.await(ctx); err != nil {
 		if _, serving := r.Current(); !serving {
 			return s.stop(err)
 		}
 		a.log.Warn("serving the last good version until NATS answers", "error", err)
 	}
-	a.log.Info("replica is up", "id", id, "api", "http://"+l.Addr().String(), "nats", a.cfg.NATS.URL, "feed", a.cfg.Flight.Feed,
+	a.log.Info("replica is up", "id", id, "api", "http://"+l.Addr().String(), "nats", publisher.Redacted(a.cfg.NATS.URL), "feed", a.cfg.Flight.Feed,
 		"model", a.cfg.Publish.Model)
 	if err := s.stop(s.wait(ctx, nil)); err != nil {
 		return err

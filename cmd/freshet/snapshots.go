@@ -15,14 +15,13 @@ import (
 	"github.com/freshet-ml/freshet/ingest"
 	"github.com/freshet-ml/freshet/ingest/buffer"
 	"github.com/freshet-ml/freshet/ingest/source"
-	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/publisher/snapshots"
 	"github.com/freshet-ml/freshet/schema"
 )
 
 // share lets node's options have its partitions move between the nodes of the group, through NATS. It returns what closes the
 // connection, or nil where partitions stay.
-func share(ctx context.Context, c config.Config, kafka *source.Kafka, o *ingest.Options) (func() error, error) {
+func share(ctx context.Context, c config.Config, kafka *source.Kafka, o *ingest.Options, log *slog.Logger) (func() error, error) {
 	if !c.SharesPartitions() {
 		return nil, nil
 	}
@@ -32,18 +31,18 @@ func share(ctx context.Context, c config.Config, kafka *source.Kafka, o *ingest.
 	}
 	// A connection of its own, which keeps nothing back while NATS is away: what was not sent must not be sent later, when
 	// another node may have the partition.
-	nc, js, err := publisher.Connect(c.NATS.URL, "freshet snapshots", nats.ReconnectBufSize(-1))
+	link, err := openNATS(c.NATS, roleIngest, log, nats.ReconnectBufSize(-1))
 	if err != nil {
 		return nil, err
 	}
-	store, err := snapshots.New(js, snapshots.Config{Topic: c.Kafka.Topic, Group: c.Kafka.Group, TopicID: id, Owner: processName()})
+	store, err := snapshots.New(link.js, snapshots.Config{Topic: c.Kafka.Topic, Group: c.Kafka.Group, TopicID: id, Owner: processName()})
 	if err != nil {
-		nc.Close()
+		link.Close()
 		return nil, err
 	}
 	o.Moves = moves{store}
 	o.Move.SnapshotEvery, o.Move.Earliest = c.Ingest.SnapshotEvery, kafka.Earliest
-	return closeConn(nc), nil
+	return closeConn(link.Conn), nil
 }
 
 // processName names this process to operators.

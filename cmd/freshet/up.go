@@ -16,6 +16,7 @@ import (
 	"github.com/freshet-ml/freshet/cmd/freshet/embed"
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
 	"github.com/freshet-ml/freshet/ingest/source"
+	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/model"
@@ -39,6 +40,7 @@ type up struct {
 	ids      []string
 	metrics  *prometheus.Registry
 	monitor  *monitor
+	nats     config.NATS // of the server that is used
 }
 
 // onceClicks ends "freshet up --once" on the simulated shop, which has no end of its own, after about a minute.
@@ -100,15 +102,15 @@ func (u *up) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	url, err := u.openNATS(dir)
+	if c.NATS, err = u.openNATS(dir); err != nil {
+		return err
+	}
+	u.nats = c.NATS
+	nats, err := dialNATS(ctx, c.NATS, roleTrainer, u.log)
 	if err != nil {
 		return err
 	}
-	nc, js, err := dialNATS(ctx, url, "freshet trainer")
-	if err != nil {
-		return err
-	}
-	u.closers.add(closeConn(nc))
+	u.closers.add(closeConn(nats.Conn))
 	c.Ingest.Snapshots = config.SnapshotsOff // nobody else goes on with what is in one process
 	if u.in, err = openIntake(ctx, c, dir, brokers, c.Source.Kind() == config.KindKafka && !u.once, u.log); err != nil {
 		return err
@@ -121,7 +123,7 @@ func (u *up) open(ctx context.Context) (err error) {
 	if speed, err := c.Source.SpeedFactor(!u.once); u.once || err == nil && speed == 0 {
 		c.Train.Recency.LagSoft, c.Train.Recency.LagHard = 0, 0
 	}
-	if u.train, err = openTraining(ctx, c, dir, u.in, js, u.metrics, u.log); err != nil {
+	if u.train, err = openTraining(ctx, c, dir, u.in, nats.js, u.metrics, u.log); err != nil {
 		return err
 	}
 	if u.input != nil {
@@ -134,7 +136,7 @@ func (u *up) open(ctx context.Context) (err error) {
 		}
 	}
 	u.monitor = &monitor{in: u.in, train: u.train, producer: u.producer, input: u.input, started: time.Now(), stage: view.StageStarting,
-		static: view.Status{Backend: nn.Backend(), API: "http://" + u.listener.Addr().String(), Kafka: brokers[0], NATS: url}}
+		static: view.Status{Backend: nn.Backend(), API: "http://" + u.listener.Addr().String(), Kafka: brokers[0], NATS: publisher.Redacted(c.NATS.URL)}}
 	u.metrics.MustRegister(collector{u.monitor.status})
 	u.in.watch(u.metrics)
 	return u.openReplicas(dir)
@@ -157,16 +159,17 @@ func (u *up) openKafka(ctx context.Context, dir *datadir.Dir) (brokers []string,
 	return []string{broker.Address()}, nil
 }
 
-func (u *up) openNATS(dir *datadir.Dir) (url string, err error) {
+// openNATS returns how NATS is reached: the server that is configured, or one that it starts.
+func (u *up) openNATS(dir *datadir.Dir) (config.NATS, error) {
 	if !u.cfg.NATS.Embedded() {
-		return u.cfg.NATS.URL, nil
+		return u.cfg.NATS, nil
 	}
 	server, err := embed.StartNATS(embed.NATSConfig{Port: u.cfg.NATS.Port, StoreDir: dir.NATS(), Log: u.log})
 	if err != nil {
-		return "", err
+		return config.NATS{}, err
 	}
 	u.closers.add(server.Close)
-	return server.URL(), nil
+	return config.NATS{URL: server.URL()}, nil
 }
 
 // openReplicas makes the replicas, each with a connection and a directory of its own, trusting this directory's key alone.
@@ -199,12 +202,12 @@ func (u *up) run(ctx context.Context) error {
 	handlers := make([]http.Handler, len(u.replicas))
 	for i, r := range u.replicas {
 		handlers[i] = r.Handler()
-		nc, js, err := dialNATS(ctx, u.monitor.static.NATS, "freshet "+u.ids[i])
+		nats, err := dialNATS(ctx, u.nats, u.ids[i], u.log)
 		if err != nil {
 			return err
 		}
-		u.closers.add(closeConn(nc))
-		u.stages.start(u.ids[i], func(ctx context.Context) error { return r.Run(ctx, js) })
+		u.closers.add(closeConn(nats.Conn))
+		u.stages.start(u.ids[i], func(ctx context.Context) error { return r.Run(ctx, nats.js) })
 	}
 	u.stages.start("http", func(ctx context.Context) error {
 		return serveHTTP(ctx, u.listener, withAside(front(handlers, u.monitor.status, u.metrics), u.in, u.app))

@@ -74,15 +74,6 @@ type KafkaSASL struct {
 // Embedded reports whether up runs the broker itself.
 func (k Kafka) Embedded() bool { return len(k.Brokers) == 0 }
 
-// NATS says where the NATS server is.
-type NATS struct {
-	URL  string `koanf:"url" doc:"nats://host:port of a server with JetStream; empty runs one inside up" secret:"url"`
-	Port int    `koanf:"port" doc:"of the embedded server on 127.0.0.1; 0 picks one"`
-}
-
-// Embedded reports whether up runs the server itself.
-func (n NATS) Embedded() bool { return n.URL == "" }
-
 // Source says what is produced into Kafka, and what its records look like.
 type Source struct {
 	From           string            `koanf:"from" doc:"sim, kafka (what the topic gets from elsewhere), or the path of a file"`

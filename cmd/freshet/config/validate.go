@@ -126,19 +126,6 @@ func (c *checker) kafkaSecurity(k Kafka) {
 	}
 }
 
-func (c *checker) nats(n NATS) {
-	between(c, "nats.port", n.Port, 0, 65535)
-	for s := range strings.SplitSeq(n.URL, ",") {
-		if s == "" {
-			continue
-		}
-		u, err := url.Parse(strings.TrimSpace(s))
-		if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-			c.fault("nats.url", "it is not the address of a NATS server", "write nats://host:4222")
-		}
-	}
-}
-
 func (c *checker) source(cfg Config) {
 	s := cfg.Source
 	c.set("source.from", s.From)
