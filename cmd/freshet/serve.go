@@ -51,6 +51,7 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 	r, err := replica.New(replica.Config{
 		ID: id, Model: a.cfg.Publish.Model, Address: "http://" + l.Addr().String(), Dir: dir.Replica(id),
 		TrustedKeys: a.cfg.Serve.TrustedKeys, Token: a.cfg.Serve.Token, Serving: model.Serving{Precision: model.Precision(a.cfg.Serve.Precision)}, Gap: a.cfg.Window.Gap, Log: a.log, Metrics: metrics,
+		CacheBytes: cacheBytes(a.cfg.Serve.CacheBytes, 1),
 	}, histories)
 	if err != nil {
 		return err

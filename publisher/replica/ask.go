@@ -15,25 +15,38 @@ const replayAge = 24 * time.Hour
 // asked is a request as a version takes it: what the model reads, and what the live tables do.
 type asked struct {
 	query   model.Query // without marks
+	closed  []partID    // of query.Past, the first ones: parts of the history, which never change
 	request baseline.Request
 }
 
-// answer returns the best k items of a version for a request, with the marks that its tables give it now.
+// recommender scores a query: a version all of it, a memory what it has not read yet.
+type recommender interface {
+	Recommend(q model.Query, k int, keep func(itemID, category string) bool) (best []model.Scored, ok bool)
+}
+
+var _, _ recommender = (*model.Served)(nil), (*model.Memory)(nil)
+
+// answer returns the best k items of a version for a request.
 func (r *Replica) answer(from built, q asked, k int, keep func(id, category string) bool) ([]model.Scored, bool) {
-	if from.tables == nil {
-		return from.served.Recommend(q.query, k, keep)
+	return r.score(from.served, from.tables, q, k, keep)
+}
+
+// score is answer by what may have read a part of the past, with the marks that the tables give the request now.
+func (r *Replica) score(by recommender, tables *baseline.Served, q asked, k int, keep func(id, category string) bool) ([]model.Scored, bool) {
+	if tables == nil {
+		return by.Recommend(q.query, k, keep)
 	}
 	marks := r.marks.Get().(*[]model.Mark)
 	defer r.marks.Put(marks)
-	*marks = from.tables.Marks((*marks)[:0], q.request)
+	*marks = tables.Marks((*marks)[:0], q.request)
 	q.query.Marks = *marks
-	return from.served.Recommend(q.query, k, keep)
+	return by.Recommend(q.query, k, keep)
 }
 
 // ask puts the known history and the request's clicks together, and returns the items in them as well. It reads of them what the trainer reads of a part's user, so
 // that the same past gives the same scores: the newest parts, as many as the trainer looks back on. A click that the history has already is not counted twice.
 func (r *Replica) ask(v *version, q Request) (asked, map[string]bool) {
-	parts, at := r.past(q)
+	parts, known, at := r.past(q)
 	at = max(at, r.clock(v))
 	seen := map[string]bool{}
 	for i := range parts {
@@ -41,13 +54,17 @@ func (r *Replica) ask(v *version, q Request) (asked, map[string]bool) {
 			seen[parts[i].Clicks[j].ItemID] = true
 		}
 	}
-	parts = parts[max(0, len(parts)-v.served.Sessions()):]
+	older := max(0, len(parts)-v.served.Sessions()) // than what is read
+	parts, known = parts[older:], max(0, known-older)
 	out := asked{query: model.Query{At: at, Scene: q.Scene, User: q.UserID, Past: make([]model.ServedSession, 0, len(parts))}}
 	clicks := 0
 	for i := range parts {
 		clicks += len(parts[i].Clicks)
 		if s := model.NewServedSession(parts[i].Clicks); len(s.Events) > 0 {
 			out.query.Past = append(out.query.Past, s)
+			if i < known {
+				out.closed = append(out.closed, partID{parts[i].Partition, parts[i].Emit})
+			}
 		}
 	}
 	if v.tables == nil {
@@ -75,8 +92,9 @@ func (r *Replica) ask(v *version, q Request) (asked, map[string]bool) {
 	return out, seen
 }
 
-// past returns the known parts of the user and those that the windows would make of the request's own clicks, oldest first, and when the newest click was.
-func (r *Replica) past(q Request) (parts []schema.Part, newest schema.EventTime) {
+// past returns the known parts of the user and behind them those that the windows would make of the request's own clicks, oldest first, how many are known,
+// and when the newest click was.
+func (r *Replica) past(q Request) (parts []schema.Part, recorded int, newest schema.EventTime) {
 	if r.histories != nil && q.UserID != "" {
 		var err error
 		if parts, err = r.histories.Recent(q.UserID, r.cfg.MaxHistory); err != nil {
@@ -100,20 +118,20 @@ func (r *Replica) past(q Request) (parts []schema.Part, newest schema.EventTime)
 		}
 	}
 	parts = slices.Clip(parts) // it is of others
-	own := len(parts)
+	recorded = len(parts)
 	for _, c := range q.Clicks { // in order of time
 		if known[key{c.ItemID, c.Action, c.Timestamp}] {
 			continue
 		}
 		start, open := r.session(parts, c.Timestamp)
-		if !open || len(parts) == own { // of a session that the history has begun, it is another part
+		if !open || len(parts) == recorded { // of a session that the history has begun, it is another part
 			parts = append(parts, schema.Part{UserID: q.UserID, SessionStart: start})
 		}
 		last := &parts[len(parts)-1]
 		last.Clicks = append(last.Clicks, schema.Click{UserID: q.UserID, ItemID: c.ItemID, Action: c.Action, EventTime: c.Timestamp, Scene: q.Scene})
 		newest = max(newest, c.Timestamp)
 	}
-	return parts, newest
+	return parts, recorded, newest
 }
 
 // session returns the start of the session that a click at a moment belongs to, and whether parts have begun it: their newest session, where no more than the gap

@@ -35,6 +35,11 @@ type Config struct {
 	MaxHistory int               // parts asked of Histories for a request; default 50. A version reads the newest of them, as many as its trainer does
 	Gap        time.Duration     // longest distance of two clicks of one session, as the windows of the stream have it; default 30 m
 
+	// CacheBytes bounds what is kept of users who asked, so that their next request need not read all of their past again: keys and values of the network, some
+	// 1 KiB a token at width 64 and two blocks. Who asked longest ago goes first. Default 256 MiB: a thousand users of 256 tokens, or eight thousand of 32; negative =
+	// nothing is kept.
+	CacheBytes int64
+
 	Token          string        // bearer token for /v1/; "" = open
 	MaxInFlight    int           // requests computed at the same time; the others wait; default 4 for each CPU, more would only share them
 	MaxWait        time.Duration // that a request waits for its turn before 503; default 1 s
@@ -69,6 +74,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Gap == 0 {
 		c.Gap = 30 * time.Minute
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 256 << 20
 	}
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = 4 * runtime.GOMAXPROCS(0)

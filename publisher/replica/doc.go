@@ -15,6 +15,9 @@
 //
 // The score of an item is the one that the trainer would give it with the same weights, tables and past, up to the order of float32 sums.
 //
+// What a version has read of a user's history is kept (Config.CacheBytes), so that the next request costs what is new. Whether it was kept does not show in an answer,
+// but for the order of sums.
+//
 // With a directory, a replica starts and serves with NATS down. Losing NATS while serving changes nothing but the age.
 //
 // # HTTP API

@@ -55,7 +55,7 @@ func (r *Replica) recommend(v *version, q Request) Answer {
 		}
 	}
 	source := SourceModel
-	scored, known := r.answer(v.built, asked, q.K, keep)
+	scored, known := r.answerUser(v.built, asked, q.K, keep)
 	if known {
 		r.queries.add(asked)
 	} else {

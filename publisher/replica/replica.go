@@ -44,8 +44,9 @@ type Replica struct {
 	draining atomic.Bool
 	news     chan struct{} // says that current or refused changed; holds at most one
 
-	queries recorded
-	marks   sync.Pool // of *[]model.Mark: the memory of requests
+	queries  recorded
+	marks    sync.Pool // of *[]model.Mark: the memory of requests
+	memories *memories // of the users who asked last
 
 	mu      sync.Mutex
 	refused string // why the newest head is not served; "" = it is
@@ -73,6 +74,7 @@ func New(cfg Config, histories Histories) (*Replica, error) {
 		}
 		return 0
 	})
+	r.memories = newMemories(cfg.CacheBytes, r.metrics.registry)
 	if cfg.Metrics != nil {
 		if err := r.metrics.registry.Register(cfg.Metrics); err != nil {
 			return nil, fmt.Errorf("replica: metrics: %w", err)
@@ -111,6 +113,7 @@ func (r *Replica) age(v *version) time.Duration {
 
 // swap makes v the version served.
 func (r *Replica) swap(v *version, kind string) {
+	r.memories.serve(v.served)
 	level := slog.LevelDebug // every few seconds, as long as it lives
 	if r.current.Swap(v) == nil {
 		level = slog.LevelInfo

@@ -28,6 +28,7 @@ var now = time.UnixMilli(1_800_000_000_000).UTC()
 
 // trainee is a small model that learns a little before each version.
 type trainee struct {
+	cfg model.Config
 	m   *model.Model
 	rng *rand.Rand
 	n   int
@@ -45,11 +46,16 @@ func modelConfig() model.Config {
 
 func newTrainee(t testing.TB, items int) *trainee {
 	t.Helper()
-	m, err := model.New(modelConfig())
+	return newTraineeOf(t, modelConfig(), items)
+}
+
+func newTraineeOf(t testing.TB, cfg model.Config, items int) *trainee {
+	t.Helper()
+	m, err := model.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &trainee{m: m, rng: rand.New(rand.NewPCG(1, 2))}
+	a := &trainee{cfg: cfg, m: m, rng: rand.New(rand.NewPCG(1, 2))}
 	a.admit(items)
 	return a
 }
@@ -72,7 +78,7 @@ func (a *trainee) update(t testing.TB, kind schema.Kind) publisher.Update {
 	}})
 	a.m.Step()
 	popularity := func(r model.Row) float32 { return float32(1000 - int(r)) }
-	u := publisher.Update{Kind: kind, Step: 1, Items: a.m.Items(), ConfigDigest: modelConfig().Digest(),
+	u := publisher.Update{Kind: kind, Step: 1, Items: a.m.Items(), ConfigDigest: a.cfg.Digest(),
 		TrainedThrough: schema.TrainedThrough{EventTime: schema.EventTime(now.UnixMilli() - 5000), Positions: schema.Position{0: 1}}}
 	tables := map[string]schema.Table{}
 	for _, o := range a.m.Snapshot(kind == schema.KindBase, popularity).Objects() {

@@ -46,9 +46,12 @@ func (m *Memory) Forget() {
 	pools.memories.Put(m)
 }
 
+// SameWeights says whether s and other have the same weights, so that what was read for one can Follow the other.
+func (s *Served) SameWeights(other *Served) bool { return s.w == other.w }
+
 // Follow makes m answer with the tables of s, and says whether it can: s must be what With made of the version that m has read for.
 func (m *Memory) Follow(s *Served) bool {
-	if s.w != m.s.w {
+	if !s.SameWeights(m.s) {
 		return false
 	}
 	m.s = s

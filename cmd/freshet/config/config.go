@@ -178,6 +178,7 @@ type Serve struct {
 	Listen      string   `koanf:"listen" doc:"host:port of the HTTP API; port 0 picks one and prints it"`
 	Replicas    int      `koanf:"replicas" doc:"how many replicas up runs"`
 	Precision   string   `koanf:"precision" doc:"of the first look at all items: float32, exact; int8, a quarter of the memory to read, what scores high is scored again exactly"`
+	CacheBytes  int64    `koanf:"cache_bytes" doc:"memory for what the replicas of this process have read of the users who asked last; 0 reads each history anew"`
 	TrustedKeys []string `koanf:"trusted_keys" doc:"nkey public keys whose signature serve accepts; none accepts any version"`
 	Token       string   `koanf:"token" doc:"bearer token that callers must send; empty asks for none" secret:"true"`
 }
@@ -211,6 +212,6 @@ func Default() Config {
 		// What serve keeps is what requests may look back on: as much as replicas ask for of a user who comes twice a week.
 		Flight:  Flight{Listen: FlightAuto, Feed: []string{}, Keep: 30 * 24 * time.Hour},
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5},
-		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2, Precision: string(model.Float32), TrustedKeys: []string{}},
+		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2, Precision: string(model.Float32), CacheBytes: 256 << 20, TrustedKeys: []string{}},
 	}
 }

@@ -80,6 +80,7 @@ func (c Config) faults() Faults {
 	if err := model.Precision(c.Serve.Precision).Validate(); err != nil {
 		k.fault("serve.precision", fmt.Sprintf("%q is no precision", c.Serve.Precision), "write float32 or int8")
 	}
+	between(&k, "serve.cache_bytes", c.Serve.CacheBytes, 0, 1<<50)
 	return k.faults
 }
 
