@@ -182,25 +182,21 @@ func (s *Store) wanted(ctx context.Context, model string) (map[schema.Version]bo
 	if err != nil {
 		return nil, fmt.Errorf("reports of replicas: %w", err)
 	}
-	orders, err := s.js.KeyValue(ctx, OrdersBucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
+	stored, _, err := s.OrderBytes(ctx, model)
+	if errors.Is(err, ErrNoOrder) {
 		return versions, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", OrdersBucket, err)
+		return nil, err
 	}
-	entry, err := orders.Get(ctx, model)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return versions, nil
-	}
+	order, err := ParseOrder(stored)
 	if err != nil {
-		return nil, fmt.Errorf("orders: %w", err)
+		return nil, fmt.Errorf("what is ordered cannot be read, so nothing is removed: correct the key %s of bucket %s: %w", model, OrdersBucket, err)
 	}
-	var order struct{ Version, Candidate schema.Version }
-	if err := json.Unmarshal(entry.Value(), &order); err != nil {
-		return nil, fmt.Errorf("orders cannot be read, so nothing is removed: correct the key %s of bucket %s: %w", model, OrdersBucket, err)
+	versions[order.Version] = true
+	if order.Candidate != nil {
+		versions[order.Candidate.Version] = true
 	}
-	versions[order.Version], versions[order.Candidate] = true, true
 	return versions, nil
 }
 

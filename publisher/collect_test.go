@@ -90,7 +90,7 @@ func TestOldVersionsAreCollected(t *testing.T) {
 	if want := []schema.Version{9, 10, 11, 12, 13, 14, 15, 16, 17, 18}; !slices.Equal(versions(t, js), want) {
 		t.Fatalf("kept %v, want %v", versions(t, js), want)
 	}
-	orders, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: publisher.OrdersBucket})
+	orders, err := js.KeyValue(t.Context(), publisher.OrdersBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,8 @@ func TestOldVersionsAreCollected(t *testing.T) {
 		return out.Versions
 	}
 	report(t, js, 18)
-	for _, order := range []string{`{"version":10}`, `{"candidate":11,"version":0,"note":"x"}`} {
+	for _, order := range []string{`{"format":1,"model":"shop","serial":1,"version":10}`,
+		`{"format":1,"model":"shop","serial":2,"version":0,"candidate":{"version":11,"share":0.1},"more":"x"}`} {
 		if _, err := orders.Put(t.Context(), "shop", []byte(order)); err != nil {
 			t.Fatal(err)
 		}
