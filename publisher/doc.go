@@ -17,8 +17,21 @@
 // Objects are named by their content: the lower-case hex of their SHA-256. A manifest lists them as {"table","name","bytes","sha256"}, each table once. In
 // format 1 of the manifest there is no table, the name is <model>/<version>/<table>.arrow, and there is no epoch; readers read both.
 //
-// A base has the tables items and params, a delta both or neither: items (item_id, row, vector, bias, popularity, category, and a
-// row of side information a field) by rising row, in a delta the changed ones; params (name, shape, values), always all.
+// # The weights
+//
+// A base has the tables items and params, a delta both or neither. The metadata of both: form (JSON), digest (config_digest), items (rows of the model afterwards).
+//
+//	items   item_id, row, vector, bias, popularity, category, side_category, side_price, generation
+//	        Lines rise by row; a delta has those that changed, and those that are new without a hole. An empty item_id is a free row; generation (how often the row was
+//	        given up; 0 without the column) says that its name changed. vector is a FixedSizeList<float32>[d]; or in its place stand vector_int8, a
+//	        FixedSizeList<int8>[d], and scale, float32: a number is scale times its code.
+//	params  name, shape, values, rows
+//	        A line a tensor, always all of them, in the same order; the last two are the side table, side (n, d), whose row side_category and side_price name (0 is none),
+//	        and side_bias (n). values is a List<float32>, row-major; or in its place stands values_float16, a List<float16>. With the column rows, List<int32>, a
+//	        line has only those rows of its tensor, rising, and the others stay as they were; a row is as long as the last dimension, a tensor of one dimension is one
+//	        row. shape is that of the whole tensor; side and side_bias grow from version to version, and what is new is there.
+//
+// The writer may withhold rows that moved little since they were last published (publish.min_change, a share of their length): a reader need not know.
 //
 // # The live tables
 //
@@ -29,11 +42,13 @@
 //
 //	counts       row, clicks, popularity_0 … popularity_3   of items: the clicks, and base-2 logarithms of their sum with 2^(t/half-life) each, t since 1970
 //	                                                        Metadata: config (JSON), rows, sessions, clicks and popularity_0 … popularity_3 of all items
-//	transitions  arrival, row, successors, weights          what was clicked after an item in a session (arrival 0), then what the next session began with (1)
-//	                                                        Metadata: rows, arrivals: the lines of either
+//	transitions  arrival, row, successors, weights, whole   what was clicked after an item in a session (arrival 0), then what the next session began with (1)
+//	                                                        Where whole is 0 the line has the successors whose weight changed, with weight 0 those that are
+//	                                                        gone; where it is 1, or there is no such column, all. Successors rise. Metadata: rows, arrivals: the lines of either
 //	neighbours   slot, key, at, rows                        optional, with postings, as config says: a recent session's key, newest click (ms), and clicks
 //	                                                        Metadata: slots
-//	postings     row, sessions                              the slots of the sessions that an item is in. Metadata: rows
+//	postings     row, sessions, gone, whole                 the slots of the sessions that an item is in, in their order. Where whole is 0: take the slots of gone out
+//	                                                        of the list, then put those of sessions behind it; else sessions is the list. Metadata: rows
 //
 // Model names and replica ids are 1-64 of A-Z a-z 0-9 _ -, table names 1-64 of a-z 0-9 _, versions are decimal.
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/freshet-ml/freshet/schema"
@@ -24,12 +25,9 @@ func CheckFinite(name string, t schema.Table) error {
 				row /= max(v.Dim, 1)
 			}
 		case [][]float32:
-			for i, list := range v {
-				if notFinite(list) >= 0 {
-					row = i
-					break
-				}
-			}
+			row = slices.IndexFunc(v, func(list []float32) bool { return notFinite(list) >= 0 })
+		case [][]schema.Half:
+			row = slices.IndexFunc(v, func(list []schema.Half) bool { return notFinite(schema.Widened(list)) >= 0 })
 		case []float64:
 			for i, x := range v {
 				if math.IsNaN(x) || math.IsInf(x, 0) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -15,8 +16,8 @@ import (
 // Column is a named column of a Table. Data is one of
 //
 //	[]string  []int32  []int64  []uint64  []float32  []float64      one value a row
-//	Vectors                                                         one vector of fixed length a row
-//	[][]int32  [][]float32                                          one list a row
+//	Vectors  Codes                                                  one vector of fixed length a row, of float32 or of int8
+//	[][]int32  [][]float32  [][]Half                                one list a row
 type Column struct {
 	Name string
 	Data any
@@ -26,6 +27,12 @@ type Column struct {
 type Vectors struct {
 	Dim    int
 	Values []float32
+}
+
+// Codes is Vectors of int8.
+type Codes struct {
+	Dim    int
+	Values []int8
 }
 
 // Table is a table of columns of equal length. It travels as an Arrow IPC file with one record batch, which any Arrow
@@ -52,6 +59,11 @@ func Col[T any](t Table, name string) (T, error) {
 	}
 	var none T
 	return none, fmt.Errorf("%w: there is no column %q", ErrCorrupt, name)
+}
+
+// Has says whether t has a column called name.
+func (t Table) Has(name string) bool {
+	return slices.ContainsFunc(t.Columns, func(c Column) bool { return c.Name == name })
 }
 
 // MetaValue returns the metadata value of key, or "".
@@ -147,6 +159,10 @@ func toArrow(c Column) arrow.Array {
 		b := array.NewStringBuilder(memory.DefaultAllocator)
 		b.AppendValues(v, nil)
 		return b.NewArray()
+	case []int8: // of Codes
+		return fixedWidth(arrow.PrimitiveTypes.Int8, arrow.Int8Traits.CastToBytes(v), len(v))
+	case []Half: // of lists
+		return fixedWidth(arrow.FixedWidthTypes.Float16, arrow.Float16Traits.CastToBytes(v), len(v))
 	case []int32:
 		return fixedWidth(arrow.PrimitiveTypes.Int32, arrow.Int32Traits.CastToBytes(v), len(v))
 	case []int64:
@@ -161,12 +177,17 @@ func toArrow(c Column) arrow.Array {
 		if v.Dim <= 0 || len(v.Values)%v.Dim != 0 {
 			panic(fmt.Sprintf("schema: table: column %q has %d values, not a multiple of its dim %d", c.Name, len(v.Values), v.Dim))
 		}
-		values := toArrow(Column{Data: v.Values})
-		t := arrow.FixedSizeListOfNonNullable(int32(v.Dim), arrow.PrimitiveTypes.Float32)
-		return array.MakeFromData(array.NewData(t, len(v.Values)/v.Dim, []*memory.Buffer{nil}, []arrow.ArrayData{values.Data()}, 0, 0))
+		return fixedLists(v.Dim, len(v.Values), toArrow(Column{Data: v.Values}))
+	case Codes:
+		if v.Dim <= 0 || len(v.Values)%v.Dim != 0 {
+			panic(fmt.Sprintf("schema: table: column %q has %d values, not a multiple of its dim %d", c.Name, len(v.Values), v.Dim))
+		}
+		return fixedLists(v.Dim, len(v.Values), toArrow(Column{Data: v.Values}))
 	case [][]int32:
 		return lists(v)
 	case [][]float32:
+		return lists(v)
+	case [][]Half:
 		return lists(v)
 	}
 	panic(fmt.Sprintf("schema: table: column %q has type %T", c.Name, c.Data))
@@ -176,7 +197,13 @@ func fixedWidth(t arrow.DataType, b []byte, n int) arrow.Array {
 	return array.MakeFromData(array.NewData(t, n, []*memory.Buffer{nil, memory.NewBufferBytes(b)}, nil, 0, 0))
 }
 
-func lists[T int32 | float32](rows [][]T) arrow.Array {
+// fixedLists are n values as vectors of one length.
+func fixedLists(dim, n int, values arrow.Array) arrow.Array {
+	t := arrow.FixedSizeListOfNonNullable(int32(dim), values.DataType())
+	return array.MakeFromData(array.NewData(t, n/dim, []*memory.Buffer{nil}, []arrow.ArrayData{values.Data()}, 0, 0))
+}
+
+func lists[T Half | int32 | float32](rows [][]T) arrow.Array {
 	offsets := make([]int32, 1, len(rows)+1)
 	flat := make([]T, 0)
 	for _, r := range rows {
@@ -211,14 +238,20 @@ func fromArrow(a arrow.Array) (any, error) {
 	case *array.Float64:
 		return append([]float64{}, v.Float64Values()...), nil
 	case *array.FixedSizeList:
-		values, ok := v.ListValues().(*array.Float32)
 		dim := int(v.DataType().(*arrow.FixedSizeListType).Len())
-		if !ok || dim <= 0 || values.Len() < dim*v.Len() {
-			return nil, fmt.Errorf("%w: it is not a list of float32 vectors", ErrCorrupt)
+		if n := dim * v.Len(); dim > 0 && v.ListValues().Len() >= n {
+			switch values := v.ListValues().(type) {
+			case *array.Float32:
+				return Vectors{Dim: dim, Values: append([]float32{}, values.Float32Values()[:n]...)}, nil
+			case *array.Int8:
+				return Codes{Dim: dim, Values: append([]int8{}, values.Int8Values()[:n]...)}, nil
+			}
 		}
-		return Vectors{Dim: dim, Values: append([]float32{}, values.Float32Values()[:dim*v.Len()]...)}, nil
+		return nil, fmt.Errorf("%w: it is not a list of vectors of float32 or int8", ErrCorrupt)
 	case *array.List:
 		switch values := v.ListValues().(type) {
+		case *array.Float16:
+			return fromLists(v, values.Values())
 		case *array.Int32:
 			return fromLists(v, values.Int32Values())
 		case *array.Float32:
@@ -228,7 +261,7 @@ func fromArrow(a arrow.Array) (any, error) {
 	return nil, fmt.Errorf("%w: type %s is not one of this program's", ErrCorrupt, a.DataType())
 }
 
-func fromLists[T int32 | float32](l *array.List, values []T) ([][]T, error) {
+func fromLists[T Half | int32 | float32](l *array.List, values []T) ([][]T, error) {
 	out := make([][]T, l.Len())
 	for i := range out {
 		from, to := l.ValueOffsets(i)

@@ -19,6 +19,8 @@ func sample() schema.Table {
 			{Name: "bias", Data: []float32{0.5, -1, 2}},
 			{Name: "weight", Data: []float64{0.25, 0, 1e300}},
 			{Name: "vector", Data: schema.Vectors{Dim: 2, Values: []float32{1, 2, 3, 4, 5, 6}}},
+			{Name: "vector_int8", Data: schema.Codes{Dim: 1, Values: []int8{-127, 0, 127}}},
+			{Name: "half", Data: [][]schema.Half{schema.Halved([]float32{1, -2}), {}, schema.Halved([]float32{65504})}},
 			{Name: "shape", Data: [][]int32{{2, 3}, {}, {1}}},
 			{Name: "values", Data: [][]float32{{1}, {2, 3}, {}}},
 		},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/learn"
+	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 // A checkpoint is one file, a zip archive with stored (uncompressed) members, so that any tool can look inside:
@@ -85,7 +86,7 @@ type saving struct {
 
 // config returns what must not change between a checkpoint and the trainer that goes on from it.
 func (c Config) trained() (json.RawMessage, error) {
-	c.PublishEvery, c.WeightsEvery, c.CheckpointEvery, c.KeepCheckpoints = 0, 0, 0, 0
+	c.PublishEvery, c.WeightsEvery, c.CheckpointEvery, c.KeepCheckpoints, c.Publishing = 0, 0, 0, 0, model.Publishing{}
 	c.Learn.Recency.LagSoft, c.Learn.Recency.LagHard = 0, 0 // what they led to is in the journal of decisions
 	return json.Marshal(c)
 }

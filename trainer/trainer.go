@@ -100,6 +100,7 @@ func Open(dir string, cfg Config, fresh *Freshness, log *slog.Logger, now func()
 		n := t.learner.Counts()
 		log.Info("trainer goes on from its checkpoint", "steps", n.Steps, "clicks", n.Clicks, "items", t.learner.Model().Items())
 	}
+	t.learner.Model().Publishes(cfg.Publishing)
 	t.look()
 	governor := recency.NewGovernor(cfg.Learn.Recency, cfg.BatchParts, cfg.Learn.HistoryParts)
 	if t.decisions, err = openDecisions(dir, governor, t.counts.Batches, log); err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer"
+	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 // intake is the ingest half: Kafka in, a durable log of parts out; or a copy of the logs of nodes that do that (feed.go).
@@ -155,7 +156,9 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 			seconds.Observe(s)
 		}
 	})
-	t, err := trainer.Open(dir.Checkpoints(), trainerConfig(c.Train), fresh, log, time.Now)
+	settings := trainerConfig(c.Train)
+	settings.Publishing = model.Publishing{Rows: model.Precision(c.Publish.Rows), MinChange: c.Publish.MinChange}
+	t, err := trainer.Open(dir.Checkpoints(), settings, fresh, log, time.Now)
 	if err != nil {
 		return nil, err
 	}

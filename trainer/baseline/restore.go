@@ -83,7 +83,7 @@ func (l *Live) restoreCounts(t schema.Table) error {
 }
 
 func (c *counter) restore(t schema.Table) error {
-	lists, err := listsOf(t)
+	lists, err := listsOf(t, func(int) bool { return true })
 	if err != nil {
 		return err
 	}

@@ -133,9 +133,16 @@ func (s *Served) withTransitions(before *Served, t schema.Table) error {
 	if err != nil {
 		return err
 	}
-	lists, err := listsOf(t)
+	whole, err := wholeOf(t, len(rows))
 	if err != nil {
 		return err
+	}
+	lists, err := listsOf(t, whole)
+	if err != nil {
+		return err
+	}
+	if len(arrival) != len(rows) || len(lists) != len(rows) {
+		return fmt.Errorf("%w: %d arrivals, %d rows, %d lists", schema.ErrCorrupt, len(arrival), len(rows), len(lists))
 	}
 	split := len(arrival)
 	for i, a := range arrival {
@@ -144,6 +151,18 @@ func (s *Served) withTransitions(before *Served, t schema.Table) error {
 		}
 		if a == 1 {
 			split = min(split, i)
+		}
+	}
+	for i, r := range rows {
+		if whole(i) {
+			continue
+		}
+		was := before.next.get(int(r))
+		if arrival[i] == 1 {
+			was = before.arrivals.get(int(r))
+		}
+		if lists[i] = was.changed(lists[i]); len(lists[i].rows) > maxSuccessors {
+			return fmt.Errorf("%w: row %d has %d successors", schema.ErrCorrupt, r, len(lists[i].rows))
 		}
 	}
 	for _, of := range []struct {
@@ -160,6 +179,52 @@ func (s *Served) withTransitions(before *Served, t schema.Table) error {
 		}
 	}
 	return nil
+}
+
+// wholeOf says of each of n lines of transitions whether it takes the place of what was there; without the column all do.
+func wholeOf(t schema.Table, n int) (func(i int) bool, error) {
+	if !t.Has("whole") {
+		return func(int) bool { return true }, nil
+	}
+	whole, err := schema.Col[[]int32](t, "whole")
+	if err != nil {
+		return nil, err
+	}
+	if len(whole) != n || slices.ContainsFunc(whole, func(w int32) bool { return w != 0 && w != 1 }) {
+		return nil, fmt.Errorf("%w: whole of %d lines for %d, or one is neither 0 nor 1", schema.ErrCorrupt, len(whole), n)
+	}
+	return func(i int) bool { return whole[i] == 1 }, nil
+}
+
+// postsAfter returns the lists of rows: those that are not whole are what was there before without what is gone, and what is new behind it.
+func postsAfter(before *chunked[[]int32], t schema.Table, rows []int32, posts [][]int32) ([][]int32, error) {
+	whole, err := wholeOf(t, len(rows))
+	if err != nil {
+		return nil, err
+	}
+	gone := make([][]int32, len(rows))
+	if t.Has("gone") {
+		if gone, err = schema.Col[[][]int32](t, "gone"); err != nil {
+			return nil, err
+		}
+	}
+	if len(posts) != len(rows) || len(gone) != len(rows) {
+		return nil, fmt.Errorf("%w: %d lists of sessions and %d of those gone for %d rows", schema.ErrCorrupt, len(posts), len(gone), len(rows))
+	}
+	next := make([][]int32, len(rows))
+	for i, r := range rows {
+		if next[i] = posts[i]; whole(i) {
+			continue
+		}
+		next[i] = nil
+		for _, slot := range before.get(int(r)) {
+			if !slices.Contains(gone[i], slot) {
+				next[i] = append(next[i], slot)
+			}
+		}
+		next[i] = append(next[i], posts[i]...)
+	}
+	return next, nil
 }
 
 // apply makes a table of before and the lines of a delta.
@@ -201,7 +266,13 @@ func (s *Served) withNeighbours(before *sessions, t, postings schema.Table) erro
 	if err := apply(&s.sessions.rows, &before.rows, slots, clicks, t.MetaValue(metaSlots)); err != nil {
 		return err
 	}
-	for _, p := range posts {
+	if posts, err = postsAfter(&before.posts, postings, rows, posts); err != nil {
+		return err
+	}
+	for i, p := range posts {
+		if len(p) > s.cfg.Sample {
+			return fmt.Errorf("%w: row %d is in %d sessions", schema.ErrCorrupt, rows[i], len(p))
+		}
 		for _, slot := range p {
 			if slot < 0 || int(slot) >= s.sessions.heads.n {
 				return fmt.Errorf("%w: there is no session in slot %d", schema.ErrCorrupt, slot)

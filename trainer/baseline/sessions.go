@@ -35,10 +35,34 @@ type index struct {
 	*sessions
 	capacity, clicks, sample int
 
-	next    int              // the slot of the next session
-	slots   map[uint64]int32 // by key
-	changed *changes         // slots
-	posted  *changes         // rows
+	next    int               // the slot of the next session
+	slots   map[uint64]int32  // by key
+	changed *changes          // slots
+	posted  *changes          // rows
+	news    chunked[postNews] // by row
+}
+
+// postNews is what happened to the list of an item since it was published: some at its end are new, and some before them are gone, maxGone at most.
+type postNews struct {
+	added int
+	gone  []int32
+	anew  bool // more are gone, or the list began anew: all of it is to be published
+}
+
+// remove takes place i from the list of a row.
+func (x *index) remove(row, i int) {
+	x.news.grow(row)
+	posts, news := x.posts.at(row), x.news.at(row)
+	switch {
+	case i >= len(*posts)-news.added:
+		news.added--
+	case len(news.gone) < maxGone && !news.anew:
+		news.gone = append(news.gone, (*posts)[i])
+	default:
+		news.anew, news.gone = true, nil
+	}
+	*posts = slices.Delete(*posts, i, i+1)
+	x.posted.add(row)
 }
 
 // learn records a click at the end of a session whose clicks so far are before.
@@ -95,9 +119,11 @@ func (x *index) add(slot int32, row model.Row) {
 		x.posts.grow(int(row))
 		posts := x.posts.at(int(row))
 		if len(*posts) == x.sample {
-			*posts = slices.Delete(*posts, 0, 1)
+			x.remove(int(row), 0)
 		}
 		*posts = append(*posts, slot)
+		x.news.grow(int(row))
+		x.news.at(int(row)).added++
 		x.posted.add(int(row))
 	}
 	*rows = append(*rows, row)
@@ -105,10 +131,8 @@ func (x *index) add(slot int32, row model.Row) {
 
 // unpost takes a session off the list of an item, if it is on it still.
 func (x *index) unpost(slot int32, row model.Row) {
-	posts := x.posts.at(int(row))
-	if i := slices.Index(*posts, slot); i >= 0 {
-		*posts = slices.Delete(*posts, i, i+1)
-		x.posted.add(int(row))
+	if i := slices.Index(*x.posts.at(int(row)), slot); i >= 0 {
+		x.remove(int(row), i)
 	}
 }
 
@@ -127,6 +151,8 @@ func (x *index) forget(gone []bool) {
 	for r := range min(len(gone), x.posts.n) {
 		if posts := x.posts.at(r); gone[r] && len(*posts) > 0 {
 			*posts = nil
+			x.news.grow(r)
+			*x.news.at(r) = postNews{anew: true}
 			x.posted.add(r)
 		}
 	}

@@ -209,8 +209,8 @@ func (v *view) readMeta(t schema.Table) (config string, n int, err error) {
 	return t.MetaValue(metaConfig), n, nil
 }
 
-// listsOf reads the successors and weights of rows.
-func listsOf(t schema.Table) ([]list, error) {
+// listsOf reads the successors and weights of rows. Of lists that are not whole a weight may be 0.
+func listsOf(t schema.Table, whole func(i int) bool) ([]list, error) {
 	successors, err := schema.Col[[][]int32](t, "successors")
 	if err != nil {
 		return nil, err
@@ -222,7 +222,12 @@ func listsOf(t schema.Table) ([]list, error) {
 	lists := make([]list, len(successors))
 	for i := range lists {
 		s, w := successors[i], weights[i]
-		if len(s) != len(w) || len(s) > maxSuccessors || !rising(s) || slices.ContainsFunc(w, func(x float32) bool { return !(x > 0 && x <= math.MaxFloat32) }) {
+		most := maxSuccessors
+		if !whole(i) {
+			most += maxSuccessors + maxGone
+		}
+		bad := func(x float32) bool { return !(x >= 0 && x <= math.MaxFloat32) || x == 0 && whole(i) }
+		if len(s) != len(w) || len(s) > most || !rising(s) || slices.ContainsFunc(w, bad) {
 			return nil, fmt.Errorf("%w: list %d of successors", schema.ErrCorrupt, i)
 		}
 		if len(s) > 0 {

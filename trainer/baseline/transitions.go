@@ -32,10 +32,25 @@ type counter struct {
 	changed *changes
 }
 
-// recency says of the successors of a list when they were last counted, in additions to the list.
+// recency says of the successors of a list when they were last counted, in additions to the list; and what of the list is to be published.
 type recency struct {
 	last []uint32
 	now  uint32
+
+	published uint32      // now, when the list was published last
+	gone      []model.Row // successors that were removed since, maxGone at most
+	anew      bool        // there were more, or the list began anew: all of it is to be published
+}
+
+// maxGone bounds what is kept for the next publication, which may never come.
+const maxGone = 64
+
+func (when *recency) lose(to model.Row) {
+	if when.anew = when.anew || len(when.gone) == maxGone; when.anew {
+		when.gone = nil
+	} else {
+		when.gone = append(when.gone, to)
+	}
 }
 
 // add counts weight from an item to another.
@@ -53,6 +68,7 @@ func (c *counter) add(from, to model.Row, weight float32) {
 	}
 	if len(l.rows) == maxSuccessors {
 		out := lightest(l, when)
+		when.lose(l.rows[out])
 		l.remove(out)
 		when.last = slices.Delete(when.last, out, out+1)
 		if out < at {
@@ -87,12 +103,13 @@ func (c *counter) forget(gone []bool) {
 			if len(l.rows) > 0 {
 				c.changed.add(from)
 			}
-			*l, *when = list{}, recency{}
+			*l, *when = list{}, recency{anew: true}
 			continue
 		}
 		kept := 0
 		for i, to := range l.rows {
 			if int(to) < len(gone) && gone[to] {
+				when.lose(to)
 				continue
 			}
 			l.rows[kept], l.weights[kept], when.last[kept] = to, l.weights[i], when.last[i]
@@ -103,6 +120,78 @@ func (c *counter) forget(gone []bool) {
 			l.rows, l.weights, when.last = l.rows[:kept], l.weights[:kept], when.last[:kept]
 		}
 	}
+}
+
+// pairs are lists one behind the other, in one piece of memory: training waits until they are copied.
+type pairs struct {
+	successors []int32
+	weights    []float32
+	ends       []int
+}
+
+func (p *pairs) add(to model.Row, weight float32) {
+	p.successors, p.weights = append(p.successors, int32(to)), append(p.weights, weight)
+}
+
+// lists cuts them apart.
+func (p *pairs) lists() (successors [][]int32, weights [][]float32) {
+	successors, weights = make([][]int32, len(p.ends)), make([][]float32, len(p.ends))
+	from := 0
+	for i, to := range p.ends {
+		successors[i], weights[i], from = p.successors[from:to:to], p.weights[from:to:to], to
+	}
+	return successors, weights
+}
+
+// news appends what is to be published of a list: all of it, or the successors that were counted since it was published last, and with weight 0 those that are gone.
+func (c *counter) news(dst *pairs, from int, all bool) (whole bool) {
+	own, when := c.at(from), c.recency.at(from)
+	whole = all || when.anew
+	slices.Sort(when.gone)
+	gone := slices.Compact(when.gone)
+	if whole {
+		gone = nil
+	}
+	for i, to := range own.rows {
+		for ; len(gone) > 0 && gone[0] <= to; gone = gone[1:] {
+			if gone[0] < to { // else it is back
+				dst.add(gone[0], 0)
+			}
+		}
+		if whole || when.now-when.last[i] < when.now-when.published { // holds when now runs over
+			dst.add(to, own.weights[i])
+		}
+	}
+	for _, to := range gone {
+		dst.add(to, 0)
+	}
+	dst.ends = append(dst.ends, len(dst.successors))
+	when.published, when.gone, when.anew = when.now, nil, false
+	return whole
+}
+
+// changed returns l with the successors of news in it: l stays as it is.
+func (l list) changed(news list) (next list) {
+	next.rows, next.weights = make([]model.Row, 0, len(l.rows)+len(news.rows)), make([]float32, 0, len(l.rows)+len(news.rows))
+	add := func(to model.Row, weight float32) {
+		if weight > 0 {
+			next.rows, next.weights = append(next.rows, to), append(next.weights, weight)
+		}
+	}
+	at := 0
+	for i, to := range news.rows {
+		for ; at < len(l.rows) && l.rows[at] < to; at++ {
+			add(l.rows[at], l.weights[at])
+		}
+		if at < len(l.rows) && l.rows[at] == to {
+			at++
+		}
+		add(to, news.weights[i])
+	}
+	for ; at < len(l.rows); at++ {
+		add(l.rows[at], l.weights[at])
+	}
+	return next
 }
 
 // summed is an item with what was counted into it: from several clicks, and from the last alone.

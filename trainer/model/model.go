@@ -41,6 +41,8 @@ type Model struct {
 	unpublished rowSet // rows changed since the last Snapshot
 	renamed     bool   // since then
 	unsaved     rowSet // rows changed since Saved
+	publishing  Publishing
+	told        *told // nil where nothing is withheld
 
 	net   *net[float32]
 	task  task

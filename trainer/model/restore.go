@@ -23,7 +23,7 @@ func RestoreRows(cfg Config, tables map[string]schema.Table, pieces iter.Seq2[sc
 		return nil, err
 	}
 	m := empty(cfg)
-	if err := readParams(&m.cfg, m.w.arena, &m.items.side, tables[tableParams]); err != nil {
+	if err := readParams(&m.cfg, m.w.arena, &m.items.side, nil, tables[tableParams]); err != nil {
 		return nil, err
 	}
 	if err := m.restoreSides(tables[tableSides]); err != nil {

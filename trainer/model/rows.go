@@ -50,9 +50,13 @@ func (m *Model) Admit(id string, info schema.ItemInfo, at schema.EventTime) (r R
 		}
 	}
 	m.lives.lastClick[r] = max(m.lives.lastClick[r], at)
+	sides, category := *m.items.sidesOf(r), m.categories[r]
 	m.describe(r, &info)
 	if info.Category != "" && m.categories[r] != info.Category {
 		m.categories[r] = m.categoryOf(r, info.Category)
+	}
+	if sides != *m.items.sidesOf(r) || category != m.categories[r] || !m.cfg.Terms { // with terms the live tables say what is popular
+		m.retell(r)
 	}
 	m.touch(r)
 	return r, true
@@ -71,6 +75,7 @@ func (m *Model) settle(id string) (r Row, ok bool) {
 		r = m.appendRow()
 	}
 	m.ids[r] = strings.Clone(id) // not a part of the message it came in
+	m.retell(r)
 	m.index.add(m.ids[r], r, m.ID)
 	rng := rand.New(rand.NewPCG(m.cfg.Seed, uint64(m.lives.generation[r])<<32|uint64(r)))
 	vector := m.items.vector(r)
@@ -113,6 +118,7 @@ func (m *Model) giveUp(r Row) {
 	m.lives.lastClick[r] = schema.BeginningOfTime
 	m.lives.generation[r]++
 	m.lives.freed = append(m.lives.freed, r)
+	m.retell(r)
 	m.touch(r)
 }
 

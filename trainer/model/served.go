@@ -119,7 +119,12 @@ func (s *Served) Apply(items, params schema.Table) (*Served, error) {
 func (s *Served) with(items, params schema.Table) (*Served, error) {
 	w := newWeights[float32](&s.cfg)
 	side := table[float32]{dim: s.cfg.Dim}
-	if err := readParams(&s.cfg, w.arena, &side, params); err != nil {
+	var before *table[float32]
+	if s.w != nil {
+		before = &s.items.side
+		copy(w.arena, s.w.arena)
+	}
+	if err := readParams(&s.cfg, w.arena, &side, before, params); err != nil {
 		return nil, err
 	}
 	if side.n < s.items.side.n {

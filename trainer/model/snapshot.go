@@ -13,9 +13,9 @@ type Snapshot struct {
 
 	copied     rowCopies
 	popularity []float32
-	params     []float32
-	side       sideCopy
-	specs      []spec
+	params     schema.Table
+	how        Publishing
+	dim        int
 	meta       [][2]string
 }
 
@@ -54,7 +54,7 @@ func (m *Model) copyRows(rows []Row) rowCopies {
 	return c
 }
 
-// Snapshot copies the shared weights, the side table and the rows that changed since the last Snapshot, or all rows. popularity gives what a replica ranks by
+// Snapshot copies the shared weights, the side table and the rows that changed since the last Snapshot, or all, as Publishes says. popularity gives what a replica ranks by
 // where it knows nothing of the user; nil gives all items 0. What it says of rows that did not change stays as it was published.
 func (m *Model) Snapshot(full bool, popularity func(Row) float32) Snapshot {
 	rows := m.unpublished.rows
@@ -66,39 +66,50 @@ func (m *Model) Snapshot(full bool, popularity func(Row) float32) Snapshot {
 	} else {
 		slices.Sort(rows)
 	}
+	out := m.tells(rows, full)
 	s := Snapshot{
-		Full: full, Items: m.items.n, copied: m.copyRows(rows), popularity: make([]float32, len(rows)),
-		params: slices.Clone(m.w.arena), side: copySide(&m.items.side), specs: m.specs, meta: m.meta(m.items.n),
+		Full: full, Items: m.items.n, copied: m.copyRows(out), popularity: make([]float32, len(out)), how: m.publishing, dim: m.cfg.Dim, meta: m.meta(m.items.n),
 	}
+	s.params = paramsTable(m.specs, slices.Clone(m.w.arena), copySide(&m.items.side), s.meta)
+	m.tellsParams(&s.params, full)
 	if popularity != nil {
-		for i, r := range rows {
+		for i, r := range out {
 			s.popularity[i] = popularity(r)
 		}
 	}
-	m.unpublished.clear()
+	m.withhold(out)
 	m.renamed = false
 	return s
 }
 
-// Objects returns what is published: items (item_id, row, vector, bias, popularity, category, and the rows of its side information, one column a
-// field: side_category, side_price), by rising row, and params (name, shape, values), the last two of which are the side table, side and
-// side_bias. Where a row was ever given up there is a column generation, too: how often. A free row has no name. Both carry the form of the model and its digest, and how many rows the model has.
-func (s Snapshot) Objects() []Object {
-	d := 1
-	if n := len(s.copied.rows); n > 0 {
-		d = len(s.copied.vectors) / n
-	} else if len(s.specs) > 0 {
-		d = int(s.specs[0].shape[1])
+// withhold leaves the rows marked that changed and are not among those published.
+func (m *Model) withhold(published []Row) {
+	changed := slices.Clone(m.unpublished.rows)
+	m.unpublished.clear()
+	if m.told == nil {
+		return
 	}
+	for _, r := range changed {
+		if _, found := slices.BinarySearch(published, r); !found {
+			m.unpublished.add(r)
+		}
+	}
+}
+
+// Objects returns what is published: items (item_id, row, vector, or vector_int8 and scale, bias, popularity, category, and the rows of its side information, one column a
+// field: side_category, side_price), by rising row, and params (name, shape, values or values_float16, and rows where only some of a tensor's are there), the last two of which are
+// the side table, side and side_bias. Where a row was ever given up there is a column generation, too: how often. A free row has no name. Both carry the form of the model and
+// its digest, and how many rows the model has.
+func (s Snapshot) Objects() []Object {
+	columns := []schema.Column{{Name: "item_id", Data: s.copied.ids}, {Name: "row", Data: s.copied.rows}}
+	columns = append(columns, s.how.encodeRows(s.dim, s.copied.vectors)...)
+	columns = append(columns, schema.Column{Name: "bias", Data: s.copied.biases}, schema.Column{Name: "popularity", Data: s.popularity},
+		schema.Column{Name: "category", Data: s.copied.categories})
+	params := s.params
+	params.Columns = slices.Clone(params.Columns)
+	s.how.shorten(&params)
 	return []Object{
-		{tableItems, schema.Table{
-			Columns: append([]schema.Column{
-				{Name: "item_id", Data: s.copied.ids}, {Name: "row", Data: s.copied.rows},
-				{Name: "vector", Data: schema.Vectors{Dim: d, Values: s.copied.vectors}}, {Name: "bias", Data: s.copied.biases},
-				{Name: "popularity", Data: s.popularity}, {Name: "category", Data: s.copied.categories},
-			}, s.copied.moreColumns()...),
-			Meta: s.meta,
-		}},
-		{tableParams, paramsTable(s.specs, s.params, s.side, s.meta)},
+		{tableItems, schema.Table{Columns: append(columns, s.copied.moreColumns()...), Meta: s.meta}},
+		{tableParams, params},
 	}
 }

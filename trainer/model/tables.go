@@ -125,8 +125,9 @@ func paramsTable(specs []spec, arena []float32, side sideCopy, meta [][2]string)
 	}
 }
 
-// readParams fills arena and side from a table that paramsTable made for the same config.
-func readParams(c *Config, arena []float32, side *table[float32], t schema.Table) error {
+// readParams fills arena and side from params of the same config. before, if not nil, has the side table before them, and then arena what it was: params may hold some rows
+// of the tensors alone.
+func readParams(c *Config, arena []float32, side, before *table[float32], t schema.Table) error {
 	if got := t.MetaValue(metaDigest); got != c.Digest() {
 		return fmt.Errorf("%w: params: digest %.12s of another config, want %.12s", schema.ErrCorrupt, got, c.Digest())
 	}
@@ -138,19 +139,25 @@ func readParams(c *Config, arena []float32, side *table[float32], t schema.Table
 	if err != nil {
 		return fmt.Errorf("params: %w", err)
 	}
-	values, err := schema.Col[[][]float32](t, "values")
+	values, err := numbersOf(t)
 	if err != nil {
 		return fmt.Errorf("params: %w", err)
 	}
 	specs := append(c.specs(), spec{name: nameSide}, spec{name: nameSideBias})
-	if len(names) != len(specs) || len(shapes) != len(specs) || len(values) != len(specs) {
+	last := len(specs) - 1
+	if len(names) != len(specs) || len(shapes) != len(specs) || len(values) != len(specs) || len(shapes[last]) != 1 {
 		return fmt.Errorf("%w: params: %d tensors, want %d", schema.ErrCorrupt, len(names), len(specs))
 	}
-	rows := int32(len(values[len(values)-1])) // of the side table: the one size that the config does not say
-	if rows < 1 || rows > maxSideRows {
-		return fmt.Errorf("%w: params: %d rows of side information, want 1 to %d", schema.ErrCorrupt, rows, maxSideRows)
+	n := shapes[last][0] // of the side table: the one size that the config does not say
+	if n < 1 || n > maxSideRows {
+		return fmt.Errorf("%w: params: %d rows of side information, want 1 to %d", schema.ErrCorrupt, n, maxSideRows)
 	}
-	specs[len(specs)-2].shape, specs[len(specs)-1].shape = []int32{rows, int32(c.Dim)}, []int32{rows}
+	specs[last-1].shape, specs[last].shape = []int32{n, int32(c.Dim)}, []int32{n}
+	if t.Has(columnRows) {
+		if values, err = overlaid(specs, arena, before, t, values); err != nil {
+			return fmt.Errorf("params: %w", err)
+		}
+	}
 	for i := range specs {
 		s := &specs[i]
 		if names[i] != s.name || !slices.Equal(shapes[i], s.shape) || len(values[i]) != s.size() {
@@ -199,7 +206,7 @@ func readItems(c *Config, sideRows int, t schema.Table) (in itemColumns, err err
 	if in.biases, err = schema.Col[[]float32](t, "bias"); err != nil {
 		return fail(err)
 	}
-	vectors, err := schema.Col[schema.Vectors](t, "vector")
+	vectors, err := vectorsOf(t)
 	if err != nil {
 		return fail(err)
 	}

@@ -47,7 +47,7 @@ func (m *Model) restoreTeacher(tables map[string]schema.Table) error {
 	if t.weight, err = strconv.ParseFloat(from.MetaValue(metaWeight), 64); err != nil || !(t.weight >= 0) || !finite(t.weight) {
 		return fmt.Errorf("%w: weight %q", schema.ErrCorrupt, from.MetaValue(metaWeight))
 	}
-	if err := readParams(&m.cfg, t.w.arena, &t.items.side, from); err != nil {
+	if err := readParams(&m.cfg, t.w.arena, &t.items.side, nil, from); err != nil {
 		return err
 	}
 	if t.items.side.n != m.items.side.n {

@@ -170,6 +170,8 @@ type Publish struct {
 	Model     string  `koanf:"model" doc:"the name under which versions are published"`
 	BaseEvery int     `koanf:"base_every" doc:"a whole model after so many deltas"`
 	MaxDrop   float64 `koanf:"max_drop" doc:"a version whose recall fell by more than this share is not published"`
+	Rows      string  `koanf:"rows" doc:"how weights travel: float32; int8, a byte a number of an item and two of a shared weight"`
+	MinChange float64 `koanf:"min_change" doc:"an item's vector that moved by less than this share of its length waits until it adds up; 0 withholds nothing: replicas then score as the trainer does"`
 	TakeOver  bool    `koanf:"take_over" doc:"takes the line of versions from a trainer that holds it, which then stops; without, this one is refused"`
 }
 
@@ -211,7 +213,7 @@ func Default() Config {
 			Snapshots: SnapshotsAuto, SnapshotEvery: ingest.MoveOptions{}.WithDefaults().SnapshotEvery},
 		// What serve keeps is what requests may look back on: as much as replicas ask for of a user who comes twice a week.
 		Flight:  Flight{Listen: FlightAuto, Feed: []string{}, Keep: 30 * 24 * time.Hour},
-		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5},
+		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5, Rows: string(t.Publishing.Rows), MinChange: t.Publishing.MinChange},
 		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2, Precision: string(model.Float32), CacheBytes: 256 << 20, TrustedKeys: []string{}},
 	}
 }
