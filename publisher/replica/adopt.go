@@ -3,6 +3,7 @@ package replica
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,69 +12,158 @@ import (
 	"github.com/freshet-ml/freshet/schema"
 )
 
-// adopt makes the version that the stored head describes the one that is served, or says why not. A head that is served
-// already is no error.
-func (r *Replica) adopt(ctx context.Context, store *publisher.Store, stored []byte) error {
-	began := time.Now()
+// settle makes what is served what the order in force says, as far as it can be had, and returns what is wrong, by lane. stored is the head; nil = none was seen.
+func (r *Replica) settle(ctx context.Context, store *publisher.Store, stored []byte) map[Lane]error {
+	order, was := r.inForce(), r.lanes()
+	head, headErr := r.checkHead(stored)
+	faults, fetched := map[Lane]error{}, map[string][]byte{}
+	take := func(lane Lane, wanted schema.Version) *version {
+		began := time.Now()
+		v, err := r.version(ctx, store, wanted, head, headErr, was, fetched)
+		if err != nil {
+			faults[lane] = err
+		} else if v != nil {
+			if wanted == 0 {
+				r.floor = v.manifest
+			}
+			if !slices.Contains(was.held(), v) {
+				r.metrics.adoptions.WithLabelValues(string(v.manifest.Kind)).Inc()
+				r.metrics.swap.Observe(time.Since(began).Seconds())
+			}
+		}
+		return v
+	}
+	next := lanes{stable: was.stable}
+	if c := order.Candidate; c != nil && was.candidate != nil && was.trial == c.Version { // else it is of an earlier order
+		next.candidate, next.trial, next.share = was.candidate, c.Version, c.Share
+	}
+	if v := take(LaneStable, order.Version); v != nil {
+		next.stable = v
+	}
+	changed := r.swap(next) // the candidate's fetch is not waited for
+	if c := order.Candidate; c != nil && next.stable != nil {
+		if v := take(LaneCandidate, c.Version); v != nil {
+			next.candidate, next.trial, next.share = v, c.Version, c.Share
+		}
+		changed = r.swap(next) || changed
+	}
+	if changed {
+		r.keep(fetched)
+	}
+	return faults
+}
+
+// checkHead returns the manifest of the stored head where a replica may go there, nil where there is none, or why it may not.
+func (r *Replica) checkHead(stored []byte) (*schema.Manifest, error) {
+	if stored == nil {
+		return nil, nil
+	}
 	m, err := publisher.ParseManifest(stored)
 	if err != nil {
-		return &refusal{ReasonManifest, err}
+		return nil, &refusal{ReasonManifest, err}
 	}
 	if err := r.checkManifest(m); err != nil {
-		return err
+		return nil, err
 	}
 	r.metrics.head.Set(float64(m.Version))
-	have := r.current.Load()
-	if have != nil {
-		switch {
-		case m.Version < have.manifest.Version: // (I5)
-			return refuse(ReasonDowngrade, "head version %d is older than version %d, which is served: if NATS has lost its data, the next versions pass it by, or empty the replica's directory and start it again",
-				m.Version, have.manifest.Version)
-		case m.Version == have.manifest.Version && same(m, have.manifest):
-			r.say("")
-			return nil
-		case m.Version == have.manifest.Version:
-			return refuse(ReasonDowngrade, "head version %d has other content than the version %d that is served", m.Version, m.Version)
-		case m.Epoch < have.manifest.Epoch: // (I5)
-			return refuse(ReasonEpoch, "head version %d is of writer epoch %d, version %d, which is served, of %d: stop the trainer that was overtaken", m.Version, m.Epoch,
-				have.manifest.Version, have.manifest.Epoch)
+	switch {
+	case m.Version < r.floor.Version: // (I5)
+		return nil, refuse(ReasonDowngrade, "head version %d is older than version %d, which was served: if NATS has lost its data, the next versions pass it by, or empty the replica's directory and start it again",
+			m.Version, r.floor.Version)
+	case m.Version == r.floor.Version && !same(m, r.floor):
+		return nil, refuse(ReasonDowngrade, "head version %d has other content than the version %d that was served", m.Version, m.Version)
+	case m.Epoch < r.floor.Epoch: // (I5)
+		return nil, refuse(ReasonEpoch, "head version %d is of writer epoch %d, version %d, which was served, of %d: stop the trainer that was overtaken", m.Version, m.Epoch,
+			r.floor.Version, r.floor.Epoch)
+	}
+	return &m, nil
+}
+
+// version returns the version that is wanted, the head where that is 0: one that a lane has, or one that it makes. It returns nil where there is no head yet.
+func (r *Replica) version(ctx context.Context, store *publisher.Store, wanted schema.Version, head *schema.Manifest, headErr error, have lanes, fetched map[string][]byte) (*version, error) {
+	var m schema.Manifest
+	switch {
+	case wanted != 0:
+		for _, v := range have.held() {
+			if v.manifest.Version == wanted { // a manifest never changes
+				return v, nil
+			}
 		}
+		var err error
+		if m, err = store.Manifest(ctx, r.cfg.Model, wanted); err != nil {
+			return nil, fmt.Errorf("the order asks for version %d: %w", wanted, err)
+		}
+		if err := r.checkManifest(m); err != nil {
+			return nil, err
+		}
+		if m.Version != wanted {
+			return nil, refuse(ReasonManifest, "the order asks for version %d, and finds version %d there", wanted, m.Version)
+		}
+	case headErr != nil:
+		return nil, headErr
+	case head == nil:
+		return nil, nil
+	default:
+		m = *head
+		for _, v := range have.held() {
+			if same(m, v.manifest) {
+				return v, nil
+			}
+		}
+	}
+	if have.stable != nil {
 		if err := r.jitter(ctx, m.Kind); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	chain, from, err := r.chain(ctx, store, m, have)
+	return r.fetch(ctx, store, m, have.held(), fetched)
+}
+
+// fetch makes the version that m describes, from one of held where its chain leads there. What it fetched is added to fetched, by digest.
+func (r *Replica) fetch(ctx context.Context, store *publisher.Store, m schema.Manifest, held []*version, fetched map[string][]byte) (*version, error) {
+	chain, from, err := r.chain(ctx, store, m, held)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fetched := map[string][]byte{}
-	next, err := r.build(from, chain, func(o schema.Object) ([]byte, error) {
+	var before built
+	whole := chain
+	if from != nil {
+		before, whole = from.built, slices.Concat(from.chain, chain)
+	}
+	next, err := r.build(before, chain, func(o schema.Object) ([]byte, error) {
 		if b, err := r.disk.object(o); err == nil { // a restart behind a few deltas has the base already
 			return b, nil
 		}
 		b, err := store.Fetch(ctx, o)
-		fetched[o.SHA256] = b
+		if err == nil {
+			fetched[o.SHA256] = b
+		}
 		return b, err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := r.warmUp(next); err != nil {
-		return err
+		return nil, err
 	}
-	whole := chain
-	if from.served != nil {
-		whole = slices.Concat(have.chain, chain)
+	return &version{manifest: m, chain: whole, built: next, appliedAt: r.cfg.Now()}, nil
+}
+
+// keep puts what is served on the disk.
+func (r *Replica) keep(fetched map[string][]byte) {
+	l := r.lanes()
+	last := lastGood{Chain: l.stable.chain}
+	if r.floor.Version != 0 {
+		last.Head = &r.floor
 	}
-	r.swap(&version{manifest: m, chain: whole, built: next, appliedAt: r.cfg.Now()}, string(m.Kind))
-	r.metrics.swap.Observe(time.Since(began).Seconds())
-	r.say("")
-	if err := r.disk.save(whole, fetched); err != nil {
+	if l.candidate != nil {
+		last.Candidate = l.candidate.chain
+	}
+	if err := r.disk.save(last, fetched); err != nil {
 		r.metrics.failures.WithLabelValues("disk").Inc()
 		r.cfg.Log.Error("replica cannot keep the version on disk: a start without NATS will serve an older one; check space and rights of the directory",
-			"dir", r.cfg.Dir, "version", m.Version, "err", err)
+			"dir", r.cfg.Dir, "version", l.stable.number(), "err", err)
 	}
-	return nil
 }
 
 // checkManifest refuses a manifest that no replica of this configuration may use, whatever it holds.
@@ -108,37 +198,43 @@ func (r *Replica) jitter(ctx context.Context, kind schema.Kind) error {
 	}
 }
 
-// chain returns the manifests to apply for m, oldest first, and what to apply them to: nothing where the first is a base.
-func (r *Replica) chain(ctx context.Context, store *publisher.Store, m schema.Manifest, have *version) ([]schema.Manifest, built, error) {
+// chain returns the manifests to apply for m, oldest first, and which of held to apply them to: nil where the first is a base. A version that is held but that the
+// chain does not lead to is of no use, whatever its number.
+func (r *Replica) chain(ctx context.Context, store *publisher.Store, m schema.Manifest, held []*version) ([]schema.Manifest, *version, error) {
 	chain := []schema.Manifest{m}
 	for first := m; first.Kind == schema.KindDelta; {
 		if len(chain) > publisher.MaxChain {
-			return nil, built{}, refuse(ReasonParent, "version %d: no base within %d deltas", m.Version, publisher.MaxChain)
+			return nil, nil, refuse(ReasonParent, "version %d: no base within %d deltas", m.Version, publisher.MaxChain)
 		}
 		parent, err := store.Manifest(ctx, r.cfg.Model, first.Parent)
+		if errors.Is(err, publisher.ErrMissing) { // an operator removed it, or it was collected while this replica walked: a newer head has another base
+			return nil, nil, fmt.Errorf("version %d cannot be reached from its base %d before the next base is published: parent of version %d: %w", m.Version, m.Base, first.Version, err)
+		}
 		if err != nil {
-			return nil, built{}, fmt.Errorf("parent of version %d: %w", first.Version, err)
+			return nil, nil, fmt.Errorf("parent of version %d: %w", first.Version, err)
 		}
 		if err := r.checkManifest(parent); err != nil {
-			return nil, built{}, fmt.Errorf("parent of version %d: %w", first.Version, err)
+			return nil, nil, fmt.Errorf("parent of version %d: %w", first.Version, err)
 		}
 		if parent.Version != first.Parent || parent.Base != m.Base {
-			return nil, built{}, refuse(ReasonParent, "version %d names parent %d and base %d, but finds version %d with base %d there",
+			return nil, nil, refuse(ReasonParent, "version %d names parent %d and base %d, but finds version %d with base %d there",
 				first.Version, first.Parent, first.Base, parent.Version, parent.Base)
 		}
 		if parent.Epoch > first.Epoch {
-			return nil, built{}, refuse(ReasonEpoch, "version %d is of writer epoch %d, its parent %d of %d", first.Version, first.Epoch, parent.Version, parent.Epoch)
+			return nil, nil, refuse(ReasonEpoch, "version %d is of writer epoch %d, its parent %d of %d", first.Version, first.Epoch, parent.Version, parent.Epoch)
 		}
 		if parent.ConfigDigest != m.ConfigDigest {
-			return nil, built{}, refuse(ReasonConfig, "version %d has config digest %.12s, its parent %d has %.12s", first.Version, m.ConfigDigest, parent.Version, parent.ConfigDigest)
+			return nil, nil, refuse(ReasonConfig, "version %d has config digest %.12s, its parent %d has %.12s", first.Version, m.ConfigDigest, parent.Version, parent.ConfigDigest)
 		}
-		if have != nil && same(parent, have.manifest) {
-			return chain, have.built, nil
+		for _, v := range held {
+			if same(parent, v.manifest) {
+				return chain, v, nil
+			}
 		}
 		chain = slices.Insert(chain, 0, parent)
 		first = parent
 	}
-	return chain, built{}, nil
+	return chain, nil, nil
 }
 
 // same says whether two manifests are the same version with the same content.

@@ -7,15 +7,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/schema"
 )
 
-// disk keeps the last good version:
+// disk keeps the last good versions, and the last order:
 //
-//	last.json            {"format":1,"chain":[manifest of the base, of each delta, up to the version]}
-//	objects/<sha256>     the objects of the chain, by content
+//	last.json            {"format":1,"chain":[manifest of the base, of each delta, up to the version],"candidate":[the same of a candidate],"head":manifest of the newest head served}
+//	objects/<sha256>     the objects of the chains, by content
+//	order.json           the last order seen, as it was stored
 //
 // last.json is replaced in one step after the objects are on the disk, and objects that it does not name are removed after
 // it: at every moment it names only what is there. A delta therefore costs the size of the delta, not of the model.
@@ -24,30 +26,58 @@ type disk struct{ dir string }
 const diskFormat = 1
 
 type lastGood struct {
-	Format int               `json:"format"`
-	Chain  []schema.Manifest `json:"chain"`
+	Format    int               `json:"format"`
+	Chain     []schema.Manifest `json:"chain"`
+	Candidate []schema.Manifest `json:"candidate,omitempty"`
+	Head      *schema.Manifest  `json:"head,omitempty"` // absent in what an earlier freshet saved: it is the chain's last
 }
 
-// load returns the chain that was saved last; nil where there is none.
-func (d disk) load() ([]schema.Manifest, error) {
+// load returns what was saved last; without a chain where there is nothing.
+func (d disk) load() (lastGood, error) {
 	if d.dir == "" {
-		return nil, nil
+		return lastGood{}, nil
 	}
 	b, err := os.ReadFile(filepath.Join(d.dir, "last.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return lastGood{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return lastGood{}, err
 	}
 	var l lastGood
 	if err := json.Unmarshal(b, &l); err != nil {
-		return nil, refuse(ReasonManifest, "last.json: %w", err)
+		return lastGood{}, refuse(ReasonManifest, "last.json: %w", err)
 	}
-	if l.Format != diskFormat || len(l.Chain) == 0 || len(l.Chain) > publisher.MaxChain+1 {
-		return nil, refuse(ReasonManifest, "last.json: format %d with a chain of %d is not known to this program", l.Format, len(l.Chain))
+	if l.Format != diskFormat || len(l.Chain) == 0 || max(len(l.Chain), len(l.Candidate)) > publisher.MaxChain+1 {
+		return lastGood{}, refuse(ReasonManifest, "last.json: format %d with a chain of %d is not known to this program", l.Format, len(l.Chain))
 	}
-	return l.Chain, nil
+	return l, nil
+}
+
+// order returns the stored bytes of the last order that was seen; nil where there was none.
+func (d disk) order() ([]byte, error) {
+	if d.dir == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(filepath.Join(d.dir, "order.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// saveOrder makes stored the last order that was seen.
+func (d disk) saveOrder(stored []byte) error {
+	if d.dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(d.dir, "objects"), 0o755); err != nil {
+		return err
+	}
+	if err := d.writeFile(filepath.Join(d.dir, "order.json"), stored); err != nil {
+		return err
+	}
+	return syncDir(d.dir)
 }
 
 // object returns the bytes of o, or an error where they are not there or not what o says.
@@ -65,8 +95,8 @@ func (d disk) object(o schema.Object) ([]byte, error) {
 // path names the file of o. A manifest that passed Validate has 64 hex digits there, so that it cannot lead elsewhere.
 func (d disk) path(o schema.Object) string { return filepath.Join(d.dir, "objects", o.SHA256) }
 
-// save makes chain the last good version. objects holds the bytes, by digest, of those that may not be on the disk yet.
-func (d disk) save(chain []schema.Manifest, objects map[string][]byte) error {
+// save makes last what is loaded next. objects holds the bytes, by digest, of those objects that may not be on the disk yet.
+func (d disk) save(last lastGood, objects map[string][]byte) error {
 	if d.dir == "" {
 		return nil
 	}
@@ -75,10 +105,13 @@ func (d disk) save(chain []schema.Manifest, objects map[string][]byte) error {
 		return err
 	}
 	named := map[string]bool{}
-	for _, m := range chain {
+	for _, m := range slices.Concat(last.Chain, last.Candidate) {
 		for _, o := range m.Objects {
 			if _, used := usedTable(m, o); !used {
 				continue
+			}
+			if named[o.SHA256] {
+				continue // of both chains
 			}
 			named[o.SHA256] = true
 			b, fetched := objects[o.SHA256]
@@ -94,7 +127,8 @@ func (d disk) save(chain []schema.Manifest, objects map[string][]byte) error {
 	if err := syncDir(dir); err != nil {
 		return err
 	}
-	b, err := json.Marshal(lastGood{diskFormat, chain})
+	last.Format = diskFormat
+	b, err := json.Marshal(last)
 	if err != nil {
 		return err
 	}

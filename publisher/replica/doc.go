@@ -2,23 +2,27 @@
 //
 // # Nouns
 //
-// A Replica holds at most one version at a time: a model, and the live tables beside it where the line has them. To adopt is to fetch an update, verify it, build the model from it off the
+// A version is a model, and the live tables beside it where the line has them. A Replica answers from one, in the lane stable: the head, or what an operator's order
+// (publisher.Order) pins. An order may name a candidate besides: the lane candidate answers a share of the users, chosen by a hash of their ids, so that a user is in the
+// same lane on every replica; a request without a user is answered by the stable lane. To adopt is to fetch an update, verify it, build the model from it off the
 // serving path, warm it up and swap it in. The last good version is kept on disk. Histories are what users did before.
 //
 // # Promise
 //
-// A request is answered from exactly one version (I8): its answer is computed from one load of one pointer, and the header
+// A request is answered from exactly one version (I8): its answer is computed from one load of one pointer, to both lanes, and the header
 // X-Freshet-Version names that version. A version serves only after sizes, digests, signature, parents and config digest
 // were checked, its tables were decoded, and it answered a query. When anything is wrong the replica goes on serving what it
 // has, counts the reason in freshet_updates_rejected_total, reports it, and tries again after a jittered, bounded wait.
-// Versions only grow (I5): an older head is refused.
+// Versions only grow (I5): a head older than one that was served is refused; the only way down is a pin, and after it the head is held to the same.
+// An order is obeyed if its signature is trusted and its serial is above all that were seen. What it asks for and cannot be had is reported, and tried again; what served before
+// goes on serving, but for a candidate that is not wanted any more.
 //
 // The score of an item is the one that the trainer would give it with the same weights, tables and past, up to the order of float32 sums.
 //
 // What a version has read of a user's history is kept (Config.CacheBytes), so that the next request costs what is new. Whether it was kept does not show in an answer,
 // but for the order of sums.
 //
-// With a directory, a replica starts and serves with NATS down. Losing NATS while serving changes nothing but the age.
+// With a directory, a replica starts and serves with NATS down, as the last order says. Losing NATS while serving changes nothing but the age.
 //
 // # HTTP API
 //

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -33,14 +34,14 @@ func (r *Replica) Handler() http.Handler {
 	}))
 	mux.Handle("/readyz", r.open(r.serveReady))
 	mux.Handle("/metrics", promhttp.HandlerFor(r.metrics.registry, promhttp.HandlerOpts{}))
-	mux.Handle("/", r.guarded(func(http.ResponseWriter, *http.Request, *version) (any, error) {
+	mux.Handle("/", r.guarded(func(http.ResponseWriter, *http.Request, lanes) (any, error) {
 		return nil, &badRequest{http.StatusNotFound, "not_found", "there is no such path: see /v1/recommend and /v1/model", ""}
 	}))
 	return mux
 }
 
-// endpoint answers a request from v, the version that the request sees, and from no other (I8).
-type endpoint func(w http.ResponseWriter, req *http.Request, v *version) (any, error)
+// endpoint answers a request from l, the lanes that the request sees, and from no other (I8).
+type endpoint func(w http.ResponseWriter, req *http.Request, l lanes) (any, error)
 
 // guarded wraps an endpoint of the API: headers, token, limits, errors and metrics. No methods = all.
 func (r *Replica) guarded(answer endpoint, methods ...string) http.Handler {
@@ -53,14 +54,14 @@ func (r *Replica) guarded(answer endpoint, methods ...string) http.Handler {
 			r.metrics.requests.WithLabelValues(strconv.Itoa(status)).Inc()
 			r.metrics.seconds.Observe(time.Since(began).Seconds())
 		}()
-		v := r.current.Load() // the request's only look at the pointer
-		r.mark(w, v)
-		body, err := r.guard(w, req, v, answer, methods)
+		l := r.lanes() // the request's only look at the pointer
+		r.mark(w, l.stable)
+		body, err := r.guard(w, req, l, answer, methods)
 		status = r.write(w, body, err)
 	})
 }
 
-func (r *Replica) guard(w http.ResponseWriter, req *http.Request, v *version, answer endpoint, methods []string) (body any, err error) {
+func (r *Replica) guard(w http.ResponseWriter, req *http.Request, l lanes, answer endpoint, methods []string) (body any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.cfg.Log.Error("replica panics on a request", "path", req.URL.Path, "panic", p)
@@ -79,7 +80,7 @@ func (r *Replica) guard(w http.ResponseWriter, req *http.Request, v *version, an
 		w.Header().Set("Retry-After", "1")
 		return nil, &badRequest{http.StatusTooManyRequests, "rate_limited", "more requests than this replica is set to answer", ""}
 	}
-	return answer(w, req, v)
+	return answer(w, req, l)
 }
 
 func contains(methods []string, method string) bool {
@@ -101,7 +102,7 @@ func (r *Replica) authorized(req *http.Request) bool {
 // open wraps an endpoint that needs no token.
 func (r *Replica) open(answer func(w http.ResponseWriter, v *version)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		v := r.current.Load()
+		v := r.lanes().stable
 		r.mark(w, v)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		answer(w, v)
@@ -110,11 +111,7 @@ func (r *Replica) open(answer func(w http.ResponseWriter, v *version)) http.Hand
 
 func (r *Replica) mark(w http.ResponseWriter, v *version) {
 	w.Header().Set(HeaderReplica, r.cfg.ID)
-	var n schema.Version
-	if v != nil {
-		n = v.manifest.Version
-	}
-	w.Header().Set(HeaderVersion, strconv.FormatUint(uint64(n), 10))
+	w.Header().Set(HeaderVersion, strconv.FormatUint(uint64(v.number()), 10))
 }
 
 // write sends body, or err as the API's error, and returns the status.
@@ -150,7 +147,7 @@ func (r *Replica) notReady() error {
 	return &badRequest{http.StatusServiceUnavailable, "not_ready", "no verified version serves yet: " + r.whyRefused(), ""}
 }
 
-func (r *Replica) serveRecommend(w http.ResponseWriter, req *http.Request, v *version) (any, error) {
+func (r *Replica) serveRecommend(w http.ResponseWriter, req *http.Request, l lanes) (any, error) {
 	var q Request
 	var err error
 	if req.Method == http.MethodPost {
@@ -161,16 +158,18 @@ func (r *Replica) serveRecommend(w http.ResponseWriter, req *http.Request, v *ve
 	if err != nil {
 		return nil, err
 	}
+	v, lane := l.of(q)
 	if v == nil {
 		w.Header().Set("Retry-After", "1")
 		return nil, r.notReady()
 	}
+	r.mark(w, v)
 	if err := r.takeTurn(req.Context()); err != nil {
 		w.Header().Set("Retry-After", "1")
 		return nil, err
 	}
 	defer func() { <-r.turns }()
-	return r.recommend(v, q), nil
+	return r.recommend(v, lane, q), nil
 }
 
 // takeTurn waits for a place among the requests being computed, up to MaxWait.
@@ -196,14 +195,22 @@ type modelAnswer struct {
 	schema.Manifest
 	AppliedAt time.Time `json:"applied_at"`
 	AgeMillis int64     `json:"age_ms"`
-	Refused   string    `json:"refused,omitempty"` // why the newest version is not the one served
+	Refused   string    `json:"refused,omitempty"` // why the newest version, or what the order says, is not what is served
+	Order     uint64    `json:"order,omitempty"`   // serial of the order in force
+	// Candidate is what a share of the users is answered from instead.
+	Candidate *publisher.Candidate `json:"candidate,omitempty"`
 }
 
-func (r *Replica) serveModel(_ http.ResponseWriter, _ *http.Request, v *version) (any, error) {
+func (r *Replica) serveModel(_ http.ResponseWriter, _ *http.Request, l lanes) (any, error) {
+	v := l.stable
 	if v == nil {
 		return nil, r.notReady()
 	}
-	return modelAnswer{v.manifest, v.appliedAt.UTC(), r.age(v).Milliseconds(), r.whyRefused()}, nil
+	a := modelAnswer{Manifest: v.manifest, AppliedAt: v.appliedAt.UTC(), AgeMillis: r.age(v).Milliseconds(), Refused: r.whyRefused(), Order: r.inForce().Serial}
+	if l.candidate != nil {
+		a.Candidate = &publisher.Candidate{Version: l.candidate.number(), Share: l.share}
+	}
+	return a, nil
 }
 
 func (r *Replica) serveReady(w http.ResponseWriter, v *version) {

@@ -135,7 +135,7 @@ func TestGoodRequests(t *testing.T) {
 	r, trainee := serving(t, nil, nil)
 	h := r.Handler()
 	if got := ask(t, h, `{"user_id":"u1","clicks":[{"item_id":"i1"}]}`); len(got.Items) != 20 || got.UserID != "u1" ||
-		got.Model != (replica.AnswerModel{Name: "shop", Version: 1, TrainedThrough: schema.EventTime(now.UnixMilli() - 5000)}) {
+		got.Model != (replica.AnswerModel{Name: "shop", Version: 1, Lane: replica.LaneStable, TrainedThrough: schema.EventTime(now.UnixMilli() - 5000)}) {
 		t.Errorf("%d items, %+v", len(got.Items), got.Model)
 	}
 	for _, k := range []int{1, 7, 30, 1000} {
@@ -253,7 +253,7 @@ func TestBeforeTheFirstVersion(t *testing.T) {
 			t.Errorf("%s: %d, want %d: %s", target, w.Code, want, w.Body)
 		}
 	}
-	if got := metric(t, r, "freshet_model_version"); got != 0 {
+	if got := metric(t, r, `freshet_model_version{lane="stable"}`); got != 0 {
 		t.Errorf("version %v", got)
 	}
 }

@@ -6,26 +6,30 @@ import (
 )
 
 type metrics struct {
-	registry  *prometheus.Registry
-	version   prometheus.Gauge
-	head      prometheus.Gauge
-	items     prometheus.Gauge
-	adoptions *prometheus.CounterVec // kind
-	rejected  *prometheus.CounterVec // reason
-	swap      prometheus.Histogram
-	requests  *prometheus.CounterVec // code
-	seconds   prometheus.Histogram
-	served    *prometheus.CounterVec // source
-	inFlight  prometheus.Gauge
-	failures  *prometheus.CounterVec // of
+	registry      *prometheus.Registry
+	version       *prometheus.GaugeVec // lane
+	head          prometheus.Gauge
+	items         prometheus.Gauge
+	adoptions     *prometheus.CounterVec // kind
+	rejected      *prometheus.CounterVec // reason
+	swap          prometheus.Histogram
+	requests      *prometheus.CounterVec // code
+	seconds       prometheus.Histogram
+	served        *prometheus.CounterVec   // source, lane
+	computed      *prometheus.HistogramVec // lane
+	share         prometheus.Gauge
+	order         prometheus.Gauge
+	ordersRefused *prometheus.CounterVec // reason
+	inFlight      prometheus.Gauge
+	failures      *prometheus.CounterVec // of
 }
 
 // newMetrics makes the metrics of one replica on a registry of their own, so that a process can run several. age returns the
-// age of the version served in seconds.
-func newMetrics(age func() float64) metrics {
+// age of the version that a lane serves in seconds.
+func newMetrics(age func(Lane) float64) metrics {
 	m := metrics{
 		registry: prometheus.NewRegistry(),
-		version:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_model_version", Help: "Version served; 0 = none."}),
+		version:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "freshet_model_version", Help: "Version served, by lane; 0 = none."}, []string{"lane"}),
 		head:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_head_version", Help: "Newest version seen, adopted or not."}),
 		items:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_model_items", Help: "Items in the version served."}),
 		adoptions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_adoptions_total",
@@ -36,8 +40,13 @@ func newMetrics(age func() float64) metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_requests_total", Help: "Requests to /v1/, by status code."}, []string{"code"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "freshet_request_seconds", Help: "Time to answer a request to /v1/.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 17)}),
-		served:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_recommendations_total", Help: "Answers, by what computed them."}, []string{"source"}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_requests_in_flight", Help: "Requests to /v1/ being answered or waiting."}),
+		served: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_recommendations_total", Help: "Answers, by what computed them and the lane of their user."}, []string{"source", "lane"}),
+		computed: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "freshet_recommend_seconds", Help: "Time to compute an answer, by lane.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 17)}, []string{"lane"}),
+		share:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_candidate_share", Help: "Share of the users that the candidate answers; 0 = there is none."}),
+		order:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_order_serial", Help: "Serial of the order in force; 0 = none was seen."}),
+		ordersRefused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_orders_refused_total", Help: "Orders that were not obeyed."}, []string{"reason"}),
+		inFlight:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_requests_in_flight", Help: "Requests to /v1/ being answered or waiting."}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_replica_failures_total",
 			Help: "What went wrong without stopping the service: history (not readable), disk (last good version not kept), report (not sent)."}, []string{"of"}),
 	}
@@ -50,8 +59,20 @@ func newMetrics(age func() float64) metrics {
 	for _, of := range []string{"history", "disk", "report"} {
 		m.failures.WithLabelValues(of)
 	}
-	m.registry.MustRegister(m.version, m.head, m.items, m.adoptions, m.rejected, m.swap, m.requests, m.seconds, m.served, m.inFlight, m.failures,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "freshet_model_age_seconds", Help: "Time since the version served was made; 0 = none."}, age))
+	for _, reason := range []Reason{ReasonOrder, ReasonReplay, ReasonSignature} {
+		m.ordersRefused.WithLabelValues(string(reason))
+	}
+	for _, lane := range []Lane{LaneStable, LaneCandidate} {
+		m.version.WithLabelValues(string(lane))
+		m.computed.WithLabelValues(string(lane))
+		for _, source := range []Source{SourceModel, SourceBaseline} {
+			m.served.WithLabelValues(string(source), string(lane))
+		}
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "freshet_model_age_seconds", Help: "Time since the version served was made, by lane; 0 = none.",
+			ConstLabels: prometheus.Labels{"lane": string(lane)}}, func() float64 { return age(lane) }))
+	}
+	m.registry.MustRegister(m.computed, m.share, m.order, m.ordersRefused)
+	m.registry.MustRegister(m.version, m.head, m.items, m.adoptions, m.rejected, m.swap, m.requests, m.seconds, m.served, m.inFlight, m.failures)
 	return m
 }
 

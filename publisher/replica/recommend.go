@@ -2,6 +2,7 @@ package replica
 
 import (
 	"math"
+	"time"
 
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -17,6 +18,7 @@ type Answer struct {
 type AnswerModel struct {
 	Name           string           `json:"name"`
 	Version        schema.Version   `json:"version"`
+	Lane           Lane             `json:"lane"`
 	TrainedThrough schema.EventTime `json:"trained_through"` // ms; 0 of a version that has seen no click
 	AgeMillis      int64            `json:"age_ms"`          // since the version was made
 }
@@ -37,8 +39,10 @@ const (
 	SourceBaseline Source = "baseline" // popular items, for a user of whom the version knows nothing
 )
 
-// recommend answers q from v and nothing else.
-func (r *Replica) recommend(v *version, q Request) Answer {
+// recommend answers q from v, the version of lane, and nothing else.
+func (r *Replica) recommend(v *version, lane Lane, q Request) Answer {
+	began := time.Now()
+	defer func() { r.metrics.computed.WithLabelValues(string(lane)).Observe(time.Since(began).Seconds()) }()
 	asked, seen := r.ask(v, q)
 	exclude := make(map[string]bool, len(q.Exclude))
 	for _, id := range q.Exclude {
@@ -65,13 +69,13 @@ func (r *Replica) recommend(v *version, q Request) Answer {
 			scored[i].Score = float32(math.Exp2(float64(scored[i].Score - scored[0].Score)))
 		}
 	}
-	r.metrics.served.WithLabelValues(string(source)).Inc()
+	r.metrics.served.WithLabelValues(string(source), string(lane)).Inc()
 	through := v.manifest.TrainedThrough.EventTime
 	if through < schema.EarliestEventTime {
 		through = 0
 	}
 	answer := Answer{
-		Model:  AnswerModel{Name: v.manifest.Model, Version: v.manifest.Version, TrainedThrough: through, AgeMillis: r.age(v).Milliseconds()},
+		Model:  AnswerModel{Name: v.manifest.Model, Version: v.manifest.Version, Lane: lane, TrainedThrough: through, AgeMillis: r.age(v).Milliseconds()},
 		UserID: q.UserID, Items: make([]Item, len(scored)),
 	}
 	for i, s := range scored {

@@ -39,17 +39,23 @@ type Replica struct {
 	limit     *rate.Limiter // nil = none
 	turns     chan struct{} // holds one element for each request being computed
 
-	current  atomic.Pointer[version] // nil until the first adoption; only the goroutine of Run stores
+	current  atomic.Pointer[lanes]           // nil until the first adoption; only the goroutine of Run stores
+	order    atomic.Pointer[publisher.Order] // in force; nil until one was seen; only the goroutine of Run stores
 	store    atomic.Pointer[publisher.Store]
 	draining atomic.Bool
 	news     chan struct{} // says that current or refused changed; holds at most one
+
+	// Of the goroutine of Run.
+	floor schema.Manifest // the newest head that was served: no older one ever is (I5), whatever orders have asked for meanwhile
+	heard []byte          // the stored order that was looked at last
 
 	queries  recorded
 	marks    sync.Pool // of *[]model.Mark: the memory of requests
 	memories *memories // of the users who asked last
 
-	mu      sync.Mutex
-	refused string // why the newest head is not served; "" = it is
+	mu           sync.Mutex // guards what follows
+	refused      string     // why the newest head, or what the order says, is not served; "" = it is
+	refusedOrder string     // why the newest order is not obeyed; "" = it is
 }
 
 // New returns a replica that serves nothing until Run has loaded or fetched a version. histories may be nil: requests are
@@ -68,8 +74,8 @@ func New(cfg Config, histories Histories) (*Replica, error) {
 	if cfg.RequestsPerSec > 0 {
 		r.limit = rate.NewLimiter(rate.Limit(cfg.RequestsPerSec), max(1, int(cfg.RequestsPerSec)))
 	}
-	r.metrics = newMetrics(func() float64 {
-		if v := r.current.Load(); v != nil {
+	r.metrics = newMetrics(func(lane Lane) float64 {
+		if v := r.lanes().version(lane); v != nil {
 			return r.age(v).Seconds()
 		}
 		return 0
@@ -83,24 +89,25 @@ func New(cfg Config, histories Histories) (*Replica, error) {
 	return r, nil
 }
 
-// Run loads the last good version from disk, then follows the model's head until ctx is done. js may be of a connection that
+// Run loads the last good version and the last order from disk, then follows the model's head and its orders until ctx is done. js may be of a connection that
 // is down (publisher.Connect makes one that keeps trying). Serve, or a server with Handler, runs beside it.
 func (r *Replica) Run(ctx context.Context, js jetstream.JetStream) error {
 	if len(r.cfg.TrustedKeys) == 0 {
 		r.cfg.Log.Warn("replica accepts unsigned versions: no trusted keys are configured", "model", r.cfg.Model)
 	}
+	r.restoreOrder()
 	r.restore()
-	heads := make(chan []byte, 1)
+	news := make(chan told, 1)
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.follow(ctx, js, heads) })
-	g.Go(func() error { return r.adoptHeads(ctx, heads) })
+	g.Go(func() error { return r.follow(ctx, js, news) })
+	g.Go(func() error { return r.obey(ctx, news) })
 	g.Go(func() error { return r.reporting(ctx) })
 	return g.Wait()
 }
 
-// Current returns the manifest of the version served, or false while there is none.
+// Current returns the manifest of the version that all users are answered from, but those of a candidate; or false while there is none.
 func (r *Replica) Current() (schema.Manifest, bool) {
-	if v := r.current.Load(); v != nil {
+	if v := r.lanes().stable; v != nil {
 		return v.manifest, true
 	}
 	return schema.Manifest{}, false
@@ -111,25 +118,59 @@ func (r *Replica) age(v *version) time.Duration {
 	return max(0, r.cfg.Now().Sub(v.manifest.CreatedAt))
 }
 
-// swap makes v the version served.
-func (r *Replica) swap(v *version, kind string) {
-	r.memories.serve(v.served)
-	level := slog.LevelDebug // every few seconds, as long as it lives
-	if r.current.Swap(v) == nil {
-		level = slog.LevelInfo
+// swap makes next what is served, and says whether that is anything new.
+func (r *Replica) swap(next lanes) bool {
+	was := r.lanes()
+	if next == was || next.stable == nil {
+		return false
 	}
-	r.metrics.version.Set(float64(v.manifest.Version))
-	r.metrics.items.Set(float64(v.served.Items()))
-	r.metrics.adoptions.WithLabelValues(kind).Inc()
-	r.cfg.Log.Log(context.Background(), level, "replica serves a new version", "id", r.cfg.ID, "model", r.cfg.Model, "version", v.manifest.Version, "kind", kind,
-		"step", v.manifest.Step, "items", v.served.Items())
+	var served []*model.Served
+	for _, v := range next.held() {
+		served = append(served, v.served)
+	}
+	r.memories.serve(served...)
+	r.current.Store(&next)
+	for _, lane := range []Lane{LaneStable, LaneCandidate} {
+		v := next.version(lane)
+		r.metrics.version.WithLabelValues(string(lane)).Set(float64(v.number()))
+		if v == nil || v == was.version(lane) {
+			continue
+		}
+		level := slog.LevelDebug // every few seconds, as long as it lives
+		if was.version(lane) == nil || v.manifest.Version < was.version(lane).manifest.Version {
+			level = slog.LevelInfo
+		}
+		r.cfg.Log.Log(context.Background(), level, "replica serves a new version", "id", r.cfg.ID, "model", r.cfg.Model, "lane", lane, "version", v.manifest.Version,
+			"kind", v.manifest.Kind, "step", v.manifest.Step, "items", v.served.Items())
+	}
+	r.metrics.items.Set(float64(next.stable.served.Items()))
+	r.metrics.share.Set(next.share)
+	r.wake()
+	return true
 }
 
-// say remembers why the newest head is not served ("" = it is), and wakes the reporter.
+// say remembers why the newest head, or what the order says, is not served ("" = it is), and wakes the reporter.
 func (r *Replica) say(refused string) {
 	r.mu.Lock()
-	r.refused = strings.ToValidUTF8(refused[:min(len(refused), maxRefused)], "")
+	r.refused = shortened(refused)
 	r.mu.Unlock()
+	r.wake()
+}
+
+// sayOrder remembers why the newest order is not obeyed ("" = it is), and wakes the reporter.
+func (r *Replica) sayOrder(refused string) {
+	r.mu.Lock()
+	r.refusedOrder = shortened(refused)
+	r.mu.Unlock()
+	r.wake()
+}
+
+func shortened(refused string) string {
+	return strings.ToValidUTF8(refused[:min(len(refused), maxRefused)], "")
+}
+
+// wake has the reporter send what changed.
+func (r *Replica) wake() {
 	select {
 	case r.news <- struct{}{}:
 	default:
@@ -139,14 +180,19 @@ func (r *Replica) say(refused string) {
 func (r *Replica) whyRefused() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.refused
+	if r.refused != "" && r.refusedOrder != "" {
+		return r.refused + "; " + r.refusedOrder
+	}
+	return r.refused + r.refusedOrder
 }
 
 // report returns what this replica says about itself.
 func (r *Replica) report() publisher.Report {
 	out := publisher.Report{ID: r.cfg.ID, Model: r.cfg.Model, Address: r.cfg.Address, Refused: r.whyRefused()}
-	if v := r.current.Load(); v != nil {
-		out.Version, out.Step, out.AppliedAt = v.manifest.Version, v.manifest.Step, v.appliedAt.UTC()
+	out.Order = r.inForce().Serial
+	if l := r.lanes(); l.stable != nil {
+		out.Version, out.Step, out.AppliedAt = l.stable.manifest.Version, l.stable.manifest.Step, l.stable.appliedAt.UTC()
+		out.Candidate = l.candidate.number()
 	}
 	return out
 }
@@ -171,44 +217,4 @@ func (r *Replica) reporting(ctx context.Context) error {
 			r.cfg.Log.Debug("replica cannot report; it is tried again", "err", err)
 		}
 	}
-}
-
-// restore adopts the last good version on disk, where there is one.
-func (r *Replica) restore() {
-	chain, err := r.disk.load()
-	if err == nil && len(chain) > 0 {
-		err = r.restoreChain(chain)
-	}
-	if err != nil {
-		r.metrics.rejected.WithLabelValues(string(reasonOf(err))).Inc()
-		r.cfg.Log.Warn("replica cannot use the last good version on disk and waits for NATS", "dir", r.cfg.Dir, "reason", reasonOf(err), "err", err)
-	}
-}
-
-func (r *Replica) restoreChain(chain []schema.Manifest) error {
-	for i, m := range chain {
-		if err := r.checkManifest(m); err != nil {
-			return err
-		}
-		if i == 0 && m.Kind != schema.KindBase || i > 0 && (m.Parent != chain[i-1].Version || m.ConfigDigest != chain[0].ConfigDigest) {
-			return refuse(ReasonParent, "last good version: version %d does not follow", m.Version)
-		}
-	}
-	next, err := r.build(built{}, chain, func(o schema.Object) ([]byte, error) {
-		b, err := r.disk.object(o)
-		if err != nil {
-			return nil, fmt.Errorf("last good version: %w", err)
-		}
-		return b, nil
-	})
-	if err != nil {
-		return err
-	}
-	if err := r.warmUp(next); err != nil {
-		return err
-	}
-	last := chain[len(chain)-1]
-	r.swap(&version{manifest: last, chain: chain, built: next, appliedAt: r.cfg.Now()}, "disk")
-	r.say("the newest version has not been seen since the start: NATS does not answer")
-	return nil
 }
