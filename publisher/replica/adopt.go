@@ -143,10 +143,12 @@ func (r *Replica) fetch(ctx context.Context, store *publisher.Store, m schema.Ma
 	if err != nil {
 		return nil, err
 	}
-	if err := r.warmUp(next); err != nil {
+	v := &version{manifest: m, chain: whole, built: next}
+	if err := r.warmUp(v); err != nil {
 		return nil, err
 	}
-	return &version{manifest: m, chain: whole, built: next, appliedAt: r.cfg.Now()}, nil
+	v.appliedAt = r.cfg.Now()
+	return v, nil
 }
 
 // keep puts what is served on the disk.
@@ -163,6 +165,9 @@ func (r *Replica) keep(fetched map[string][]byte) {
 		r.metrics.failures.WithLabelValues("disk").Inc()
 		r.cfg.Log.Error("replica cannot keep the version on disk: a start without NATS will serve an older one; check space and rights of the directory",
 			"dir", r.cfg.Dir, "version", l.stable.number(), "err", err)
+	}
+	if l.stable.manifest.Kind == schema.KindBase { // now and then
+		r.saveRequests()
 	}
 }
 

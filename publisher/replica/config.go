@@ -15,6 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// maxWarmupRequests bounds the work before a version serves.
+const maxWarmupRequests = 10_000
+
 // Config says what a Replica follows and how it serves. Fields left zero take their default.
 type Config struct {
 	ID      string // names this replica in reports and answers; required
@@ -29,11 +32,12 @@ type Config struct {
 
 	Serving model.Serving // how versions are held; default float32, exact
 
-	MaxJitter  time.Duration     // a replica that serves already waits up to this before it fetches a base, so that hundreds do not fetch at once; default 250 ms, negative = none
-	PollEvery  time.Duration     // the head is asked for so often even when the watch is silent; default 15 s
-	Backoff    publisher.Backoff // between attempts after a fault; default 100 ms to 30 s
-	MaxHistory int               // parts asked of Histories for a request; default 50. A version reads the newest of them, as many as its trainer does
-	Gap        time.Duration     // longest distance of two clicks of one session, as the windows of the stream have it; default 30 m
+	MaxJitter      time.Duration     // a replica that serves already waits up to this before it fetches a base, so that hundreds do not fetch at once; default 250 ms, negative = none
+	PollEvery      time.Duration     // the head is asked for so often even when the watch is silent; default 15 s
+	Backoff        publisher.Backoff // between attempts after a fault; default 100 ms to 30 s
+	WarmupRequests int               // requests that a version has to answer before it serves: the last of each of so many users, kept in Dir for the next start; default 64, negative = none
+	MaxHistory     int               // parts asked of Histories for a request; default 50. A version reads the newest of them, as many as its trainer does
+	Gap            time.Duration     // longest distance of two clicks of one session, as the windows of the stream have it; default 30 m
 
 	// CacheBytes bounds what is kept of users who asked, so that their next request need not read all of their past again: keys and values of the network, some
 	// 1 KiB a token at width 64 and two blocks. Who asked longest ago goes first. Default 256 MiB: a thousand users of 256 tokens, or eight thousand of 32; negative =
@@ -68,6 +72,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Backoff.Rand == nil {
 		c.Backoff.Rand = c.Rand
+	}
+	if c.WarmupRequests == 0 {
+		c.WarmupRequests = 64
 	}
 	if c.MaxHistory == 0 {
 		c.MaxHistory = 50
@@ -118,6 +125,7 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("replica: %w", err))
 	}
 	fault(c.PollEvery < 0, "poll_every %v: must be positive", c.PollEvery)
+	fault(c.WarmupRequests > maxWarmupRequests, "warmup_requests %d: must be at most %d, each delays every version", c.WarmupRequests, maxWarmupRequests)
 	fault(c.MaxHistory < 0, "max_history %d: must be positive", c.MaxHistory)
 	fault(c.Gap < 0, "gap %v: must be positive", c.Gap)
 	fault(c.MaxInFlight < 0, "max_in_flight %d: must be positive", c.MaxInFlight)

@@ -18,6 +18,7 @@ import (
 //	last.json            {"format":1,"chain":[manifest of the base, of each delta, up to the version],"candidate":[the same of a candidate],"head":manifest of the newest head served}
 //	objects/<sha256>     the objects of the chains, by content
 //	order.json           the last order seen, as it was stored
+//	requests.json        what users asked last, to warm a start up with (recorded.go)
 //
 // last.json is replaced in one step after the objects are on the disk, and objects that it does not name are removed after
 // it: at every moment it names only what is there. A delta therefore costs the size of the delta, not of the model.

@@ -11,7 +11,7 @@
 //
 // A request is answered from exactly one version (I8): its answer is computed from one load of one pointer, to both lanes, and the header
 // X-Freshet-Version names that version. A version serves only after sizes, digests, signature, parents and config digest
-// were checked, its tables were decoded, and it answered a query. When anything is wrong the replica goes on serving what it
+// were checked, its tables were decoded; and it answered the last requests of many users. When anything is wrong the replica goes on serving what it
 // has, counts the reason in freshet_updates_rejected_total, reports it, and tries again after a jittered, bounded wait.
 // Versions only grow (I5): a head older than one that was served is refused; the only way down is a pin, and after it the head is held to the same.
 // An order is obeyed if its signature is trusted and its serial is above all that were seen. What it asks for and cannot be had is reported, and tried again; what served before

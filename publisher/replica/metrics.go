@@ -17,6 +17,7 @@ type metrics struct {
 	seconds       prometheus.Histogram
 	served        *prometheus.CounterVec   // source, lane
 	computed      *prometheus.HistogramVec // lane
+	warmed        prometheus.Gauge
 	share         prometheus.Gauge
 	order         prometheus.Gauge
 	ordersRefused *prometheus.CounterVec // reason
@@ -43,6 +44,7 @@ func newMetrics(age func(Lane) float64) metrics {
 		served: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_recommendations_total", Help: "Answers, by what computed them and the lane of their user."}, []string{"source", "lane"}),
 		computed: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "freshet_recommend_seconds", Help: "Time to compute an answer, by lane.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 17)}, []string{"lane"}),
+		warmed:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_warmup_requests", Help: "Recorded requests that the newest version answered before it served."}),
 		share:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_candidate_share", Help: "Share of the users that the candidate answers; 0 = there is none."}),
 		order:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_order_serial", Help: "Serial of the order in force; 0 = none was seen."}),
 		ordersRefused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_orders_refused_total", Help: "Orders that were not obeyed."}, []string{"reason"}),
@@ -71,7 +73,7 @@ func newMetrics(age func(Lane) float64) metrics {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "freshet_model_age_seconds", Help: "Time since the version served was made, by lane; 0 = none.",
 			ConstLabels: prometheus.Labels{"lane": string(lane)}}, func() float64 { return age(lane) }))
 	}
-	m.registry.MustRegister(m.computed, m.share, m.order, m.ordersRefused)
+	m.registry.MustRegister(m.computed, m.warmed, m.share, m.order, m.ordersRefused)
 	m.registry.MustRegister(m.version, m.head, m.items, m.adoptions, m.rejected, m.swap, m.requests, m.seconds, m.served, m.inFlight, m.failures)
 	return m
 }

@@ -3,10 +3,6 @@ package replica_test
 import (
 	"encoding/json"
 	"fmt"
-	"math"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -61,6 +57,7 @@ type world struct {
 	trainee  *trainee
 	answers  map[schema.Version][]replica.Item
 	replicas []*replica.Replica
+	stop     []func()
 }
 
 func newWorld(t *testing.T, versions int, change func(*replica.Config)) *world {
@@ -75,8 +72,8 @@ func newWorld(t *testing.T, versions int, change func(*replica.Config)) *world {
 		if change != nil {
 			change(&cfg)
 		}
-		r, _ := start(t, cfg, w.js, nil)
-		w.replicas = append(w.replicas, r)
+		r, stop := start(t, cfg, w.js, nil)
+		w.replicas, w.stop = append(w.replicas, r), append(w.stop, stop)
 	}
 	return w
 }
@@ -143,104 +140,15 @@ func TestUnpinDoesNotLetAnOlderHeadIn(t *testing.T) {
 	w.serve(t, 1)
 	forger{t, w.js}.head(older)
 	op.order(0, nil)
-	eventually(t, "the disk has what is served", func() bool { return lastOnDisk(dirs["r1"]) == 1 && lastOnDisk(dirs["r2"]) == 1 })
-	again, _ := start(t, func() replica.Config { c := config("r3"); c.Dir = copyDir(t, dirs["r1"]); return c }(), w.js, nil)
-	for _, r := range append(w.replicas, again) {
+	eventually(t, "the disk has what is served", func() bool { return lastOnDisk(dirs["r1"]) == 1 })
+	w.stop[0]()
+	cfg := config("r1")
+	cfg.Dir = dirs["r1"]
+	w.replicas[0], _ = start(t, cfg, w.js, nil)
+	for _, r := range w.replicas {
 		eventually(t, "the older head is refused", func() bool { return rejected(t, r, replica.ReasonDowngrade) > 0 })
 	}
 	w.serve(t, 1)
-}
-
-func copyDir(t *testing.T, from string) string {
-	t.Helper()
-	to := filepath.Join(t.TempDir(), "copy")
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
-	}
-	return to
-}
-
-func TestCandidateAnswersAShareOfTheUsers(t *testing.T) {
-	w := newWorld(t, 3, nil)
-	w.serve(t, 3)
-	op := newOperator(t, w.js, nil)
-	const users = 10_000
-	lanes := func(r *replica.Replica) map[string]replica.AnswerModel {
-		t.Helper()
-		h, out := r.Handler(), map[string]replica.AnswerModel{}
-		for i := range users {
-			user := fmt.Sprintf("user-%d", i)
-			out[user] = ask(t, h, fmt.Sprintf(`{"user_id":%q,"k":1}`, user)).Model
-		}
-		return out
-	}
-	inCandidate := map[string]bool{}
-	for _, c := range []struct {
-		stable, candidate schema.Version
-		share             float64
-	}{{2, 1, 0.1}, {2, 1, 0.25}, {2, 0, 0.25}, {0, 2, 0.25}} {
-		serial := op.order(c.stable, &publisher.Candidate{Version: c.candidate, Share: c.share})
-		stable, candidate := c.stable, c.candidate
-		if stable == 0 {
-			stable = 3
-		}
-		if candidate == 0 {
-			candidate = 3
-		}
-		var first map[string]replica.AnswerModel
-		for _, r := range w.replicas {
-			obeyed(t, r, serial)
-			eventually(t, "both lanes serve", func() bool {
-				return metric(t, r, `freshet_model_version{lane="stable"}`) == float64(stable) && metric(t, r, `freshet_model_version{lane="candidate"}`) == float64(candidate) &&
-					metric(t, r, "freshet_candidate_share") == c.share
-			})
-			before := metric(t, r, `freshet_recommendations_total{lane="candidate",source="baseline"}`)
-			got := lanes(r)
-			n := 0.0
-			for user, m := range got {
-				switch {
-				case m.Lane == replica.LaneCandidate && m.Version == candidate:
-					n++
-					inCandidate[user] = true
-				case m.Lane != replica.LaneStable || m.Version != stable:
-					t.Fatalf("%s is answered by %+v", user, m)
-				case inCandidate[user]:
-					t.Fatalf("%s was in the candidate's lane, and is not any more at share %v", user, c.share)
-				}
-			}
-			// Five standard deviations of a binomial: one false alarm in a million, were the hash not fixed.
-			if slack := 5 * math.Sqrt(users*c.share*(1-c.share)); math.Abs(n-users*c.share) > slack {
-				t.Errorf("share %v: %v of %d users, want %v ± %.0f", c.share, n, users, users*c.share, slack)
-			}
-			if counted := metric(t, r, `freshet_recommendations_total{lane="candidate",source="baseline"}`) - before; counted != n {
-				t.Errorf("%v answers were counted for the candidate, want %v", counted, n)
-			}
-			if first == nil {
-				first = got
-			} else if diff := cmp.Diff(first, got); diff != "" {
-				t.Errorf("the replicas share users out differently:\n%s", diff)
-			}
-		}
-	}
-	for _, r := range w.replicas {
-		a := ask(t, r.Handler(), `{"clicks":[{"item_id":"i1"}],"k":1}`)
-		if a.Model.Lane != replica.LaneStable {
-			t.Errorf("who is not named is answered by %+v", a.Model)
-		}
-		var m struct {
-			Order     uint64
-			Candidate publisher.Candidate
-		}
-		if err := json.Unmarshal(call(r.Handler(), "GET", "/v1/model", "").Body.Bytes(), &m); err != nil || m.Order != 4 || m.Candidate != (publisher.Candidate{Version: 2, Share: 0.25}) {
-			t.Errorf("/v1/model says %+v, %v", m, err)
-		}
-	}
-	serial := op.order(0, nil)
-	w.serve(t, 3)
-	for _, r := range w.replicas {
-		obeyed(t, r, serial)
-		eventually(t, "the candidate is gone", func() bool { return metric(t, r, `freshet_model_version{lane="candidate"}`) == 0 })
-	}
 }
 
 func TestOrdersThatMustNotBeObeyed(t *testing.T) {
@@ -337,56 +245,6 @@ func TestOrdersThatMustNotBeObeyed(t *testing.T) {
 	})
 }
 
-func TestOrderHoldsWithNATSDown(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
-	js := dial(t, s)
-	p := newPublisher(t, js, nil)
-	trainee := newTrainee(t, 10)
-	for range 6 { // base 1, deltas to 5, base 6
-		trainee.publish(t, p)
-	}
-	cfg := config("r1")
-	cfg.Dir = t.TempDir()
-	r, stop := start(t, cfg, js, nil)
-	serves(t, r, 6)
-	op := newOperator(t, js, nil)
-	op.order(3, &publisher.Candidate{Share: 0.5})
-	serves(t, r, 3)
-	eventually(t, "the candidate serves", func() bool { return metric(t, r, `freshet_model_version{lane="candidate"}`) == 6 })
-	eventually(t, "both are on the disk", func() bool {
-		b, _ := os.ReadFile(filepath.Join(cfg.Dir, "last.json"))
-		var l struct{ Chain, Candidate []schema.Manifest }
-		return json.Unmarshal(b, &l) == nil && len(l.Chain) == 3 && len(l.Candidate) == 1
-	})
-	stop()
-	stopNATS(s)
-
-	again, stop := start(t, cfg, js, nil)
-	serves(t, again, 3)
-	lanes := map[replica.Lane]schema.Version{}
-	for i := range 50 {
-		m := ask(t, again.Handler(), fmt.Sprintf(`{"user_id":"u%d"}`, i)).Model
-		lanes[m.Lane] = m.Version
-	}
-	if diff := cmp.Diff(map[replica.Lane]schema.Version{replica.LaneStable: 3, replica.LaneCandidate: 6}, lanes); diff != "" {
-		t.Errorf("after the restart:\n%s", diff)
-	}
-	if got := metric(t, again, "freshet_order_serial"); got != 1 {
-		t.Errorf("order %v is in force", got)
-	}
-	stop()
-
-	// A damaged order is not obeyed, and what was served still is.
-	if err := os.WriteFile(filepath.Join(cfg.Dir, "order.json"), []byte(`{"format":1`), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	damaged, _ := start(t, cfg, js, nil)
-	serves(t, damaged, 3)
-	if got := metric(t, damaged, `freshet_orders_refused_total{reason="order"}`); got != 1 {
-		t.Errorf("%v orders were refused", got)
-	}
-}
-
 func TestPinnedVersionThatIsGone(t *testing.T) {
 	w := newWorld(t, 3, nil)
 	w.serve(t, 3)
@@ -457,39 +315,4 @@ func TestRemovedOrderStaysInForce(t *testing.T) {
 		eventually(t, "the head is seen", func() bool { return metric(t, r, "freshet_head_version") == float64(head) })
 	}
 	w.serve(t, 1)
-}
-
-// Over many adoptions in both lanes memory stays where it was: a version is freed after its last request.
-func TestOldVersionsAreFreed(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
-	p := newPublisher(t, js, func(c *publisher.Config) { c.BaseEvery = 2 })
-	trainee := newTrainee(t, 2000)
-	r, _ := start(t, config("r1"), js, nil)
-	trainee.publish(t, p)
-	op := newOperator(t, js, nil)
-	var freed []func() bool
-	const rounds = 20
-	for i := range rounds {
-		v := trainee.publish(t, p).Version
-		op.order(0, &publisher.Candidate{Version: v - 1, Share: 0.5})
-		obeyed(t, r, op.last.Serial)
-		serves(t, r, v)
-		eventually(t, "the candidate serves", func() bool { return metric(t, r, `freshet_model_version{lane="candidate"}`) == float64(v-1) })
-		ask(t, r.Handler(), fmt.Sprintf(`{"user_id":"u%d","clicks":[{"item_id":"i1"}]}`, i))
-		freed = append(freed, r.StableIsFreed())
-	}
-	held := 0
-	eventually(t, "old versions are freed", func() bool {
-		runtime.GC()
-		held = 0
-		for _, f := range freed {
-			if !f() {
-				held++
-			}
-		}
-		return held <= 2 // the two that serve
-	})
-	if held == 0 {
-		t.Error("even the version that serves is freed: the test has not tested")
-	}
 }

@@ -61,7 +61,7 @@ func (r *Replica) recommend(v *version, lane Lane, q Request) Answer {
 	source := SourceModel
 	scored, known := r.answerUser(v.built, asked, q.K, keep)
 	if known {
-		r.queries.add(asked)
+		r.requests.add(q)
 	} else {
 		source, scored = SourceBaseline, v.served.Popular(q.K, keep)
 		// Popularity is a logarithm, of a share or of a weight that counts from 1970; a caller gets the share of the most popular item's.

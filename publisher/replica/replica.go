@@ -49,7 +49,7 @@ type Replica struct {
 	floor schema.Manifest // the newest head that was served: no older one ever is (I5), whatever orders have asked for meanwhile
 	heard []byte          // the stored order that was looked at last
 
-	queries  recorded
+	requests recorded
 	marks    sync.Pool // of *[]model.Mark: the memory of requests
 	memories *memories // of the users who asked last
 
@@ -68,7 +68,7 @@ func New(cfg Config, histories Histories) (*Replica, error) {
 	r := &Replica{
 		cfg: cfg, histories: histories, disk: disk{cfg.Dir}, token: sha256.Sum256([]byte(cfg.Token)),
 		turns: make(chan struct{}, cfg.MaxInFlight), news: make(chan struct{}, 1),
-		refused: "no version has been seen yet",
+		refused: "no version has been seen yet", requests: recorded{most: cfg.WarmupRequests},
 	}
 	r.marks.New = func() any { return new([]model.Mark) }
 	if cfg.RequestsPerSec > 0 {
@@ -95,6 +95,8 @@ func (r *Replica) Run(ctx context.Context, js jetstream.JetStream) error {
 	if len(r.cfg.TrustedKeys) == 0 {
 		r.cfg.Log.Warn("replica accepts unsigned versions: no trusted keys are configured", "model", r.cfg.Model)
 	}
+	r.restoreRequests()
+	defer r.saveRequests()
 	r.restoreOrder()
 	r.restore()
 	news := make(chan told, 1)

@@ -65,8 +65,6 @@ func (r *Replica) restoreChain(chain []schema.Manifest) (*version, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.warmUp(next); err != nil {
-		return nil, err
-	}
-	return &version{manifest: chain[len(chain)-1], chain: chain, built: next, appliedAt: r.cfg.Now()}, nil
+	v := &version{manifest: chain[len(chain)-1], chain: chain, built: next, appliedAt: r.cfg.Now()}
+	return v, r.warmUp(v)
 }

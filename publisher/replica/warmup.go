@@ -3,36 +3,15 @@ package replica
 import (
 	"fmt"
 	"math"
-	"sync"
 
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/model"
 )
 
-// recorded holds the last queries that were answered, to warm the next version up with what is really asked.
-type recorded struct {
-	mu      sync.Mutex
-	queries [8]asked
-	n       int // queries ever added
-}
-
-func (r *recorded) add(q asked) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.queries[r.n%len(r.queries)] = q
-	r.n++
-}
-
-func (r *recorded) all() []asked {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]asked{}, r.queries[:min(r.n, len(r.queries))]...)
-}
-
-// warmUp answers the recorded queries and a typical one from next, before anyone depends on it. It returns an error where
+// warmUp answers the recorded requests and a typical one from next, before anyone depends on it. It returns an error where
 // that panics or gives a score that is not finite. An empty model is accepted: it has nothing to say yet.
-func (r *Replica) warmUp(next built) (err error) {
+func (r *Replica) warmUp(next *version) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = refuse(ReasonWarmup, "the new model panics on a query: %v", p)
@@ -59,8 +38,14 @@ func (r *Replica) warmUp(next built) (err error) {
 			typical.request.Clicks = append(typical.request.Clicks, row)
 		}
 	}
-	for _, q := range append(r.queries.all(), typical) {
-		scored, ok := r.answer(next, q, defaultK, nil)
+	queries := []asked{typical}
+	recent := r.requests.all()
+	for _, q := range recent {
+		asked, _ := r.ask(next, q)
+		queries = append(queries, asked)
+	}
+	for _, q := range queries {
+		scored, ok := r.answer(next.built, q, defaultK, nil)
 		if err := check(scored); err != nil {
 			return fmt.Errorf("warm up: %w", err)
 		}
@@ -68,5 +53,6 @@ func (r *Replica) warmUp(next built) (err error) {
 			return refuse(ReasonWarmup, "the new model knows a query and has no answer")
 		}
 	}
+	r.metrics.warmed.Set(float64(len(recent)))
 	return nil
 }

@@ -1,0 +1,21 @@
+package replica
+
+import "weak"
+
+// What tests of this package look at from within.
+
+// StableIsFreed returns a function that says whether the model that answers in the stable lane now has been freed.
+func (r *Replica) StableIsFreed() func() bool {
+	w := weak.Make(r.lanes().stable.served)
+	return func() bool { return w.Value() == nil }
+}
+
+// Recorded are the requests that the next version is warmed up with.
+func (r *Replica) Recorded() []Request { return r.requests.all() }
+
+var (
+	EncodeRequests = encodeRequests
+	DecodeRequests = decodeRequests
+)
+
+const MaxRecordedBytes = maxRecordedBytes
