@@ -31,10 +31,10 @@ func (c *codes) set(at int, vector []float32, code []int8) {
 	nn.SetTile(c.tiles, at, code)
 }
 
-// score sets scores to the products of the first rows with the query of q, each with its base.   scores (a multiple of nn.TileRows)
-func (c *codes) score(scores []float32, q *scan, base []float32) {
+// score sets scores to the products of the rows from from on with the query of q, each with its base.   scores, from (multiples of nn.TileRows)
+func (c *codes) score(scores []float32, from int, q *scan, base []float32) {
 	n := len(scores)
-	nn.ScoreTiles(scores, c.tiles[:n*len(q.code)], q.code, q.scale, c.scale[:n], base[:n])
+	nn.ScoreTiles(scores, c.tiles[from*len(q.code):][:n*len(q.code)], q.code, q.scale, c.scale[from:][:n], base[:n])
 }
 
 // quantise sets code to x/scale, rounded, for the scale with which the largest of x is 127.

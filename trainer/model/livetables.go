@@ -20,7 +20,7 @@ func (s *Served) With(l Live) *Served {
 	if l != nil && s.cfg.Terms {
 		next.live = &liveTables{live: l, chunks: make([]atomic.Pointer[termChunk], len(s.names))}
 	}
-	next.bases = next.newBases()
+	next.bases, next.ranked = next.newBases(), &rankedBases{}
 	return &next
 }
 

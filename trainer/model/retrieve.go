@@ -14,32 +14,50 @@ type scan struct {
 	lanes  []lookLane // one for each core that looks
 	found  []ScoredRow
 	rows   []Row
-	top    top // of what is looked at again
+	top    top       // of what is looked at again
+	order  []float32 // of the lists of an index
+	lists  top
 }
 
 // best names the rows that score highest for a query vector and the marks of q, of those that its filter and keep accept.
 //
 // Rows are scored a chunk at a time, and of a chunk's scores only those are looked at that are above the worst of the best so far: no score outlives its chunk. Marks join
-// the scores of their chunk: no row is looked at apart. By bytes, what scores high is scored again, exactly.
+// the scores of their chunk: no row is looked at apart. By bytes, and by an index, what scores high is scored again, exactly.
 func (s *Served) best(a *answer, z []float32, q *Query, k int, keep func(itemID, category string) bool) []Scored {
 	c := &a.scan
 	defer c.release()
-	c.z = z
-	c.effect.row, c.effect.marks = 0, nil
-	if s.cfg.Terms {
-		c.effect.set(s.w, a.since, q.Marks)
+	if s.index != nil {
+		s.pools.past.add(z, a.since)
 	}
+	c.take(s, a.since, q.Marks)
 	if k = max(0, min(k, s.items.n)); k == 0 || !s.filter(&c.filter, &q.Filter, keep) {
 		return []Scored{}
 	}
+	return s.named(s.find(c, z, k))
+}
+
+// take sets the weights of a gap bucket's terms, and the marks.
+func (c *scan) take(s *Served, since uint8, marks []Mark) {
+	c.effect.row, c.effect.marks = 0, nil
+	if s.cfg.Terms {
+		c.effect.set(s.w, since, marks)
+	}
+}
+
+// find returns the k best rows for a query vector, best first, by the terms and the filter that c has. What it returns belongs to c.
+func (s *Served) find(c *scan, z []float32, k int) []ScoredRow {
+	c.z = z
 	s.scoreSides(c)
-	if c.filter.allow != nil {
-		return s.named(s.exactly(c, k, c.filter.allow))
+	first := candidates(k)
+	switch {
+	case c.filter.allow != nil:
+		return s.exactly(c, k, c.filter.allow)
+	case s.probing && c.encode():
+		return s.exactly(c, k, s.probe(c, k))
+	case s.how.Precision == Int8 && first < s.items.n && c.encode():
+		return s.exactly(c, k, c.rising(s.look(c, first, (*Served).scoreCodes)))
 	}
-	if first := candidates(k); s.precision == Int8 && first < s.items.n && c.encode() {
-		return s.named(s.exactly(c, k, c.rising(s.look(c, first, (*Served).scoreCodes))))
-	}
-	return s.named(s.look(c, k, (*Served).score))
+	return s.look(c, k, (*Served).score)
 }
 
 // Popular returns the k most popular items among those that keep accepts, with a base-2 logarithm of how popular they are: as of the tables of With, by TermPopular1, or

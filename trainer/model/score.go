@@ -44,12 +44,12 @@ func (s *Served) scoreCodes(c *scan, scores []float32, chunk int) {
 	codes, base := s.codes[chunk], s.baseOf(c, chunk)
 	padded := scores[:(len(scores)+nn.TileRows-1)/nn.TileRows*nn.TileRows]
 	if s.cfg.Cosine {
-		codes.score(padded, c, c.zeros[:])
+		codes.score(padded, 0, c, c.zeros[:])
 		s.addSides(c, scores, chunk)
 		nn.Mul(scores, scores, s.lengths[chunk].inv[:len(scores)])
 		nn.Add(scores, base[:len(scores)])
 	} else {
-		codes.score(padded, c, base)
+		codes.score(padded, 0, c, base)
 		s.addSides(c, scores, chunk)
 	}
 }

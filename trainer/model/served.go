@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +17,7 @@ import (
 // category, with Int8 4 and Dim, under Config.Cosine 8, and where With gave it tables 24 and 4 for each gap bucket that was asked for. Versions share the chunks of rows that no delta between them touched.
 type Served struct {
 	cfg        Config
-	precision  Precision
+	how        Serving
 	w          *weights[float32]
 	items      catalogue[float32]
 	names      []*names         // in chunks of rows
@@ -29,6 +30,12 @@ type Served struct {
 	live       *liveTables      // of With; nil for none
 	bases      bases            // of live
 
+	index   *index       // of Indexed; nil for none
+	ranked  *rankedBases // of index
+	probes  int          // lists that a request looks into
+	recall  float64      // by them
+	probing bool         // whether requests go by the index
+
 	pools *pools // shared by all versions of one config
 }
 
@@ -36,6 +43,7 @@ type Served struct {
 type pools struct {
 	answers, memories sync.Pool
 	helpers           chan struct{} // holds an element for each core that helps a look
+	past              pastQueries
 }
 
 func (s *Served) lend() *answer { return s.pools.answers.Get().(*answer) }
@@ -53,14 +61,25 @@ type Serving struct {
 	// Cores is how many cores may look at all rows for one request, if no other request's look has them; 0 is 1. An answer is the same with any. More make a
 	// request that comes alone faster; where requests come faster than they are answered, each has its core anyway.
 	Cores int
+	// Index is how the best items are looked for; "" is Exact, which is the same for every replica and restart. An index is not: where its lists were made matters.
+	Index     Index
+	MinRecall float64 // an index that finds a smaller share of the best 100 is not used; 0 is .95
+	Probes    int     // lists that a request looks into; 0 = as many as MinRecall needs, by measurement
 }
 
-// Validate refuses a precision that is none, and a number of cores that is none.
+// Validate reports every fault at once, or nil.
 func (how Serving) Validate() error {
+	faults := []error{how.Precision.Validate(), how.Index.Validate()}
 	if how.Cores < 0 {
-		return fmt.Errorf("cores %d: must not be negative", how.Cores)
+		faults = append(faults, fmt.Errorf("cores %d: must not be negative", how.Cores))
 	}
-	return how.Precision.Validate()
+	if !(how.MinRecall >= 0 && how.MinRecall <= 1) {
+		faults = append(faults, fmt.Errorf("min_recall %v: must be from 0 to 1", how.MinRecall))
+	}
+	if how.Probes < 0 {
+		faults = append(faults, fmt.Errorf("probes %d: must not be negative", how.Probes))
+	}
+	return errors.Join(faults...)
 }
 
 // Precision is that of the first look at the rows; "" is Float32.
@@ -92,7 +111,7 @@ func (how Serving) Load(items, params schema.Table) (*Served, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load model: %w: %w", schema.ErrCorrupt, err)
 	}
-	s := &Served{cfg: cfg, precision: how.Precision, base: newRowIndex(0), recent: map[string]Row{}, categories: map[string]int32{"": 0}}
+	s := &Served{cfg: cfg, how: how, base: newRowIndex(0), recent: map[string]Row{}, categories: map[string]int32{"": 0}}
 	s.items = newCatalogue[float32](cfg.Dim)
 	s.pools = &pools{
 		answers:  sync.Pool{New: func() any { return &answer{pass: newPass[float32](&s.cfg), ins: gather[float32]{dim: s.cfg.Dim}} }},
@@ -168,7 +187,7 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		next.items.biasOf(r)[0] = in.biases[i]
 		*next.items.sidesOf(r) = in.sidesOf(i)
 		next.popularity[chunk][int(r)%chunkRows] = popularity[i]
-		if s.precision == Int8 {
+		if s.how.Precision == Int8 {
 			next.codes[chunk].set(int(r)%chunkRows, vector, code)
 		}
 		if renamed := id != "" && next.id(r) != id; renamed && !anew {
@@ -192,6 +211,9 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 	}
 	next.live = s.live.grown(len(next.names))
 	next.bases = next.newBases()
+	if s.index != nil {
+		next.index, next.ranked = s.index.follow(next, in.rows), &rankedBases{}
+	}
 	return next, nil
 }
 
@@ -251,7 +273,7 @@ func (s *Served) own(chunk int) {
 	if chunk == len(s.popularity) {
 		s.popularity = append(s.popularity, make([]float32, chunkRows))
 		s.names = append(s.names, &names{})
-		if s.precision == Int8 {
+		if s.how.Precision == Int8 {
 			s.codes = append(s.codes, newCodes(chunkRows, s.cfg.Dim))
 		}
 		return
@@ -260,7 +282,7 @@ func (s *Served) own(chunk int) {
 	of := *s.items.of[chunk]
 	s.items.of[chunk] = &of
 	s.popularity[chunk] = slices.Clone(s.popularity[chunk])
-	if s.precision == Int8 {
+	if s.how.Precision == Int8 {
 		s.codes[chunk] = s.codes[chunk].clone()
 	}
 }
