@@ -13,6 +13,8 @@ type Query struct {
 	Marks []Mark // by rising Row, then Of; each pair once. Rows that the version does not know are passed over
 
 	Filter Filter // of what is recommended
+	// Interests, from 2 to 4, gives each of so many groups of the items that the user clicked last a share of the answer; else all of it goes by what the network makes of them together.
+	Interests int
 }
 
 // Scored is a recommended item.
@@ -31,7 +33,8 @@ type answer struct {
 	joined  []Session
 	events  []Event
 	buckets []uint8
-	since   uint8 // gap bucket of the request
+	since   uint8     // gap bucket of the request
+	read    []Session // all that the request goes by
 	scan    scan
 }
 
@@ -45,6 +48,7 @@ func (s *Served) Recommend(q Query, k int, keep func(itemID, category string) bo
 	if len(a.past) == 0 {
 		return nil, false
 	}
+	a.read = a.past
 	z := a.whole(s, Example{Past: a.past, At: q.At, Scene: q.Scene, User: q.User})
 	return s.best(a, z, &q, k, keep), true
 }

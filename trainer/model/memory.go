@@ -114,6 +114,7 @@ func (m *Memory) ask(a *answer, q Query) (z []float32, ok bool) {
 	if len(whole) == 0 {
 		return nil, false
 	}
+	a.read = whole
 	if !a.fits(m, whole) {
 		return a.whole(m.s, Example{Past: whole, At: q.At, Scene: q.Scene, User: m.user}), true
 	}

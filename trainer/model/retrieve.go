@@ -33,6 +33,9 @@ func (s *Served) best(a *answer, z []float32, q *Query, k int, keep func(itemID,
 	if k = max(0, min(k, s.items.n)); k == 0 || !s.filter(&c.filter, &q.Filter, keep) {
 		return []Scored{}
 	}
+	if q.Interests > 1 && len(a.read) > 0 {
+		return s.named(s.findByInterests(a, z, k, q.Interests))
+	}
 	return s.named(s.find(c, z, k))
 }
 
