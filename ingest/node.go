@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/ingest/buffer"
+	"github.com/freshet-ml/freshet/ingest/live"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
@@ -56,6 +57,7 @@ type partition struct {
 	commit buffer.Commit // its slices are used again and again
 	click  schema.Click  // the one that is being taken
 	keys   [][]byte      // of the records that come next
+	taken  live.Clicks   // of the batch, where somebody listens
 
 	lease   atomic.Pointer[lease] // nil where partitions do not move; written under mu
 	checked time.Time             // when the claim was last known to stand
@@ -240,6 +242,7 @@ func (o *partition) begin() *buffer.Commit {
 	c := &o.commit
 	clear(c.Entries) // what they name is not held longer than the next commit
 	clear(c.Aside)
+	o.taken = live.Clicks{} // those of the batch before are with who listens
 	*c = buffer.Commit{Partition: o.id, Entries: c.Entries[:0], Aside: c.Aside[:0]}
 	return c
 }
@@ -264,6 +267,7 @@ func (n *Node) commit(ctx context.Context, partitions []*partition, commits ...b
 	}
 	for _, o := range partitions {
 		o.window.Committed()
+		n.opts.Live.Tell(o.taken)
 		o.made(n.store.Partition(o.id).NextEmit)
 		o.open.Store(int64(o.window.OpenSessions()))
 		if err := n.snapshot(o); err != nil {

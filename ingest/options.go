@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/freshet-ml/freshet/ingest/live"
 	"github.com/freshet-ml/freshet/ingest/window"
 )
 
@@ -30,6 +31,8 @@ type Options struct {
 	Moves Moves
 	// Move says when what is left there.
 	Move MoveOptions
+	// Live is told of the clicks that a commit made durable and that the windows took. Default: nobody is.
+	Live *live.Broadcast
 	// OnCommit is told how long each commit took. Default: nobody is.
 	OnCommit func(time.Duration)
 	// Log takes warnings. Default: nothing is logged.

@@ -58,6 +58,10 @@ func (n *Node) take(ctx context.Context, o *partition, records []source.Record, 
 		parts, reason := o.window.Add(click)
 		addParts(c, parts)
 		switch reason {
+		case "":
+			if n.opts.Live.Heard() {
+				o.taken.Add(click)
+			}
 		case schema.ReasonLate:
 			n.putAside(c, r, reason, fmt.Sprintf("its event time %s is before the watermark %s",
 				stamp(click.EventTime), stamp(o.window.Meta().Watermark)))
