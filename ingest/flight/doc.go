@@ -34,6 +34,9 @@
 //	{"partition": 0, "marks": true}      marks too, without which emits have holes
 //	{"partition": 0, "max_bytes": 65536} bounds a batch; default 1 MiB. A part that is larger comes alone
 //	{"user": "u1", "n": 20}              the last 20 parts with clicks of a user, oldest first
+//	{"live": true}                       clicks as the node takes them, before they are in any part, until the client or the
+//	                                     server ends it: a row of kind part for each, in no log, of which user_id and clicks
+//	                                     count. A batch without rows comes first; what is taken after it is sent
 //
 // A state (times in ms; null is the beginning of time):
 //
@@ -44,12 +47,16 @@
 //	 "aside": 2, "aside_bytes": 300, "taken": 5000, "emitted": 4990, "rejected": {"late": 2}, "parts": {"age": 120},
 //	 "grows": [{"partitions": 4, "epoch": 0, "watermark": null, "emit": 0}]}   of partition 0: where the topic grew
 //
+// Live clicks are best effort: a client that is slow loses the oldest, and after a break it starts at now. They are durable,
+// and come in the log too, once each.
+//
 // A state says how far the log is, not the batch: what is still to come of it is next minus the batch's last emit, minus
 // one. With follow, a batch without rows says that only the state has changed.
 //
 // With a token every call carries the header "authorization: Bearer <token>". Errors: InvalidArgument for a ticket that
 // is none, NotFound for a partition that the node does not have, OutOfRange for entries that it has no longer or not yet,
-// DataLoss for damage on its disk, Unavailable when it stops.
+// DataLoss for damage on its disk, Unavailable when it stops, FailedPrecondition for live clicks of a node that reads no
+// Kafka itself.
 //
 // What this package does not do: merge partitions (ingest/feed), or decide how long a log is kept (ingest/buffer).
 package flight

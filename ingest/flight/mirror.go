@@ -99,6 +99,7 @@ type MirrorStats struct {
 	Streams  uint64 // that were begun: one for each partition, and one for each fault and each move
 	Faults   uint64 // streams that ended with an error
 	Gaps     uint64 // entries that no node had and that were passed over
+	Live     uint64 // clicks that were heard before they were in any part (Listen)
 	Behind   uint64 // entries that nodes have and the mirror has not, as of the last look
 	Nodes    int
 	Answered int // nodes that answered at the last look
@@ -110,7 +111,7 @@ type Mirror struct {
 	store Store
 	nodes []*node
 
-	entries, bytes, streams, faults, gaps atomic.Uint64
+	entries, bytes, streams, faults, gaps, live atomic.Uint64
 
 	mu      sync.Mutex // guards what follows
 	pullers map[schema.Partition]*puller
@@ -267,7 +268,7 @@ func (m *Mirror) Health() error {
 // Stats returns the figures of now. It may be called from any goroutine.
 func (m *Mirror) Stats() MirrorStats {
 	s := MirrorStats{
-		Entries: m.entries.Load(), Bytes: m.bytes.Load(), Streams: m.streams.Load(), Faults: m.faults.Load(), Gaps: m.gaps.Load(), Nodes: len(m.nodes),
+		Entries: m.entries.Load(), Bytes: m.bytes.Load(), Streams: m.streams.Load(), Faults: m.faults.Load(), Gaps: m.gaps.Load(), Live: m.live.Load(), Nodes: len(m.nodes),
 	}
 	ends := map[schema.Partition]schema.Emit{}
 	for _, n := range m.nodes {

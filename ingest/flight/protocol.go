@@ -29,6 +29,8 @@ type ticket struct {
 	Marks     bool              `json:"marks,omitempty"`
 	MaxBytes  int               `json:"max_bytes,omitempty"`
 
+	Live bool `json:"live,omitempty"`
+
 	User string `json:"user,omitempty"`
 	N    int    `json:"n,omitempty"`
 }
@@ -60,13 +62,15 @@ func parseTicket(b []byte) (t ticket, err error) {
 	}
 	log := t.Partition != nil
 	switch {
-	case log == (t.User != ""):
+	case t.Live && (log || t.User != "" || t.N != 0 || t.From != nil || t.Since != nil || t.Follow || t.Marks):
+		return t, errors.New("the ticket has live, which goes with max_bytes alone")
+	case !t.Live && log == (t.User != ""):
 		return t, errors.New("the ticket names neither a partition nor a user, or both: name one")
 	case log && t.N != 0:
 		return t, errors.New("the ticket has n, which goes with a user")
 	case !log && (t.From != nil || t.Since != nil || t.Follow || t.Marks):
 		return t, errors.New("the ticket has from, since, follow or marks, which go with a partition")
-	case !log && (t.N < 1 || t.N > mostHistoryParts):
+	case !log && !t.Live && (t.N < 1 || t.N > mostHistoryParts):
 		return t, fmt.Errorf("n is %d: ask for 1 to %d parts", t.N, mostHistoryParts)
 	case t.From != nil && t.Since != nil:
 		return t, errors.New("the ticket has both from and since: give one")

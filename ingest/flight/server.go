@@ -16,6 +16,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/flight"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 	"github.com/freshet-ml/freshet/ingest/buffer"
+	"github.com/freshet-ml/freshet/ingest/live"
 	"github.com/freshet-ml/freshet/schema"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -42,6 +43,9 @@ type ServerConfig struct {
 	MaxStreams int           // DoGet calls at the same time, ResourceExhausted above; default 1024: each may hold a few MiB
 	StopWithin time.Duration // that streams have to end when the server stops; default 5 s
 	Log        *slog.Logger  // default: nothing is logged
+
+	// Live is where the node tells of the clicks that it takes. Default: it takes none, and live clicks are not to be had.
+	Live *live.Broadcast
 }
 
 func (c ServerConfig) withDefaults() ServerConfig {

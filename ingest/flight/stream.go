@@ -29,7 +29,10 @@ func (s *Server) DoGet(asked *flight.Ticket, out flight.FlightService_DoGetServe
 		return err
 	}
 	w := &stream{server: s, out: out, ticket: t}
-	if t.User != "" {
+	switch {
+	case t.Live:
+		return w.live()
+	case t.User != "":
 		return w.history()
 	}
 	return w.entries()
@@ -213,16 +216,21 @@ func (w *stream) add(m buffer.Meta, e *buffer.Entry) error {
 	return nil
 }
 
-// flush sends the batch, with or without rows.
+// flush sends the batch of a log, with or without rows.
 func (w *stream) flush(m buffer.Meta) error {
+	if w.ticket.User != "" { // of several logs
+		return w.send(nil)
+	}
+	return w.send(mustJSON(stateOf(m)))
+}
+
+// send sends the batch, with or without rows, and a state where it has one.
+func (w *stream) send(state []byte) error {
 	header, body, err := w.batch.Message()
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}
-	data := &flight.FlightData{DataHeader: header, DataBody: body}
-	if w.ticket.User == "" {
-		data.AppMetadata = mustJSON(stateOf(m))
-	}
+	data := &flight.FlightData{DataHeader: header, DataBody: body, AppMetadata: state}
 	if err := w.out.Send(data); err != nil {
 		return err
 	}
