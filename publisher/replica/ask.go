@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -92,8 +93,8 @@ func (r *Replica) ask(v *version, q Request) (asked, map[string]bool) {
 	return out, seen
 }
 
-// past returns the known parts of the user and behind them those that the windows would make of the request's own clicks, oldest first, how many are known,
-// and when the newest click was.
+// past returns the known parts of the user and behind them those that the windows would make of live clicks and of the request's own, oldest first, how many are
+// known, and when the newest click was.
 func (r *Replica) past(q Request) (parts []schema.Part, recorded int, newest schema.EventTime) {
 	if r.histories != nil && q.UserID != "" {
 		var err error
@@ -102,36 +103,57 @@ func (r *Replica) past(q Request) (parts []schema.Part, recorded int, newest sch
 			r.cfg.Log.Warn("replica cannot read a history and answers from the request alone", "err", err)
 		}
 	}
-	type key struct {
-		item   string
-		action schema.Action
-		at     schema.EventTime
-	}
-	known := map[key]bool{}
 	for i := range parts {
 		for j := range parts[i].Clicks {
-			c := &parts[i].Clicks[j]
-			newest = max(newest, c.EventTime)
-			if len(q.Clicks) > 0 {
-				known[key{c.ItemID, c.Action, c.EventTime}] = true
-			}
+			newest = max(newest, parts[i].Clicks[j].EventTime)
 		}
 	}
 	parts = slices.Clip(parts) // it is of others
 	recorded = len(parts)
-	for _, c := range q.Clicks { // in order of time
-		if known[key{c.ItemID, c.Action, c.Timestamp}] {
-			continue
-		}
-		start, open := r.session(parts, c.Timestamp)
+	for _, c := range r.since(q, parts, newest) {
+		start, open := r.session(parts, c.at)
 		if !open || len(parts) == recorded { // of a session that the history has begun, it is another part
 			parts = append(parts, schema.Part{UserID: q.UserID, SessionStart: start})
 		}
 		last := &parts[len(parts)-1]
-		last.Clicks = append(last.Clicks, schema.Click{UserID: q.UserID, ItemID: c.ItemID, Action: c.Action, EventTime: c.Timestamp, Scene: q.Scene})
-		newest = max(newest, c.Timestamp)
+		last.Clicks = append(last.Clicks, schema.Click{UserID: q.UserID, ItemID: c.item, Action: c.action, EventTime: c.at, Scene: c.scene})
+		newest = max(newest, c.at)
 	}
 	return parts, recorded, newest
+}
+
+// since returns the live clicks of the user and those of the request that neither a part nor, before them, a live click has, in order of time. Live clicks that are in the log are given up:
+// those that are in a part, and those from before the newest click of one, because the windows let go what is sealed in order of time.
+func (r *Replica) since(q Request, parts []schema.Part, newest schema.EventTime) []liveClick {
+	fresh := r.cfg.Live.of(q.UserID)
+	if len(fresh)+len(q.Clicks) == 0 {
+		return nil
+	}
+	known := map[liveClick]bool{}
+	for i := range parts {
+		for j := range parts[i].Clicks {
+			c := &parts[i].Clicks[j]
+			known[liveClick{item: c.ItemID, action: c.Action, at: c.EventTime}] = true
+		}
+	}
+	inLog := func(c liveClick) bool { return c.at < newest || known[c.key()] }
+	if slices.ContainsFunc(fresh, inLog) {
+		r.cfg.Live.drop(q.UserID, inLog)
+		fresh = slices.DeleteFunc(fresh, inLog)
+	}
+	fresh = slices.DeleteFunc(fresh, func(c liveClick) bool { // one may come again
+		was := known[c.key()]
+		known[c.key()] = true
+		return was
+	})
+	for _, c := range q.Clicks {
+		if own := (liveClick{item: c.ItemID, action: c.Action, at: c.Timestamp}); !known[own] {
+			own.scene = q.Scene
+			fresh = append(fresh, own)
+		}
+	}
+	slices.SortStableFunc(fresh, func(a, b liveClick) int { return cmp.Compare(a.at, b.at) })
+	return fresh
 }
 
 // session returns the start of the session that a click at a moment belongs to, and whether parts have begun it: their newest session, where no more than the gap

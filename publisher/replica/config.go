@@ -44,6 +44,9 @@ type Config struct {
 	// nothing is kept.
 	CacheBytes int64
 
+	// Live are clicks that no part has yet, for histories. Several replicas may share one. Default none: a click counts once its part is in the log.
+	Live *LiveClicks
+
 	Token          string        // bearer token for /v1/; "" = open
 	MaxInFlight    int           // requests computed at the same time; the others wait; default 4 for each CPU, more would only share them
 	MaxWait        time.Duration // that a request waits for its turn before 503; default 1 s

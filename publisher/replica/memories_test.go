@@ -47,6 +47,13 @@ func (g *growing) add(user string, items ...string) {
 	g.parts[user] = append(g.parts[user], p)
 }
 
+// put adds a part as it is.
+func (g *growing) put(p schema.Part) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.parts[p.UserID] = append(g.parts[p.UserID], p)
+}
+
 // forget takes the oldest part away, as retention does.
 func (g *growing) forget(user string) {
 	g.mu.Lock()
