@@ -28,8 +28,8 @@ type shown struct {
 	listener net.Listener
 }
 
-// openShown shows store at l, once start is called. It returns nil where l is nil: the configuration names no address.
-func openShown(c config.Flight, l net.Listener, store *buffer.Store, log *slog.Logger) (*shown, error) {
+// openShown shows the log of in at l, once start is called. It returns nil where l is nil: the configuration names no address.
+func openShown(c config.Flight, l net.Listener, in *intake, log *slog.Logger) (*shown, error) {
 	if l == nil {
 		return nil, nil
 	}
@@ -40,7 +40,7 @@ func openShown(c config.Flight, l net.Listener, store *buffer.Store, log *slog.L
 	if ip := net.ParseIP(host(l)); c.Token == "" && c.TLS.ClientCA == "" && !ip.IsLoopback() {
 		log.Warn("whoever reaches this address can read the log: set flight.token, or flight.tls.client_ca", "flight", l.Addr())
 	}
-	return &shown{server: flight.NewServer(store, flight.ServerConfig{Token: c.Token, TLS: tls, Log: log}), listener: l}, nil
+	return &shown{server: flight.NewServer(in.store, flight.ServerConfig{Token: c.Token, TLS: tls, Live: in.told, Log: log}), listener: l}, nil
 }
 
 func host(l net.Listener) string {
@@ -144,6 +144,6 @@ func (in *intake) watch(metrics prometheus.Registerer) {
 	if in.mirror != nil {
 		metrics.MustRegister(feedCollector{in.mirror})
 	} else {
-		metrics.MustRegister(in.commits)
+		metrics.MustRegister(in.commits, toldCollector{in.told})
 	}
 }

@@ -25,6 +25,7 @@ var (
 	feedStreams = prometheus.NewDesc("freshet_feed_streams_total", "Readings begun: one a partition, and one for each fault and each move.", nil, nil)
 	feedFaults  = prometheus.NewDesc("freshet_feed_faults_total", "Readings that ended with an error.", nil, nil)
 	feedGaps    = prometheus.NewDesc("freshet_feed_gap_entries_total", "Entries that no node had and that were passed over.", nil, nil)
+	feedLive    = prometheus.NewDesc("freshet_feed_live_clicks_total", "Clicks that nodes told of before they were in any part.", nil, nil)
 	feedNodes   = prometheus.NewDesc("freshet_feed_nodes", "Nodes of the feed, by whether they answer.", []string{"answers"}, nil)
 )
 
@@ -44,7 +45,7 @@ func (c shownCollector) Collect(out chan<- prometheus.Metric) {
 }
 
 func (c feedCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{feedEntries, feedBytes, feedBehind, feedStreams, feedFaults, feedGaps, feedNodes} {
+	for _, d := range []*prometheus.Desc{feedEntries, feedBytes, feedBehind, feedStreams, feedFaults, feedGaps, feedLive, feedNodes} {
 		out <- d
 	}
 }
@@ -57,6 +58,7 @@ func (c feedCollector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(feedStreams, prometheus.CounterValue, float64(s.Streams))
 	out <- prometheus.MustNewConstMetric(feedFaults, prometheus.CounterValue, float64(s.Faults))
 	out <- prometheus.MustNewConstMetric(feedGaps, prometheus.CounterValue, float64(s.Gaps))
+	out <- prometheus.MustNewConstMetric(feedLive, prometheus.CounterValue, float64(s.Live))
 	out <- prometheus.MustNewConstMetric(feedNodes, prometheus.GaugeValue, float64(s.Answered), "true")
 	out <- prometheus.MustNewConstMetric(feedNodes, prometheus.GaugeValue, float64(s.Nodes-s.Answered), "false")
 }

@@ -124,7 +124,7 @@ func (n *node) open(ctx context.Context, train bool) (err error) {
 	}
 	n.closers.add(n.in.close)
 	n.in.watch(n.metrics)
-	if n.shown, err = openShown(c.Flight, flight, n.in.store, n.log); err != nil {
+	if n.shown, err = openShown(c.Flight, flight, n.in, n.log); err != nil {
 		return err
 	}
 	if train {

@@ -21,6 +21,7 @@ import (
 	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/feed"
 	"github.com/freshet-ml/freshet/ingest/flight"
+	"github.com/freshet-ml/freshet/ingest/live"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/schema"
@@ -35,14 +36,15 @@ type intake struct {
 	node    *ingest.Node
 	mirror  *flight.Mirror // in the place of kafka and node
 	store   *buffer.Store
+	told    *live.Broadcast // of the clicks that node takes; nil for a copy
 	// commits measures those of node.
 	commits prometheus.Histogram
 	leave   func() error // closes the connection by which partitions move; nil where they stay
 }
 
-// openIntake opens the log and finds the topic. live says that silence on a partition means that time passes; a replay of a
+// openIntake opens the log and finds the topic. ticks says that silence on a partition means that time passes; a replay of a
 // file or of the simulated shop has event time only.
-func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers []string, live bool, log *slog.Logger) (*intake, error) {
+func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers []string, ticks bool, log *slog.Logger) (*intake, error) {
 	records, err := decodeConfig(c.Source)
 	if err != nil {
 		return nil, err
@@ -70,13 +72,13 @@ func openIntake(ctx context.Context, c config.Config, dir *datadir.Dir, brokers 
 	if err != nil {
 		return nil, errors.Join(err, kafka.Close())
 	}
-	options := ingest.Options{Window: windowConfig(c.Window), Topic: c.Kafka.Topic, MaxAhead: c.Window.MaxAhead, Log: log}
+	options := ingest.Options{Window: windowConfig(c.Window), Topic: c.Kafka.Topic, MaxAhead: c.Window.MaxAhead, Live: &live.Broadcast{}, Log: log}
 	commits := newCommitSeconds()
 	options.OnCommit = func(d time.Duration) { commits.Observe(d.Seconds()) }
-	if live {
+	if ticks {
 		options.IdleAfter = c.Window.IdleAfter
 	}
-	in := &intake{kafka: kafka, brokers: brokers, store: store, commits: commits}
+	in := &intake{kafka: kafka, brokers: brokers, store: store, told: options.Live, commits: commits}
 	if in.leave, err = share(ctx, c, kafka, &options, log); err != nil {
 		return nil, errors.Join(err, in.close())
 	}

@@ -38,6 +38,7 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 	var (
 		histories replica.Histories
 		in        *intake
+		live      *replica.LiveClicks
 		metrics   = prometheus.NewRegistry() // beside the replica's own
 	)
 	if len(a.cfg.Flight.Feed) > 0 {
@@ -46,12 +47,13 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 		}
 		closers.add(in.close)
 		in.watch(metrics)
+		live = liveClicks(a.cfg.Serve, metrics)
 		histories = in.store
 	}
 	r, err := replica.New(replica.Config{
 		ID: id, Model: a.cfg.Publish.Model, Address: "http://" + l.Addr().String(), Dir: dir.Replica(id),
 		TrustedKeys: a.cfg.Serve.TrustedKeys, Token: a.cfg.Serve.Token, Serving: model.Serving{Precision: model.Precision(a.cfg.Serve.Precision)}, Gap: a.cfg.Window.Gap, Log: a.log, Metrics: metrics,
-		CacheBytes: cacheBytes(a.cfg.Serve.CacheBytes, 1),
+		CacheBytes: cacheBytes(a.cfg.Serve.CacheBytes, 1), Live: live,
 	}, histories)
 	if err != nil {
 		return err
@@ -66,6 +68,9 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 	s.start("http", func(ctx context.Context) error { return r.Serve(ctx, l) })
 	if in != nil {
 		s.start("feed", in.run)
+		if live != nil {
+			s.start("live clicks", func(ctx context.Context) error { return in.mirror.Listen(ctx, live.Add) })
+		}
 	}
 	if err := nats.await(ctx); err != nil {
 		if _, serving := r.Current(); !serving {

@@ -37,6 +37,7 @@ type up struct {
 	producer *source.Producer
 	input    source.Stream
 	replicas []*replica.Replica
+	live     *replica.LiveClicks // of all replicas
 	ids      []string
 	metrics  *prometheus.Registry
 	monitor  *monitor
@@ -116,7 +117,7 @@ func (u *up) open(ctx context.Context) (err error) {
 		return err
 	}
 	u.closers.add(u.in.close)
-	if u.shown, err = openShown(c.Flight, flight, u.in.store, u.log); err != nil {
+	if u.shown, err = openShown(c.Flight, flight, u.in, u.log); err != nil {
 		return err
 	}
 	// A whole stream at once is no stream that training is behind, and a run to the end of its input says the same at any speed.
@@ -182,12 +183,13 @@ func (u *up) openReplicas(dir *datadir.Dir) error {
 	if err != nil {
 		return fmt.Errorf("signing key: %w", err)
 	}
+	u.live = liveClicks(u.cfg.Serve, u.metrics)
 	for i := range u.cfg.Serve.Replicas {
 		id := fmt.Sprintf("replica-%d", i+1)
 		r, err := replica.New(replica.Config{
 			ID: id, Model: u.cfg.Publish.Model, Address: u.monitor.static.API, Dir: dir.Replica(id), TrustedKeys: []string{public},
 			Token: u.cfg.Serve.Token, Serving: model.Serving{Precision: model.Precision(u.cfg.Serve.Precision)}, Gap: u.cfg.Window.Gap, Log: u.log,
-			CacheBytes: cacheBytes(u.cfg.Serve.CacheBytes, u.cfg.Serve.Replicas),
+			CacheBytes: cacheBytes(u.cfg.Serve.CacheBytes, u.cfg.Serve.Replicas), Live: u.live,
 		}, u.in.store)
 		if err != nil {
 			return err
@@ -210,6 +212,9 @@ func (u *up) run(ctx context.Context) error {
 		u.closers.add(closeConn(nats.Conn))
 		u.stages.start(u.ids[i], func(ctx context.Context) error { return r.Run(ctx, nats.js) })
 	}
+	if u.live != nil {
+		u.stages.start("live clicks", func(ctx context.Context) error { return hear(ctx, u.in.told, u.live) })
+	}
 	u.stages.start("http", func(ctx context.Context) error {
 		return serveHTTP(ctx, u.listener, withAside(front(handlers, u.monitor.status, u.metrics), u.in, u.app))
 	})
@@ -220,7 +225,7 @@ func (u *up) run(ctx context.Context) error {
 		return err
 	}
 	u.stages.start("ingest", u.in.run)
-	u.log.Info("freshet is up", "api", u.monitor.static.API, "kafka", u.monitor.static.Kafka, "nats", u.monitor.static.NATS,
+	u.log.Info("freshet is up", "api", u.monitor.static.API, "kafka", u.monitor.static.Kafka, "nats", u.monitor.static.NATS, "flight", u.shown.address(u.cfg.Flight),
 		"replicas", len(u.replicas), "blas", nn.Backend(), "data_dir", u.cfg.DataDir)
 	u.monitor.enter(view.StageRunning)
 	ends, err := u.endOfInput(ctx)
