@@ -16,8 +16,8 @@
 // users without history are not tested and give no step: there is nothing to predict from, and training the query of an unknown user on them was measured to
 // hurt.
 //
-// An experiment over a log that has an end may go through it otherwise: Ask tests and moves nothing, Weigh teaches only how far network and tables are trusted, Observe
-// teaches the tables, and Review the network, as often as one likes.
+// An experiment over a log that has an end may go through it otherwise: Ask tests and moves nothing, Weigh teaches the blend alone whom to trust, Observe
+// teaches the tables, and as often as one likes Revise network and terms, or Review the network alone.
 //
 // What this package does not do: cut the stream by the clock, write files, publish (trainer), or choose what is compared (trainer/replay).
 package learn

@@ -19,7 +19,6 @@ type Model struct {
 	first, second []float32 // AdamW's moments, in the order of the arena
 	step          uint64    // AdamW's steps
 	pace          float64   // of all rates
-	among         bool      // that all items are what a step compares with; within StepTermsAmongAll
 
 	items       catalogue[float32]
 	rowState    rowState
@@ -136,14 +135,6 @@ func (m *Model) StepTerms() StepStats {
 		m.updateTerms()
 	}
 	return stats
-}
-
-// StepTermsAmongAll is StepTerms against all items. Marks are large and on few items, which draws mostly miss: weights that learn from draws trust them too much where
-// there are many items. It costs as much as ranks, and holds a score of each item for each example.
-func (m *Model) StepTermsAmongAll() StepStats {
-	m.among = true
-	defer func() { m.among = false }()
-	return m.StepTerms()
 }
 
 func (m *Model) stepOn(again bool) StepStats {

@@ -82,7 +82,7 @@ func (m *Model) sample() *task {
 	for i := range t.queries {
 		t.queries[i].weight /= float64(max(1, t.learned))
 	}
-	if m.cfg.NegativesPer == batch || m.cfg.Loss == full || m.among {
+	if m.cfg.NegativesPer == batch || m.cfg.Loss == full {
 		m.draw(t, t.positives)
 		return t
 	}
@@ -97,7 +97,7 @@ func (m *Model) sample() *task {
 // draw adds candidates for queries with these positives.
 func (m *Model) draw(t *task, positives []Row) {
 	uniform, recent := m.cfg.NegativesUniform, m.cfg.NegativesRecent
-	if m.cfg.Loss == full || m.among || m.cfg.LogQ && m.Live() <= uniform+recent {
+	if m.cfg.Loss == full || m.cfg.LogQ && m.Live() <= uniform+recent {
 		for r, id := range m.ids {
 			if id != "" {
 				t.candidates = append(t.candidates, Row(r))

@@ -84,27 +84,6 @@ func TestStepTermsMovesTheTermsAlone(t *testing.T) {
 	}
 }
 
-// TestTermsAmongAll: what the weights learn against all items is what a model without sampling learns, and the next step draws again.
-func TestTermsAmongAll(t *testing.T) {
-	cfg := small()
-	cfg.NegativesUniform, cfg.NegativesRecent = 4, 4
-	m, _, rng := termedModel(t, cfg, 60, 0)
-	cfg.Loss = full
-	whole, _, _ := termedModel(t, cfg, 60, 0)
-	examples := termedExamples(rng, 60, 12, 4, 3)
-	m.Forward(examples)
-	got := m.StepTermsAmongAll()
-	whole.Forward(examples)
-	want := whole.StepTerms()
-	if got != want || got.Candidates != 60 || !slices.Equal(m.w.arena, whole.w.arena) {
-		t.Errorf("%+v, by all items %+v", got, want)
-	}
-	m.Forward(examples)
-	if s := m.StepTerms(); s.Candidates >= 60 {
-		t.Errorf("%d candidates afterwards", s.Candidates)
-	}
-}
-
 // TestTermsStayWithoutARequest: a step on histories alone has no gradient for the terms, and so does not move their weights, however fast they went before.
 func TestTermsStayWithoutARequest(t *testing.T) {
 	m, _, rng := termedModel(t, small(), 60, 3)

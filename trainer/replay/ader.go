@@ -79,7 +79,9 @@ func (e *PeriodExperiment) Plan() PeriodPlan {
 			for _, s := range arm.Cycles.lesson(e.Data, cycle, rand.New(rand.NewPCG(0, 0))) {
 				read += int64(min(arm.Training.Length, e.Data.start[s+1]-e.Data.start[s]-arm.unread()))
 			}
-			if arm.Online != nil && cycle == 0 {
+			if arm.Online != nil && arm.Model.Terms {
+				read = e.Data.requested(e.Data.first[cycle], e.Data.first[cycle+1], arm.Training.Length)
+			} else if arm.Online != nil && cycle == 0 {
 				read += read / 2 // half of it comes first
 			}
 			a.Trained += read * int64(arm.epochs(cycle))

@@ -115,6 +115,9 @@ func (a *Arm) read(rest string) (faults []error) {
 	}
 	if a.Online != nil {
 		faults = append(faults, a.Online.validate()...)
+		if a.Model.Terms && (a.Cycles.Rehearse > 0 || a.Cycles.Periods != 1) {
+			faults = append(faults, errors.New("online=true with rehearse or other periods than 1: the tables have counted what is older, and would give it away: give terms=false with it, or neither"))
+		}
 	}
 	fit(&a.Model, a.Training.Length, given)
 	return append(faults, parts(a.Model.Validate())...)

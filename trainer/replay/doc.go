@@ -20,8 +20,9 @@
 //
 // That of ADER (Mi, Lin & Faltings 2020): train up to a period, test on the next. Every event of a session after its first is asked for, given those before it;
 // items that are in no period up to then are taken out of the test. Metrics are means over the cycles, each weighing the same. Arms with online=true are
-// a learn.Learner each: of a period first the weights of its terms and blend learn, from a sample that is asked for as in the test; then its tables, every click
-// once; then its network, in epochs over whole sessions. The test teaches it nothing. The blend and the baselines among its tables are rows of their own.
+// a learn.Learner each: of a period first the weights of its blend learn, from a sample that is asked for as in the test; then its network, in epochs: beside its
+// terms over single clicks, as the tables were before the period, or with terms=false over whole sessions; then its tables, every click once. The test teaches it
+// nothing. The blend and the baselines among its tables are rows of their own.
 //
 // # The protocol: leave-one-out
 //

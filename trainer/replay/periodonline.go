@@ -15,14 +15,15 @@ import (
 	"github.com/freshet-ml/freshet/trainer/baseline"
 	"github.com/freshet-ml/freshet/trainer/evaluate"
 	"github.com/freshet-ml/freshet/trainer/learn"
+	"github.com/freshet-ml/freshet/trainer/model"
 	"github.com/freshet-ml/freshet/trainer/recency"
 )
 
 // Periodic says how the learner that runs live is brought up to date period by period, beside Training and Cycles.
 type Periodic struct {
-	BatchParts int `koanf:"batch_parts"` // clicks that are asked for, or that the tables learn, at once
-	// WeighEvery is how many sessions of a period there are for each that teaches the weights of the terms and of the blend, before anything else learns the period:
-	// they are asked for as in the test of it.
+	BatchParts int `koanf:"batch_parts"` // clicks that are asked for or learned at once, but for networks without terms, whose steps are of Training.Batch sessions
+	// WeighEvery is how many sessions of a period there are for each that teaches the weights of the blend, before anything else learns the period: they are asked for as in
+	// the test of it.
 	WeighEvery int             `koanf:"weigh_every"`
 	Baseline   baseline.Config `koanf:"-"`
 }
@@ -57,7 +58,7 @@ func (a *Arm) begin() {
 	b.HalfLife0, b.HalfLife1, b.HalfLife2, b.HalfLife3 = day/4, day, 3*day, 10*day
 }
 
-// config is the arm's learner's. The network learns by Review alone, and every test is made.
+// config is the arm's learner's. Every test is made.
 func (a *Arm) config() learn.Config {
 	c := learn.DefaultConfig()
 	c.Model, c.Baseline, c.HistoryParts, c.TestScores = a.Model, a.Online.Baseline, a.Training.Length, math.MaxInt
@@ -164,36 +165,50 @@ func (r *onlineRun) cycle(ctx context.Context, cycle int) error {
 	return nil
 }
 
-// update learns the sessions from..to of a cycle: first the weights, as far as the items below known tell, then the tables, then the network, in epochs.
+// update learns the sessions from..to of a cycle: first the blend, as far as the items below known tell; then the network in epochs, beside its terms if it has any; then
+// the tables. What the tables say of a click while the network learns it is what they said at the end of the period before, as in a test: had they counted it, it would
+// stand first in them.
 func (r *onlineRun) update(ctx context.Context, cycle, from, to, known int, result *CycleResult) error {
 	began := r.now()
 	defer func() { result.Took += r.now().Sub(began) }()
 	data := r.e.Data
 	if known > 0 {
-		if err := r.each(ctx, newPeriodLog(data, from, to, r.arm.Online.WeighEvery, known), func(b learn.Batch) { r.learner.Weigh(b) }, cycle, result.Loss); err != nil {
+		if err := r.each(ctx, newPeriodLog(data, from, to, r.arm.Online.WeighEvery, known), r.learner.Weigh, cycle, result.Loss); err != nil {
 			return err
 		}
 	}
-	if err := r.each(ctx, newPeriodLog(data, from, to, 1, data.Items()), r.learner.Observe, cycle, result.Loss); err != nil {
+	all := newPeriodLog(data, from, to, 1, data.Items())
+	if err := r.each(ctx, all, r.learner.Admit, cycle, result.Loss); err != nil {
 		return err
 	}
+	if err := r.train(ctx, cycle, to, result); err != nil {
+		return err
+	}
+	return r.each(ctx, all, r.learner.Observe, cycle, result.Loss)
+}
+
+// train takes the steps of the network on a cycle's sessions before to, whose items have rows. r.log is of those that the tables have not learned.
+func (r *onlineRun) train(ctx context.Context, cycle, to int, result *CycleResult) error {
 	t, epochs := r.arm.Training, r.arm.epochs(cycle)
 	defer r.learner.Model().Pace(1)
 	for epoch := 1; epoch <= epochs; epoch++ {
 		rng := rand.New(rand.NewPCG(r.arm.Model.Seed, 0x6379636c00000000+uint64(cycle)<<20+uint64(epoch))) // "cycl"
-		lesson := slices.DeleteFunc(r.arm.Cycles.lesson(data, cycle, rng), func(s int32) bool { return int(s) >= to })
-		some := batches(lesson, func(s int32) int { return min(t.Length, data.start[s+1]-data.start[s]) }, t.Batch, rng)
+		steps, step := r.lesson(cycle, to, rng)
 		var sum learned
-		for i, sessions := range some {
+		for i := range steps {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			pace := t.paceOf((epoch-1)*len(some)+i, epochs*len(some))
+			pace := t.paceOf((epoch-1)*steps+i, epochs*steps)
 			if cycle == 0 {
 				pace *= r.arm.Cycles.FirstRate
 			}
 			r.learner.Model().Pace(pace)
-			r.review(sessions, &sum, result)
+			s, err := step(i)
+			if err != nil {
+				return err
+			}
+			r.took(s, &sum, result)
 			r.watch(CycleMoment{Cycle: cycle + 1, Epoch: epoch, Epochs: epochs, Loss: sum.loss / float64(max(1, sum.targets))})
 		}
 		if sum.steps > 0 && sum.skipped == sum.steps {
@@ -204,15 +219,36 @@ func (r *onlineRun) update(ctx context.Context, cycle, from, to, known int, resu
 	return nil
 }
 
-// review takes a step of the network on sessions.
-func (r *onlineRun) review(sessions []int32, sum *learned, result *CycleResult) {
-	histories := make([][]schema.Part, len(sessions))
-	for i, s := range sessions {
-		rows, at := r.e.Data.of(int(s))
-		skip := max(0, len(rows)-r.arm.Training.Length)
-		histories[i] = partsOf(nil, r.e.Data, int(s), rows[skip:], at[skip:])
+// lesson returns the steps of an epoch. Where there are terms they are of single clicks, because terms are those of one request; else of whole sessions.
+func (r *onlineRun) lesson(cycle, to int, rng *rand.Rand) (steps int, step func(i int) (model.StepStats, error)) {
+	data, length := r.e.Data, r.arm.Training.Length
+	if r.arm.Model.Terms {
+		parts := slices.Clone(r.log.parts)
+		rng.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
+		some := slices.Collect(slices.Chunk(parts, r.arm.Online.BatchParts))
+		return len(some), func(i int) (model.StepStats, error) {
+			b, err := r.learner.Prepare(some[i], length)
+			if err != nil {
+				return model.StepStats{}, err
+			}
+			return r.learner.Revise(b), nil
+		}
 	}
-	s := r.learner.Review(histories)
+	sessions := slices.DeleteFunc(r.arm.Cycles.lesson(data, cycle, rng), func(s int32) bool { return int(s) >= to })
+	some := batches(sessions, func(s int32) int { return min(length, data.start[s+1]-data.start[s]) }, r.arm.Training.Batch, rng)
+	return len(some), func(i int) (model.StepStats, error) {
+		histories := make([][]schema.Part, len(some[i]))
+		for j, s := range some[i] {
+			rows, at := data.of(int(s))
+			skip := max(0, len(rows)-length)
+			histories[j] = partsOf(nil, data, int(s), rows[skip:], at[skip:])
+		}
+		return r.learner.Review(histories), nil
+	}
+}
+
+// took adds up what a step did.
+func (r *onlineRun) took(s model.StepStats, sum *learned, result *CycleResult) {
 	sum.steps++
 	if s.Skipped {
 		sum.skipped, sum.where = sum.skipped+1, s.Where

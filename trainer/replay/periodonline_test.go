@@ -2,6 +2,8 @@ package replay
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/learn"
+	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 const smallOnline = "online=true,tokens=item,lanes=1,weigh_every=2,batch_parts=32," + smallPeriods
@@ -102,14 +105,44 @@ func TestAderOnlineTables(t *testing.T) {
 	if tallies[0].n == 0 || weights(t, o.learner) != before || !cmp.Equal(blendOf(t, o.learner), pooled) {
 		t.Errorf("a test of %d moves weights, or those of the blend", tallies[0].n)
 	}
-	if err := o.each(t.Context(), newPeriodLog(data, data.first[1], data.first[2], 1, data.known[0]), func(b learn.Batch) { o.learner.Weigh(b) }, 0, 0); err != nil {
+	if err := o.each(t.Context(), newPeriodLog(data, data.first[1], data.first[2], 1, data.known[0]), o.learner.Weigh, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	if weights(t, o.learner) == before || cmp.Equal(blendOf(t, o.learner), pooled) {
-		t.Error("to weigh moves no weight of the terms, or none of the blend")
+	if weights(t, o.learner) != before || cmp.Equal(blendOf(t, o.learner), pooled) {
+		t.Error("to weigh moves weights of the model, or none of the blend")
 	}
 	if o.learner.Live().Clicks(0) != want[o.learner.Model().ID(0)] {
 		t.Error("to weigh counts clicks")
+	}
+}
+
+// While the network learns a period, the tables have counted none of it: what they say of a click is what they could say of one that is asked for.
+func TestAderOnlineLearnsWhatIsUnseen(t *testing.T) {
+	data := rings(t, 3, 60)
+	var o *onlineRun
+	counted := map[int64]int{}
+	r := &periodRun{e: &PeriodExperiment{Data: data, Limit: 2, Watch: func(m CycleMoment) {
+		if m.Epoch > 0 {
+			sum := int64(0)
+			for row := range model.Row(o.learner.Model().Items()) {
+				sum += o.learner.Live().Clicks(row)
+			}
+			counted[sum]++
+		}
+	}}, arm: periodArms(t, "on:"+smallOnline)[0], now: time.Now}
+	r.result.Arm = r.arm
+	var err error
+	if o, err = r.begun(); err != nil {
+		t.Fatal(err)
+	}
+	for cycle := range 2 {
+		if err := o.cycle(t.Context(), cycle); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []int64{0, int64(data.start[data.first[1]/2]), int64(data.start[data.first[1]])}
+	if got := slices.Sorted(maps.Keys(counted)); !slices.Equal(got, want) {
+		t.Errorf("the network learned when the tables had counted %d clicks, want %d: before the first half, behind it, and behind the first period", got, want)
 	}
 }
 
@@ -170,11 +203,11 @@ func TestPeriodLog(t *testing.T) {
 }
 
 func TestOnlineArmFaults(t *testing.T) {
-	_, err := ParsePeriodArms([]string{"a:online=true,scratch=true", "b:online=true,live=true", "c:online=true,weigh_every=0,batch_parts=0,kappa=-1", "d:kappa=3"})
+	_, err := ParsePeriodArms([]string{"e:online=true,rehearse=1", "f:online=true,terms=false,rehearse=1", "a:online=true,scratch=true", "b:online=true,live=true", "c:online=true,weigh_every=0,batch_parts=0,kappa=-1", "d:kappa=3"})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"online=true with scratch=true", "online=true with live=true", "weigh_every=0", "batch_parts=0", "baseline kappa", `--arm d: there is no key "kappa"`} {
+	for _, want := range []string{"online=true with scratch=true", "online=true with live=true", "--arm e: online=true with rehearse", "weigh_every=0", "batch_parts=0", "baseline kappa", `--arm d: there is no key "kappa"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)
 		}

@@ -37,6 +37,16 @@ func (p *Periods) Events() int { return len(p.rows) }
 // Cycles returns how often a model is brought up to date and tested: once for each period but the last.
 func (p *Periods) Cycles() int { return len(p.Labels) - 1 }
 
+// requested is how many items are read where each event of some sessions but the first is asked for given those before it, length of them at most.
+func (p *Periods) requested(from, to, length int) (n int64) {
+	for s := from; s < to; s++ {
+		for i := 1; i < p.start[s+1]-p.start[s]; i++ {
+			n += int64(min(i, length))
+		}
+	}
+	return n
+}
+
 // of returns the items of a session, oldest first, and their times.
 func (p *Periods) of(session int) ([]int32, []schema.EventTime) {
 	from, to := p.start[session], p.start[session+1]
