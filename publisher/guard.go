@@ -13,7 +13,13 @@ import (
 // ErrGuard marks a version that was not published, or not adopted, because its weights or its metric say that it is bad.
 var ErrGuard = errors.New("guard")
 
-// CheckFinite returns an ErrGuard that names the first value of t that is not a finite number, in its columns or its metadata: the live tables' totals stand there.
+// The sorts of ErrGuard.
+var (
+	ErrNotFinite = fmt.Errorf("%w: not finite", ErrGuard)
+	ErrMetric    = fmt.Errorf("%w: metric", ErrGuard)
+)
+
+// CheckFinite returns an ErrNotFinite that names the first value of t that is not a finite number, in its columns or its metadata: the live tables' totals stand there.
 func CheckFinite(name string, t schema.Table) error {
 	for _, c := range t.Columns {
 		row := -1
@@ -37,12 +43,12 @@ func CheckFinite(name string, t schema.Table) error {
 			}
 		}
 		if row >= 0 {
-			return fmt.Errorf("%w: table %s, column %s, row %d is not a finite number", ErrGuard, name, c.Name, row)
+			return fmt.Errorf("%w: table %s, column %s, row %d is not a finite number", ErrNotFinite, name, c.Name, row)
 		}
 	}
 	for _, kv := range t.Meta {
 		if x, err := strconv.ParseFloat(kv[1], 64); (err == nil || errors.Is(err, strconv.ErrRange)) && (math.IsNaN(x) || math.IsInf(x, 0)) {
-			return fmt.Errorf("%w: table %s, metadata %s is %q, not a finite number", ErrGuard, name, kv[0], kv[1])
+			return fmt.Errorf("%w: table %s, metadata %s is %q, not a finite number", ErrNotFinite, name, kv[0], kv[1])
 		}
 	}
 	return nil
@@ -70,7 +76,7 @@ func notFinite(values []float32) int {
 	return -1
 }
 
-// checkMetric returns an ErrGuard when metric is worse than the last published version's by more than maxDrop of it.
+// checkMetric returns an ErrMetric when metric is worse than the last published version's by more than maxDrop of it.
 func checkMetric(name string, maxDrop float64, before, now map[string]float64) error {
 	if name == "" || maxDrop <= 0 {
 		return nil
@@ -81,7 +87,7 @@ func checkMetric(name string, maxDrop float64, before, now map[string]float64) e
 		return nil
 	}
 	if math.IsNaN(value) || value < old-maxDrop*math.Abs(old) {
-		return fmt.Errorf("%w: metric %s fell from %.4g to %.4g, more than max_drop %.2g of it", ErrGuard, name, old, value, maxDrop)
+		return fmt.Errorf("%w: %s fell from %.4g to %.4g, more than max_drop %.2g of it", ErrMetric, name, old, value, maxDrop)
 	}
 	return nil
 }

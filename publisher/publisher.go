@@ -124,22 +124,18 @@ func (p *Publisher) Publish(ctx context.Context, u Update) (schema.Manifest, err
 	m, err := p.publish(ctx, u)
 	if err != nil {
 		p.needBase = true
-		reason := "store"
-		switch {
-		case errors.Is(err, ErrGuard):
-			reason = "guard"
-		case errors.Is(err, ErrUpdate):
-			reason = "update"
-		case errors.Is(err, ErrLine):
-			reason, p.lost = "line", err
+		reason := ReasonOf(err)
+		if reason == ReasonLine {
+			p.lost = err
 		}
-		p.metrics.failed.WithLabelValues(reason).Inc()
+		p.metrics.fail(reason)
 		return schema.Manifest{}, err
 	}
 	kind := string(m.Kind)
 	p.metrics.published.WithLabelValues(kind).Inc()
 	p.metrics.seconds.WithLabelValues(kind).Observe(time.Since(started).Seconds())
 	p.metrics.version.Set(float64(m.Version))
+	p.metrics.held.Set(0)
 	for _, o := range m.Objects {
 		p.metrics.bytes.WithLabelValues(kind).Add(float64(o.Bytes))
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 func update(kind schema.Kind, rows ...float32) publisher.Update {
@@ -257,10 +258,45 @@ func TestLostAnswersAreNotLostWrites(t *testing.T) {
 	}
 }
 
+// gauge returns the value of a gauge, or of a counter of a reason.
+func gauge(t *testing.T, from prometheus.Gatherer, name, reason string) float64 {
+	t.Helper()
+	families, err := from.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if f.GetName() == name && (reason == "" || m.Label[0].GetValue() == reason) {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	t.Fatalf("there is no metric %s of %q", name, reason)
+	return 0
+}
+
+func TestReasons(t *testing.T) {
+	for _, of := range []struct {
+		err  error
+		want publisher.Reason
+	}{
+		{publisher.ErrNotFinite, publisher.ReasonNotFinite}, {publisher.ErrMetric, publisher.ReasonMetric}, {publisher.ErrUpdate, publisher.ReasonUpdate},
+		{publisher.ErrLine, publisher.ReasonLine}, {publisher.ErrNoHead, publisher.ReasonLost}, {context.Canceled, publisher.ReasonStopped},
+		{context.DeadlineExceeded, publisher.ReasonStore}, {errors.New("no responders"), publisher.ReasonStore},
+	} {
+		if got := publisher.ReasonOf(fmt.Errorf("publish: %w", of.err)); got != of.want {
+			t.Errorf("%v is of reason %s, want %s", of.err, got, of.want)
+		}
+	}
+}
+
 func TestGuard(t *testing.T) {
 	js := dial(t, startNATS(t, t.TempDir(), 0))
 	cfg := config("a")
 	cfg.Metric, cfg.MaxDrop = "hit_rate_20", 0.2
+	registry := prometheus.NewRegistry()
+	cfg.Registerer = registry
 	p := open(t, js, cfg)
 	publish(t, p, 1)
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
@@ -273,6 +309,9 @@ func TestGuard(t *testing.T) {
 		}
 		if p.NextKind() != schema.KindBase {
 			t.Errorf("%s: the next version must be a base", name)
+		}
+		if gauge(t, registry, "freshet_publish_held_back", "") != 1 {
+			t.Errorf("%s: the gauge does not say that it is held back", name)
 		}
 	}
 	column := func(data any) func(u *publisher.Update) {
@@ -290,10 +329,18 @@ func TestGuard(t *testing.T) {
 	}
 	bad("inf float64", column([]float64{math.Inf(-1)}))
 	bad("metric", func(u *publisher.Update) { u.Metrics = map[string]float64{"hit_rate_20": 0.19} })
+	for reason, want := range map[publisher.Reason]float64{publisher.ReasonNotFinite: 7, publisher.ReasonMetric: 1, publisher.ReasonStore: 0} {
+		if got := gauge(t, registry, "freshet_publish_failures_total", string(reason)); got != want {
+			t.Errorf("%v failures of reason %s, want %v", got, reason, want)
+		}
+	}
 	u := update(schema.KindBase, 1, 2)
 	u.Metrics = map[string]float64{"hit_rate_20": 0.21}
 	if _, err := p.Publish(t.Context(), u); err != nil {
 		t.Errorf("a drop within the bound: %v", err)
+	}
+	if gauge(t, registry, "freshet_publish_held_back", "") != 0 {
+		t.Error("the gauge says that a published version is held back")
 	}
 	if head, _ := store(t, js).Head(t.Context(), "shop"); head.Version != 2 {
 		t.Errorf("head %d: a refused version must not use up a number", head.Version)
