@@ -205,3 +205,60 @@ func TestClocksThatDiffer(t *testing.T) {
 		t.Errorf("without a lease: epoch %d after %d", m.Epoch, epoch)
 	}
 }
+
+// Who holds the line hears of it when another takes it, without publishing; a lease that is gone comes back, and goes with its holder.
+func TestHold(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	p := open(t, js, config("a"))
+	epoch := writer(t, js).Epoch
+	ctx, cancel := context.WithCancel(t.Context())
+	held := make(chan error, 1)
+	go func() { held <- p.HoldEvery(ctx, time.Millisecond) }()
+	for range 3 {
+		expire(t, js)
+		awaitLease(t, js, func(l *publisher.Lease) bool { return l != nil && l.ID == "a" && l.Epoch == epoch })
+	}
+	cancel()
+	if err := <-held; err != nil {
+		t.Fatal(err)
+	}
+	awaitLease(t, js, func(l *publisher.Lease) bool { return l == nil })
+
+	a := open(t, js, config("a"))
+	go func() { held <- a.HoldEvery(t.Context(), time.Millisecond) }()
+	cfg := config("b")
+	cfg.TakeOver = true
+	for { // a refresh may come between
+		if _, err := publisher.New(t.Context(), js, cfg); err == nil {
+			break
+		}
+	}
+	if err := <-held; !errors.Is(err, publisher.ErrLine) || !strings.Contains(err.Error(), "b took it") {
+		t.Errorf("who was overtaken hears %v", err)
+	}
+}
+
+// awaitLease waits until the lease, nil for none, is as it should be; the bound only says when a hopeless test ends.
+func awaitLease(t *testing.T, js jetstream.JetStream, is func(*publisher.Lease) bool) {
+	t.Helper()
+	kv, err := js.KeyValue(t.Context(), publisher.WritersBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		entry, err := kv.Get(t.Context(), "shop")
+		var l *publisher.Lease
+		if err == nil {
+			l = &publisher.Lease{}
+			if err := json.Unmarshal(entry.Value(), l); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if is(l) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the lease is %+v, %v", l, err)
+		}
+	}
+}

@@ -72,8 +72,10 @@ func New(ctx context.Context, js jetstream.JetStream, cfg Config) (*Publisher, e
 
 // Hold refreshes the lease on the line until ctx ends, and then gives the line back. It returns an ErrLine when another publisher has taken the line: this one must
 // stop. That NATS is away is no reason to: the lease is taken again when it is back, if nobody else has it.
-func (p *Publisher) Hold(ctx context.Context) error {
-	tick := time.NewTicker(LeaseEvery)
+func (p *Publisher) Hold(ctx context.Context) error { return p.hold(ctx, LeaseEvery) }
+
+func (p *Publisher) hold(ctx context.Context, every time.Duration) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for away := false; ; {
 		select {
