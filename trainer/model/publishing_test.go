@@ -1,10 +1,14 @@
 package model
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/freshet-ml/freshet/schema"
@@ -150,5 +154,64 @@ func TestRowsOfParamsThatDoNotFit(t *testing.T) {
 		if _, err := base.Apply(o[0].Table, params); !errors.Is(err, schema.ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// The bytes of what is published shorter never change: an older replica's must be read by a newer one.
+func TestPublishedBytes(t *testing.T) {
+	cfg := small()
+	cfg.Dim, cfg.Heads, cfg.Blocks = 4, 1, 1
+	m := filled(t, cfg, 3)
+	m.Publishes(Publishing{Rows: Int8, MinChange: 0.05})
+	for i := range m.w.arena {
+		m.w.arena[i] = float32(i%5) - 2
+	}
+	for r := range Row(3) {
+		copy(m.items.vector(r), []float32{1, -2, 0.5, float32(r)})
+	}
+	base := load(t, m.Snapshot(true, nil))
+	m.items.vector(0)[0], m.items.vector(1)[0] = 1.01, 3
+	m.touch(0)
+	m.touch(1)
+	m.Admit("item-3", infoOf(3), 7)
+	copy(m.items.vector(3), []float32{4, 3, 2, 1})
+	m.w.views[0][cfg.Dim] += 1
+	o := m.Snapshot(false, nil).Objects()
+	rows, err := schema.Col[[]int32](o[0].Table, "row")
+	if err != nil || !slices.Equal(rows, []int32{1, 3}) {
+		t.Errorf("rows %v, %v", rows, err)
+	}
+	for i, of := range []string{"items", "params"} {
+		meta := o[i].Table.Meta // the form of the model is TestGolden's
+		o[i].Table.Meta = nil
+		got, err := o[i].Table.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join("testdata", "published-v1-"+of+".arrow")
+		if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) && os.Getenv("FRESHET_WRITE_GOLDEN") != "" {
+			if err := os.WriteFile(name, got, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("the published bytes of %s have changed", of)
+		}
+		if o[i].Table, err = schema.DecodeTable(want); err != nil {
+			t.Fatal(err)
+		}
+		o[i].Table.Meta = meta
+	}
+	next, err := base.Apply(o[0].Table, o[1].Table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, held := next.items.vector(1), next.items.vector(0)
+	if math.Abs(float64(got[0]-3)) > 1e-6 || math.Abs(float64(got[1]+2)) > 0.02 || !slices.Equal(held, base.items.vector(0)) || next.w.views[0][cfg.Dim] != m.w.views[0][cfg.Dim] {
+		t.Errorf("rows %v and %v", held, got)
 	}
 }
