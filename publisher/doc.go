@@ -96,6 +96,11 @@
 // Ed25519, base64 (standard alphabet, padded), over the manifest's stored JSON bytes without the last member
 // ,"signature":"…". The member signer holds the nkey public key. Objects are covered through their digests.
 //
+// A reader may trust several keys, so that one takes the place of another without a version refused: let every reader trust
+// the new key beside the old; start the writer with the new one, whose first version is a base; when all readers serve that,
+// let them forget the old. A key that others may have read is forgotten first; readers then serve what they have until a
+// version by the new one comes.
+//
 // # Orders
 //
 // An order {format, model, serial, version, candidate {version, share}, by, at, why, signer, signature} says what replicas are to

@@ -82,7 +82,7 @@ func TestOrdersAreSigned(t *testing.T) {
 		want    string
 	}{
 		{"unsigned", func(o *publisher.Order) { o.Signature = "" }, key, "order 3 is not signed"},
-		{"foreign", func(*publisher.Order) {}, foreign, "not a trusted key"},
+		{"foreign", func(*publisher.Order) {}, foreign, "its signer is not trusted"},
 		{"under another's name", func(o *publisher.Order) { o.Signer = foreign }, foreign, "does not match"},
 		{"another serial", func(o *publisher.Order) { o.Serial++ }, key, "does not match"},
 		{"another version", func(o *publisher.Order) { o.Version = 8 }, key, "does not match"},

@@ -410,21 +410,25 @@ func TestSignature(t *testing.T) {
 	if err := publisher.Verify(m, nil); err != nil {
 		t.Errorf("no trusted keys: %v", err)
 	}
-	for name, change := range map[string]func(m *schema.Manifest){
-		"step":      func(m *schema.Manifest) { m.Step++ },
-		"object":    func(m *schema.Manifest) { m.Objects[0].SHA256 = strings.Repeat("0", 64) },
-		"unsigned":  func(m *schema.Manifest) { m.Signature = "" },
-		"other key": func(m *schema.Manifest) { m.Signer = otherKey },
-		"no base64": func(m *schema.Manifest) { m.Signature = "!" },
+	for name, c := range map[string]struct {
+		want   error
+		change func(m *schema.Manifest)
+	}{
+		"step":      {publisher.ErrTampered, func(m *schema.Manifest) { m.Step++ }},
+		"object":    {publisher.ErrTampered, func(m *schema.Manifest) { m.Objects[0].SHA256 = strings.Repeat("0", 64) }},
+		"unsigned":  {publisher.ErrUnsigned, func(m *schema.Manifest) { m.Signature = "" }},
+		"no signer": {publisher.ErrUnsigned, func(m *schema.Manifest) { m.Signer = "" }},
+		"other key": {publisher.ErrTampered, func(m *schema.Manifest) { m.Signer = otherKey }},
+		"no base64": {publisher.ErrTampered, func(m *schema.Manifest) { m.Signature = "!" }},
 	} {
 		changed := m
 		changed.Objects = slices.Clone(m.Objects)
-		change(&changed)
-		if err := publisher.Verify(changed, []string{key, otherKey}); !errors.Is(err, publisher.ErrSignature) {
-			t.Errorf("%s: got %v, want ErrSignature", name, err)
+		c.change(&changed)
+		if err := publisher.Verify(changed, []string{key, otherKey}); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 	}
-	if err := publisher.Verify(m, []string{otherKey}); !errors.Is(err, publisher.ErrSignature) {
+	if err := publisher.Verify(m, []string{otherKey}); !errors.Is(err, publisher.ErrSigner) {
 		t.Errorf("foreign signature: got %v", err)
 	}
 	// The rule that doc.go gives to other languages: the stored bytes without the last member are what is signed.
@@ -559,12 +563,16 @@ func TestDamagedObjectsAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, damaged := range map[string][]byte{
-		"truncated": b[:len(b)-1], "longer": append(slices.Clone(b), 0), "empty": {}, "flipped": append([]byte{b[0] ^ 1}, b[1:]...),
+	for name, c := range map[string]struct {
+		damaged []byte
+		want    error
+	}{
+		"truncated": {b[:len(b)-1], publisher.ErrTruncated}, "empty": {nil, publisher.ErrTruncated},
+		"longer": {append(slices.Clone(b), 0), publisher.ErrDigest}, "flipped": {append([]byte{b[0] ^ 1}, b[1:]...), publisher.ErrDigest},
 	} {
-		putObject(t, js, o.Name, damaged)
-		if _, err := store(t, js).Fetch(t.Context(), o); !errors.Is(err, publisher.ErrDigest) {
-			t.Errorf("%s: got %v, want ErrDigest", name, err)
+		putObject(t, js, o.Name, c.damaged)
+		if _, err := store(t, js).Fetch(t.Context(), o); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 	}
 	if err := objects.Delete(t.Context(), o.Name); err != nil {

@@ -18,10 +18,11 @@ import (
 
 // What a reader of the store branches on.
 var (
-	ErrNoStore = errors.New("the model buckets do not exist yet") // no publisher has run on this NATS
-	ErrNoHead  = errors.New("the model has no published version")
-	ErrMissing = errors.New("missing in the store")
-	ErrDigest  = errors.New("object does not match its manifest")
+	ErrNoStore   = errors.New("the model buckets do not exist yet") // no publisher has run on this NATS
+	ErrNoHead    = errors.New("the model has no published version")
+	ErrMissing   = errors.New("missing in the store")
+	ErrTruncated = errors.New("it is cut short") // a manifest or an object
+	ErrDigest    = errors.New("object does not match its manifest")
 )
 
 // Store is the four buckets of the protocol. Its methods may be called from several goroutines.
@@ -231,9 +232,12 @@ func (s *Store) Fetch(ctx context.Context, o schema.Object) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// CheckObject returns an ErrDigest unless b has o's size and SHA-256.
+// CheckObject returns an ErrTruncated, or an ErrDigest, unless b has o's size and SHA-256.
 func CheckObject(o schema.Object, b []byte) error {
-	if int64(len(b)) != o.Bytes {
+	if int64(len(b)) < o.Bytes {
+		return fmt.Errorf("%s: %w: it has %d bytes, the manifest says %d", o.Name, ErrTruncated, len(b), o.Bytes)
+	}
+	if int64(len(b)) > o.Bytes {
 		return fmt.Errorf("%s: %w: it has %d bytes, the manifest says %d", o.Name, ErrDigest, len(b), o.Bytes)
 	}
 	if got := digest(b); got != o.SHA256 {
@@ -242,13 +246,17 @@ func CheckObject(o schema.Object, b []byte) error {
 	return nil
 }
 
-// ParseManifest decodes and validates a manifest.
+// ParseManifest decodes and validates a manifest: ErrTruncated where its end is missing.
 func ParseManifest(b []byte) (schema.Manifest, error) {
 	var m schema.Manifest
 	if len(b) > MaxManifestBytes {
 		return m, fmt.Errorf("manifest has %d bytes, at most %d are allowed", len(b), MaxManifestBytes)
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) && syntax.Offset >= int64(len(b)) {
+			err = fmt.Errorf("%w: %w", ErrTruncated, err)
+		}
 		return schema.Manifest{}, fmt.Errorf("manifest: %w", err)
 	}
 	if err := m.Validate(); err != nil {

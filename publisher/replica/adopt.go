@@ -59,6 +59,9 @@ func (r *Replica) checkHead(stored []byte) (*schema.Manifest, error) {
 		return nil, nil
 	}
 	m, err := publisher.ParseManifest(stored)
+	if errors.Is(err, publisher.ErrTruncated) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, &refusal{ReasonManifest, err}
 	}
@@ -67,11 +70,14 @@ func (r *Replica) checkHead(stored []byte) (*schema.Manifest, error) {
 	}
 	r.metrics.head.Set(float64(m.Version))
 	switch {
+	case m.Version < r.floor.Version && !m.CreatedAt.After(r.floor.CreatedAt): // (I5)
+		return nil, refuse(ReasonReplay, "head version %d, made at %s, was put back in the place of version %d, which was served: find out who may write to bucket %s; the trainer's next version goes on from there",
+			m.Version, m.CreatedAt.Format(time.RFC3339), r.floor.Version, publisher.HeadsBucket)
 	case m.Version < r.floor.Version: // (I5)
-		return nil, refuse(ReasonDowngrade, "head version %d is older than version %d, which was served: if NATS has lost its data, the next versions pass it by, or empty the replica's directory and start it again",
+		return nil, refuse(ReasonDowngrade, "head version %d was made after version %d, which was served, and has a lower number: if NATS has lost its data, the next versions pass it by, or empty the replica's directory and start it again",
 			m.Version, r.floor.Version)
 	case m.Version == r.floor.Version && !same(m, r.floor):
-		return nil, refuse(ReasonDowngrade, "head version %d has other content than the version %d that was served", m.Version, m.Version)
+		return nil, refuse(ReasonForked, "head version %d has other content than the version %d that was served: two publishers write to this model, or NATS has lost its data", m.Version, m.Version)
 	case m.Epoch < r.floor.Epoch: // (I5)
 		return nil, refuse(ReasonEpoch, "head version %d is of writer epoch %d, version %d, which was served, of %d: stop the trainer that was overtaken", m.Version, m.Epoch,
 			r.floor.Version, r.floor.Epoch)
@@ -180,7 +186,7 @@ func (r *Replica) checkManifest(m schema.Manifest) error {
 		return refuse(ReasonManifest, "version %d is of model %q, not of %q", m.Version, m.Model, r.cfg.Model)
 	}
 	if err := publisher.Verify(m, r.cfg.TrustedKeys); err != nil {
-		return &refusal{ReasonSignature, err}
+		return err
 	}
 	if r.cfg.ConfigDigest != "" && m.ConfigDigest != r.cfg.ConfigDigest {
 		return refuse(ReasonConfig, "version %d has config digest %.12s, this replica is pinned to %.12s", m.Version, m.ConfigDigest, r.cfg.ConfigDigest)

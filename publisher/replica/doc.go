@@ -37,6 +37,21 @@
 // where nothing in the user's history is known to the version and the items answer that are popular in its live tables. Errors are
 // {"error":{"code","message","field"}}. A bearer token, where one is configured, guards /v1/ and nothing else.
 //
+// # Refusals
+//
+// The reasons of freshet_updates_rejected_total, which reports and /v1/model begin with:
+//
+//	unsigned   trusted keys, and no signature         replay     an older one in the place of the newest
+//	signer     signed by a key that is not trusted    downgrade  made later than what is served, under a lower number
+//	tampered   changed after it was signed            forked     the number of what is served, other content
+//	truncated  the end of a manifest or object gone   digest     an object of another SHA-256, or with more bytes
+//	manifest   does not parse, breaks a rule          config     another shape of the model
+//	parent     leads neither to a base nor here       missing    a manifest or an object is not in the store
+//	table      not what it should be                  warmup     the new model fails to answer
+//	store      NATS, or the disk, did not answer      epoch      by a writer from whom another has taken the line
+//
+// An order is refused as order (it breaks a rule), replay, unsigned, signer or tampered: freshet_orders_refused_total.
+//
 // # Caveats
 //
 // Without trusted keys, unsigned versions are accepted: NATS' own permissions then guard the line. When NATS was lost with

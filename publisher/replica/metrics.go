@@ -61,7 +61,7 @@ func newMetrics(age func(Lane) float64) metrics {
 	for _, of := range []string{"history", "disk", "report"} {
 		m.failures.WithLabelValues(of)
 	}
-	for _, reason := range []Reason{ReasonOrder, ReasonReplay, ReasonSignature} {
+	for _, reason := range []Reason{ReasonOrder, ReasonReplay, ReasonUnsigned, ReasonSigner, ReasonTampered} {
 		m.ordersRefused.WithLabelValues(string(reason))
 	}
 	for _, lane := range []Lane{LaneStable, LaneCandidate} {

@@ -8,10 +8,7 @@ import (
 )
 
 // Why an order was not taken, beside the reasons of signatures; labels of freshet_orders_refused_total.
-const (
-	ReasonOrder  Reason = "order"  // it does not parse, breaks a rule, or is for another model
-	ReasonReplay Reason = "replay" // its serial is lower than one that was seen, or the same with other content
-)
+const ReasonOrder Reason = "order" // it does not parse, breaks a rule, or is for another model
 
 // inForce returns the order that is obeyed; the zero Order, which follows the head, where none was ever seen.
 func (r *Replica) inForce() publisher.Order {

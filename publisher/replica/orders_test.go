@@ -146,7 +146,7 @@ func TestUnpinDoesNotLetAnOlderHeadIn(t *testing.T) {
 	cfg.Dir = dirs["r1"]
 	w.replicas[0], _ = start(t, cfg, w.js, nil)
 	for _, r := range w.replicas {
-		eventually(t, "the older head is refused", func() bool { return rejected(t, r, replica.ReasonDowngrade) > 0 })
+		eventually(t, "the older head is refused", func() bool { return rejected(t, r, replica.ReasonReplay) > 0 })
 	}
 	w.serve(t, 1)
 }
@@ -199,18 +199,18 @@ func TestOrdersThatMustNotBeObeyed(t *testing.T) {
 			o.Sign(seed)
 			return o
 		}},
-		{"unsigned", replica.ReasonSignature, func() any {
+		{"unsigned", replica.ReasonUnsigned, func() any {
 			o := op.last
 			o.Serial, o.Version, o.Signer, o.Signature = 9, 1, "", ""
 			return o
 		}},
-		{"foreign", replica.ReasonSignature, func() any {
+		{"foreign", replica.ReasonSigner, func() any {
 			o := op.last
 			o.Serial, o.Version = 9, 1
 			o.Sign(foreign)
 			return o
 		}},
-		{"changed behind its signature", replica.ReasonSignature, func() any {
+		{"changed behind its signature", replica.ReasonTampered, func() any {
 			o := op.last
 			o.Serial, o.Version = 9, 1
 			return o

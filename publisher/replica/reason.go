@@ -14,24 +14,33 @@ type Reason string
 // The reasons.
 const (
 	ReasonManifest  Reason = "manifest"  // it does not parse, breaks a rule, or is of another model
-	ReasonSignature Reason = "signature" // no trusted key signed it
-	ReasonDowngrade Reason = "downgrade" // it is older than what is served, or the same number with other content
+	ReasonUnsigned  Reason = "unsigned"  // there are trusted keys, and it has no signature
+	ReasonSigner    Reason = "signer"    // it is signed by a key that is not trusted
+	ReasonTampered  Reason = "tampered"  // it was changed after it was signed
+	ReasonReplay    Reason = "replay"    // an older one was put back in the place of the newest; of an order also another of the same serial
+	ReasonDowngrade Reason = "downgrade" // it was made later than what was served, under a lower number
+	ReasonForked    Reason = "forked"    // it has the number of what was served, and other content
 	ReasonEpoch     Reason = "epoch"     // a writer wrote it from whom another has taken the line
 	ReasonConfig    Reason = "config"    // the model's shape is not the pinned one, or changes within a chain
 	ReasonParent    Reason = "parent"    // its chain leads neither to a base nor to the version held
 	ReasonMissing   Reason = "missing"   // a manifest or an object is not in the store
-	ReasonDigest    Reason = "digest"    // an object has another size or SHA-256
+	ReasonTruncated Reason = "truncated" // the end of a manifest or of an object is missing
+	ReasonDigest    Reason = "digest"    // an object has another SHA-256, or more bytes
 	ReasonTable     Reason = "table"     // an object is not the table it should be, or the model cannot be built from it
 	ReasonWarmup    Reason = "warmup"    // the new model fails to answer
 	ReasonStore     Reason = "store"     // NATS, or the disk, did not answer
 )
 
-var reasons = []Reason{ReasonManifest, ReasonSignature, ReasonDowngrade, ReasonEpoch, ReasonConfig, ReasonParent, ReasonMissing, ReasonDigest,
-	ReasonTable, ReasonWarmup, ReasonStore}
+var reasons = []Reason{ReasonManifest, ReasonUnsigned, ReasonSigner, ReasonTampered, ReasonReplay, ReasonDowngrade, ReasonForked, ReasonEpoch, ReasonConfig,
+	ReasonParent, ReasonMissing, ReasonTruncated, ReasonDigest, ReasonTable, ReasonWarmup, ReasonStore}
 
 // final says that the same head can only be refused again: it is not tried a second time.
 func (r Reason) final() bool {
-	return r == ReasonManifest || r == ReasonSignature || r == ReasonDowngrade || r == ReasonEpoch || r == ReasonConfig
+	switch r {
+	case ReasonManifest, ReasonUnsigned, ReasonSigner, ReasonTampered, ReasonReplay, ReasonDowngrade, ReasonForked, ReasonEpoch, ReasonConfig:
+		return true
+	}
+	return false
 }
 
 // refusal is an error with its reason.
@@ -57,8 +66,14 @@ func reasonOf(err error) Reason {
 		return ReasonMissing
 	case errors.Is(err, publisher.ErrDigest):
 		return ReasonDigest
-	case errors.Is(err, publisher.ErrSignature):
-		return ReasonSignature
+	case errors.Is(err, publisher.ErrTruncated):
+		return ReasonTruncated
+	case errors.Is(err, publisher.ErrUnsigned):
+		return ReasonUnsigned
+	case errors.Is(err, publisher.ErrSigner):
+		return ReasonSigner
+	case errors.Is(err, publisher.ErrTampered):
+		return ReasonTampered
 	case errors.Is(err, publisher.ErrGuard), errors.Is(err, schema.ErrCorrupt):
 		return ReasonTable
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/publisher/replica"
@@ -47,21 +48,28 @@ func (f forger) put(bucket, key string, value []byte) {
 
 func (f forger) head(m schema.Manifest) {
 	f.t.Helper()
-	b, err := json.Marshal(m)
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	b := encoded(f.t, m)
 	f.put(publisher.ManifestsBucket, fmt.Sprintf("shop.%d", m.Version), b)
 	f.put(publisher.HeadsBucket, "shop", b)
 }
 
+func encoded(t *testing.T, m schema.Manifest) []byte {
+	t.Helper()
+	b, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Whatever is wrong with an update, the replica says so under a reason of its own and goes on serving what it has.
 func TestBadUpdatesAreRefused(t *testing.T) {
 	js := dial(t, startNATS(t, t.TempDir(), 0))
 	seed, key := newSeed(t)
 	foreignSeed, _ := newSeed(t)
 	trainee := newTrainee(t, 20)
 	p := newPublisher(t, js, func(c *publisher.Config) { c.Seed = seed })
-	trainee.publish(t, p)
+	first := trainee.publish(t, p)
 	held := trainee.publish(t, p) // version 2, a delta
 
 	cfg := config("r1")
@@ -79,8 +87,9 @@ func TestBadUpdatesAreRefused(t *testing.T) {
 	type forged struct {
 		m      schema.Manifest
 		tables map[string]schema.Table
-		bytes  map[string][]byte // put in place of the tables', after the manifest has their digests
+		bytes  map[string]func(b []byte) []byte // what is put in place of a table's bytes
 		seed   []byte
+		after  func(m *schema.Manifest) // what happens to it after it was signed
 	}
 	nan := float32(math.NaN())
 	cases := []struct {
@@ -88,25 +97,28 @@ func TestBadUpdatesAreRefused(t *testing.T) {
 		reason replica.Reason
 		change func(f *forged)
 	}{
-		{"not JSON", replica.ReasonManifest, nil},
 		{"unknown format", replica.ReasonManifest, func(f *forged) { f.m.Format = 99 }},
 		{"another model", replica.ReasonManifest, func(f *forged) { f.m.Model = "other" }},
 		{"no objects", replica.ReasonManifest, func(f *forged) { f.tables = nil }},
-		{"unsigned", replica.ReasonSignature, func(f *forged) { f.seed = nil }},
-		{"foreign signature", replica.ReasonSignature, func(f *forged) { f.seed = foreignSeed }},
-		{"foreign signature under a trusted name", replica.ReasonSignature, func(f *forged) { f.seed, f.m.Signer = foreignSeed, "steal" }},
-		{"downgrade", replica.ReasonDowngrade, func(f *forged) { f.m.Version, f.m.Kind, f.m.Base, f.m.Parent = 1, schema.KindBase, 1, 0 }},
-		{"same number, other content", replica.ReasonDowngrade, func(f *forged) { f.m.Version, f.m.Parent = held.Version, 1 }},
+		{"unsigned", replica.ReasonUnsigned, func(f *forged) { f.seed = nil }},
+		{"foreign signature", replica.ReasonSigner, func(f *forged) { f.seed = foreignSeed }},
+		{"foreign signature under a trusted name", replica.ReasonTampered, func(f *forged) { f.seed, f.after = foreignSeed, func(m *schema.Manifest) { m.Signer = key } }},
+		{"changed after it was signed", replica.ReasonTampered, func(f *forged) { f.after = func(m *schema.Manifest) { m.Step++ } }},
+		{"another size under the signature", replica.ReasonTampered, func(f *forged) { f.after = func(m *schema.Manifest) { m.Objects[0].Bytes++ } }},
+		{"begun again below", replica.ReasonDowngrade, func(f *forged) {
+			f.m.Version, f.m.Kind, f.m.Base, f.m.Parent, f.m.CreatedAt = 1, schema.KindBase, 1, 0, held.CreatedAt.Add(time.Hour)
+		}},
+		{"same number, other content", replica.ReasonForked, func(f *forged) { f.m.Version, f.m.Parent = held.Version, 1 }},
 		{"epoch of a writer before", replica.ReasonEpoch, func(f *forged) { f.m.Epoch-- }},
 		{"config of a delta", replica.ReasonConfig, func(f *forged) { f.m.ConfigDigest = "other" }},
 		{"base of a delta", replica.ReasonParent, func(f *forged) { f.m.Base = 2 }},
 		{"missing parent", replica.ReasonMissing, func(f *forged) { f.m.Version, f.m.Parent = 90, 80 }},
-		{"missing object", replica.ReasonMissing, func(f *forged) { f.bytes["items"] = nil }},
-		{"corrupted object", replica.ReasonDigest, func(f *forged) { f.bytes["items"] = []byte("garbage") }},
-		{"truncated object", replica.ReasonDigest, func(f *forged) {
-			b, _ := f.tables["params"].Bytes()
-			f.bytes["params"] = b[:len(b)-8]
+		{"missing object", replica.ReasonMissing, func(f *forged) { f.bytes["items"] = func([]byte) []byte { return nil } }},
+		{"corrupted object", replica.ReasonDigest, func(f *forged) {
+			f.bytes["items"] = func(b []byte) []byte { return append([]byte{b[0] ^ 1}, b[1:]...) }
 		}},
+		{"object with more", replica.ReasonDigest, func(f *forged) { f.bytes["params"] = func(b []byte) []byte { return append(b, 0) } }},
+		{"truncated object", replica.ReasonTruncated, func(f *forged) { f.bytes["params"] = func(b []byte) []byte { return b[:len(b)-8] } }},
 		{"not a number", replica.ReasonTable, func(f *forged) {
 			items := f.tables["items"]
 			items.Columns = append(items.Columns[:len(items.Columns):len(items.Columns)], schema.Column{Name: "extra", Data: column(items, nan)})
@@ -121,60 +133,72 @@ func TestBadUpdatesAreRefused(t *testing.T) {
 	forge := forger{t, js}
 	before := map[replica.Reason]float64{}
 	said := ""
+	check := func(name string, reason replica.Reason) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%s is refused as %s", name, reason), func() bool {
+			// The update before may be tried again in the meantime: this one's refusal says something else.
+			now := refused(t, r)
+			return now != said && strings.HasPrefix(now, string(reason)+": ") && rejected(t, r, reason) > before[reason]
+		})
+		said = refused(t, r)
+		before[reason] = rejected(t, r, reason)
+		if m, _ := r.Current(); m.Version != 2 {
+			t.Fatalf("%s: version %d is served", name, m.Version)
+		}
+		if diff := cmp.Diff(want, ask(t, r.Handler(), body(10, "i1", "i2")).Items); diff != "" {
+			t.Fatalf("%s: the answer changed:\n%s", name, diff)
+		}
+	}
 	version := schema.Version(10)
 	for _, c := range cases {
 		version++
-		if c.change == nil {
-			forge.put(publisher.HeadsBucket, "shop", []byte("{"))
+		f := forged{m: held, tables: maps.Clone(tables), bytes: map[string]func([]byte) []byte{}, seed: seed}
+		f.m.Version, f.m.Parent, f.m.Items, f.m.Signature, f.m.Signer = version, 2, u.Items, "", ""
+		c.change(&f)
+		f.m.Objects = nil
+		for name, table := range f.tables {
+			table.Meta = append(slices.Clone(table.Meta), [2]string{"case", c.name}) // no two cases share an object
+			b, err := table.Bytes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := schema.Object{Table: name, Name: schema.ObjectName("shop", sum(b)), Bytes: int64(len(b)), SHA256: sum(b)}
+			f.m.Objects = append(f.m.Objects, o)
+			if change, ok := f.bytes[name]; ok {
+				b = change(b)
+			}
+			if f.m.Version > 2 && b != nil { // never touch what is published
+				putObject(t, js, o.Name, b)
+			}
+		}
+		if f.seed != nil {
+			if err := publisher.Sign(&f.m, f.seed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if f.after != nil {
+			f.after(&f.m)
+		}
+		if f.m.Version <= 2 {
+			forge.put(publisher.HeadsBucket, "shop", encoded(t, f.m))
 		} else {
-			f := forged{m: held, tables: maps.Clone(tables), bytes: map[string][]byte{}, seed: seed}
-			f.m.Version, f.m.Parent, f.m.Items, f.m.Signature, f.m.Signer = version, 2, u.Items, "", ""
-			c.change(&f)
-			steal := f.m.Signer == "steal"
-			f.m.Objects = nil
-			for name, table := range f.tables {
-				table.Meta = append(slices.Clone(table.Meta), [2]string{"case", c.name}) // no two cases share an object
-				b, err := table.Bytes()
-				if err != nil {
-					t.Fatal(err)
-				}
-				o := schema.Object{Table: name, Name: schema.ObjectName("shop", sum(b)), Bytes: int64(len(b)), SHA256: sum(b)}
-				f.m.Objects = append(f.m.Objects, o)
-				if other, swap := f.bytes[name]; swap {
-					b = other
-				}
-				if f.m.Version > 2 && b != nil { // never touch what is published
-					putObject(t, js, o.Name, b)
-				}
-			}
-			if f.seed != nil {
-				if err := publisher.Sign(&f.m, f.seed); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if steal {
-				f.m.Signer = key
-			}
-			if f.m.Version <= 2 {
-				b, _ := json.Marshal(f.m)
-				forge.put(publisher.HeadsBucket, "shop", b)
-			} else {
-				forge.head(f.m)
-			}
+			forge.head(f.m)
 		}
-		eventually(t, fmt.Sprintf("%s is refused as %s", c.name, c.reason), func() bool {
-			// The update before may be tried again in the meantime: this one's refusal says something else.
-			now := refused(t, r)
-			return now != said && strings.HasPrefix(now, string(c.reason)+": ") && rejected(t, r, c.reason) > before[c.reason]
-		})
-		said = refused(t, r)
-		before[c.reason] = rejected(t, r, c.reason)
-		if m, _ := r.Current(); m.Version != 2 {
-			t.Fatalf("%s: version %d is served", c.name, m.Version)
-		}
-		if diff := cmp.Diff(want, ask(t, r.Handler(), body(10, "i1", "i2")).Items); diff != "" {
-			t.Fatalf("%s: the answer changed:\n%s", c.name, diff)
-		}
+		check(c.name, c.reason)
+	}
+	// What is no manifest, and what once was a good one.
+	good := encoded(t, held)
+	for _, c := range []struct {
+		name   string
+		reason replica.Reason
+		stored []byte
+	}{
+		{"not JSON", replica.ReasonManifest, []byte("hello")},
+		{"half a manifest", replica.ReasonTruncated, good[:len(good)/2]},
+		{"the version before, put back", replica.ReasonReplay, encoded(t, first)},
+	} {
+		forge.put(publisher.HeadsBucket, "shop", c.stored)
+		check(c.name, c.reason)
 	}
 	// The next good version heals all.
 	trainee.admit(1)
@@ -197,8 +221,7 @@ func refused(t *testing.T, r *replica.Replica) string {
 // repaired puts the head back to what the publisher wrote, so that a new publisher can begin there.
 func repaired(t *testing.T, js jetstream.JetStream, m schema.Manifest) jetstream.JetStream {
 	t.Helper()
-	b, _ := json.Marshal(m)
-	forger{t, js}.put(publisher.HeadsBucket, "shop", b)
+	forger{t, js}.put(publisher.HeadsBucket, "shop", encoded(t, m))
 	return js
 }
 
@@ -251,5 +274,44 @@ func TestPinnedConfig(t *testing.T) {
 	eventually(t, "a base of another shape is refused", func() bool { return rejected(t, r, replica.ReasonConfig) == 1 })
 	if _, ok := r.Current(); ok {
 		t.Error("it is served nevertheless")
+	}
+}
+
+// The steps of doc.go by which one key takes the place of another: no replica ever refuses what is good.
+func TestKeysAreRotated(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	oldSeed, oldKey := newSeed(t)
+	newSeed, newKey := newSeed(t)
+	trusting := func(id string, keys ...string) *replica.Replica {
+		cfg := config(id)
+		cfg.TrustedKeys = keys
+		r, _ := start(t, cfg, js, nil)
+		return r
+	}
+	trainee := newTrainee(t, 20)
+	p := newPublisher(t, js, func(c *publisher.Config) { c.Seed = oldSeed })
+	trainee.publish(t, p)
+	trainee.publish(t, p)
+	both := trusting("both", oldKey, newKey)
+	late := trusting("late", oldKey) // nobody has told it
+	serves(t, both, 2)
+	serves(t, late, 2)
+
+	p = newPublisher(t, js, func(c *publisher.Config) { c.Seed, c.TakeOver = newSeed, true })
+	trainee.publish(t, p)
+	trainee.publish(t, p)
+	serves(t, both, 4)
+	eventually(t, "who does not know the new key refuses it", func() bool { return rejected(t, late, replica.ReasonSigner) >= 1 })
+	serves(t, late, 2)
+
+	only := trusting("only", newKey)
+	serves(t, only, 4)
+	for name, r := range map[string]*replica.Replica{"both": both, "only": only} {
+		if diff := cmp.Diff(expected(trainee.direct, 10, "i1"), ask(t, r.Handler(), body(10, "i1")).Items); diff != "" {
+			t.Errorf("%s:\n%s", name, diff)
+		}
+		if n := rejected(t, r, replica.ReasonSigner); n != 0 {
+			t.Errorf("%s refuses %v versions", name, n)
+		}
 	}
 }
