@@ -84,7 +84,9 @@
 //
 // # Reading a version
 //
-// Watch freshet_heads <model>. From a delta walk parent by parent through freshet_manifests, until the parent is the version
+// Hear of freshet_heads <model> and read it: after each write, the server tells freshet.heads.<model>, and freshet.orders.<model>
+// of orders, a message without content, whose header Nats-Sequence is the revision. News can be lost: read at the beginning,
+// after each new connection, and now and then. Whoever may create consumers may as well watch the key. From a delta walk parent by parent through freshet_manifests, until the parent is the version
 // held (compare its manifest byte for byte) or a base is reached; then apply in rising order. Refuse a manifest whose version
 // is not above the one held, whose epoch is below it, whose signer is not trusted, or whose config_digest differs within a chain; refuse an object of
 // other size or SHA-256, a model whose own digest is not config_digest or whose item count is not items, and live tables that

@@ -1,12 +1,14 @@
 package publisher
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // ErrRefused marks what is not an outage: NATS is there, and will not have this process as it is.
@@ -61,3 +63,15 @@ func (r *refused) Error() string {
 }
 func (r *refused) Is(target error) bool { return target == ErrRefused }
 func (r *refused) Unwrap() error        { return r.err }
+
+// unanswered returns what the server has said of a request that err says got no answer: what it does not allow it leaves
+// unanswered, and tells the connection. Any other err stays.
+func unanswered(js jetstream.JetStream, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if refused := Explain(js.Conn().ConnectedUrlRedacted(), js.Conn().LastError()); refused != nil {
+		return refused
+	}
+	return err
+}

@@ -143,8 +143,8 @@ func (s *Store) OrderBytes(ctx context.Context, model string) (stored []byte, re
 	return entry.Value(), entry.Revision(), nil
 }
 
-// FollowOrders calls each with the stored bytes of model's order, now and after every change, until ctx is done or the watch
-// breaks. Without the bucket it returns ErrNoOrder. A watch can also go silent: whoever must not miss an order asks
+// FollowOrders calls each with the stored bytes of model's order, now and after every change, until ctx is done or the order
+// cannot be read. Without the bucket it returns ErrNoOrder. News can be lost: whoever must not miss an order asks
 // OrderBytes now and then.
 func (s *Store) FollowOrders(ctx context.Context, model string, each func(stored []byte)) error {
 	opening, cancel := context.WithTimeout(ctx, s.Timeout)
@@ -153,7 +153,7 @@ func (s *Store) FollowOrders(ctx context.Context, model string, each func(stored
 	if err != nil {
 		return err
 	}
-	return follow(ctx, kv, model, "order for model "+model, each)
+	return s.followKey(ctx, kv, model, "order for model "+model, each)
 }
 
 // GiveOrder stores o in the place of the order with the revision that the giver last saw (0 = none), or returns
@@ -195,7 +195,7 @@ func (s *Store) createOrders(ctx context.Context) (jetstream.KeyValue, error) {
 		return nil, fmt.Errorf("bucket %s: %w", HeadsBucket, err)
 	}
 	kv, err := s.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: OrdersBucket, Description: ordersDescription, History: 1,
-		Replicas: heads.CachedInfo().Config.Replicas, MaxValueSize: maxOrderBytes})
+		Replicas: heads.CachedInfo().Config.Replicas, MaxValueSize: maxOrderBytes, RePublish: newsOf(OrdersBucket)})
 	if errors.Is(err, jetstream.ErrBucketExists) { // another giver was faster
 		return s.orders(ctx)
 	}

@@ -31,8 +31,7 @@ type Store struct {
 	Timeout, ObjectTimeout time.Duration
 
 	js                         jetstream.JetStream
-	objects                    jetstream.ObjectStore
-	bucket                     *objects.Bucket // the same, for writing
+	bucket                     *objects.Bucket
 	heads, manifests, replicas jetstream.KeyValue
 }
 
@@ -46,15 +45,12 @@ func OpenStore(ctx context.Context, js jetstream.JetStream) (*Store, error) {
 		return nil, fmt.Errorf("open model store: %w", ErrNoStore)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open model store: %w: is NATS running with JetStream?", err)
+		return nil, unanswered(js, fmt.Errorf("open model store: %w: is NATS running with JetStream?", err))
 	}
 	return s, nil
 }
 
 func (s *Store) open(ctx context.Context) (err error) {
-	if s.objects, err = s.js.ObjectStore(ctx, ObjectsBucket); err != nil {
-		return fmt.Errorf("bucket %s: %w", ObjectsBucket, err)
-	}
 	if s.bucket, err = objects.Open(ctx, s.js, ObjectsBucket); err != nil {
 		return err
 	}
@@ -72,7 +68,15 @@ func (s *Store) open(ctx context.Context) (err error) {
 // CreateStore opens the buckets and creates those that are missing, each kept on copies servers of a NATS cluster (1 where
 // there is one server).
 func CreateStore(ctx context.Context, js jetstream.JetStream, copies int) (*Store, error) {
+	s, err := createStore(ctx, js, copies)
+	return s, unanswered(js, err)
+}
+
+func createStore(ctx context.Context, js jetstream.JetStream, copies int) (*Store, error) {
 	s, err := OpenStore(ctx, js)
+	if err == nil {
+		err = settle(ctx, js)
+	}
 	if !errors.Is(err, ErrNoStore) {
 		return s, err
 	}
@@ -93,6 +97,9 @@ func CreateStore(ctx context.Context, js jetstream.JetStream, copies int) (*Stor
 		if _, err := js.CreateKeyValue(ctx, kv); err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
 			return nil, fmt.Errorf("create bucket %s: %w", kv.Bucket, err)
 		}
+	}
+	if err := settle(ctx, js); err != nil {
+		return nil, err
 	}
 	return OpenStore(ctx, js)
 }
@@ -130,10 +137,10 @@ func (s *Store) head(ctx context.Context, model string) (m schema.Manifest, stor
 	return m, entry.Value(), entry.Revision(), err
 }
 
-// FollowHead calls each with the stored bytes of model's head, now and after every change, until ctx is done or the watch
-// breaks. A watch can also go silent: whoever must not miss a head asks Head now and then.
+// FollowHead calls each with the stored bytes of model's head, now and after every change, until ctx is done or the head
+// cannot be read. News can be lost: whoever must not miss a head asks HeadBytes now and then.
 func (s *Store) FollowHead(ctx context.Context, model string, each func(stored []byte)) error {
-	return follow(ctx, s.heads, model, "head of model "+model, each)
+	return s.followKey(ctx, s.heads, model, "head of model "+model, each)
 }
 
 // follow calls each with the value of every key that matches keys, now and after every change, until ctx is done or the watch breaks.
@@ -201,27 +208,29 @@ func (s *Store) Versions(ctx context.Context, model string) ([]schema.Version, e
 func (s *Store) has(ctx context.Context, o schema.Object) bool {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	info, err := s.objects.GetInfo(ctx, o.Name)
-	return err == nil && !info.Deleted && info.Size == uint64(o.Bytes)
+	r, err := s.bucket.Open(ctx, o.Name)
+	return err == nil && r.Stored().Bytes == o.Bytes
 }
 
-// Fetch returns the bytes of an object after it has checked their number and their digest: ErrMissing, ErrDigest. It never
-// reads more than o.Bytes+1 bytes.
+// Fetch returns the bytes of an object after it has checked their number and their digest: ErrMissing, ErrTruncated,
+// ErrDigest. It never reads more than o.Bytes+1 bytes.
 func (s *Store) Fetch(ctx context.Context, o schema.Object) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.ObjectTimeout)
 	defer cancel()
-	in, err := s.objects.Get(ctx, o.Name)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
+	in, err := s.bucket.Open(ctx, o.Name)
+	if errors.Is(err, objects.ErrMissing) {
 		err = ErrMissing
 	}
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", o.Name, err)
 	}
-	defer in.Close()
 	var b bytes.Buffer
 	b.Grow(int(min(max(o.Bytes, 0), 64<<20)) + bytes.MinRead) // a manifest's word is good for 64 MiB in advance
 	if _, err := b.ReadFrom(io.LimitReader(in, o.Bytes+1)); err != nil {
-		if errors.Is(err, jetstream.ErrDigestMismatch) {
+		switch {
+		case errors.Is(err, objects.ErrDamaged) && int64(b.Len()) < o.Bytes:
+			err = fmt.Errorf("%w: %w", ErrTruncated, err)
+		case errors.Is(err, objects.ErrDamaged):
 			err = fmt.Errorf("%w: %w", ErrDigest, err)
 		}
 		return nil, fmt.Errorf("fetch %s: %w", o.Name, err)

@@ -45,6 +45,12 @@ func openNATS(c config.NATS, role string, log *slog.Logger, options ...nats.Opti
 	if err != nil {
 		return nil, err
 	}
+	if c.APIPrefix != "" {
+		if js, err = jetstream.NewWithAPIPrefix(nc, c.APIPrefix); err != nil {
+			nc.Close()
+			return nil, fmt.Errorf("nats.api_prefix %q: %w", c.APIPrefix, err)
+		}
+	}
 	return &link{nc, js, c.URL, t}, nil
 }
 

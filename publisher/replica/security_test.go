@@ -1,6 +1,7 @@
 package replica_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -218,6 +219,28 @@ func TestConnectionsAreRefusedInWords(t *testing.T) {
 				t.Errorf("it tells the password: %v", err)
 			}
 		})
+	}
+}
+
+// Who lacks a right reads which, and not that there is no NATS: the server leaves such a request unanswered.
+func TestMissingRightsAreSaid(t *testing.T) {
+	nothing := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{">"}}}
+	s := runNATS(t, &server.Options{Users: []*server.User{{Username: "joe", Password: "s3cret", Permissions: nothing}}})
+	options, err := publisher.Security{User: "joe", Password: "s3cret"}.Options()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, js, err := publisher.Connect(s.ClientURL(), "test", append(options, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeAndWait(nc) })
+	eventually(t, "the connection comes about", nc.IsConnected)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = publisher.OpenStore(ctx, js)
+	if !errors.Is(err, publisher.ErrRefused) || !strings.Contains(err.Error(), "$JS.API.STREAM.INFO.OBJ_freshet_models") || !strings.Contains(err.Error(), "deploy/nats-secure.conf") {
+		t.Error(err)
 	}
 }
 

@@ -15,6 +15,7 @@ type NATS struct {
 	User         string  `koanf:"user" doc:"name of a user who has a password"`
 	Password     string  `koanf:"password" doc:"its password; better in FRESHET_NATS_PASSWORD or in password_file than here" secret:"true"`
 	PasswordFile string  `koanf:"password_file" doc:"a file that holds the password, read anew for each connection"`
+	APIPrefix    string  `koanf:"api_prefix" doc:"what JetStream's subjects begin with where another account of the server has the buckets; empty is $JS.API"`
 	TLS          NATSTLS `koanf:"tls" doc:"how connections to the server are encrypted; any of it asks for TLS"`
 }
 
@@ -59,6 +60,9 @@ func (c *checker) nats(n NATS) {
 		c.fault("nats.password", "there has to be one password", "set either nats.password (FRESHET_NATS_PASSWORD) or nats.password_file")
 	case n.User == "" && (n.Password != "" || n.PasswordFile != ""):
 		c.fault("nats.user", "there is a password, and no user", "set it, or unset the password")
+	}
+	if strings.ContainsAny(n.APIPrefix, " \t*>") || strings.HasSuffix(n.APIPrefix, ".") {
+		c.fault("nats.api_prefix", "it cannot begin a subject", "write tokens with dots between them, such as freshet.api")
 	}
 	if (n.TLS.CertFile == "") != (n.TLS.KeyFile == "") {
 		c.fault("nats.tls.cert_file", "a certificate and its key go together", "set both nats.tls.cert_file and nats.tls.key_file")

@@ -33,6 +33,7 @@ func TestNATSSecurity(t *testing.T) {
 		{"url: 'nats://a:1', creds_file: x, nkey_seed_file: y", "nats.creds_file", "nats.nkey_seed_file as well"},
 		{"url: 'nats://a:1', user: joe, password: x, nkey_seed_file: y", "nats.nkey_seed_file", "nats.user as well"},
 		{"url: 'nats://joe:x@a:1', creds_file: y", "nats.url", "it names a user"},
+		{"url: 'nats://a:1', api_prefix: 'freshet.>'", "nats.api_prefix", "such as freshet.api"},
 		{"url: 'nats://a:1', tls: {cert_file: x}", "nats.tls.cert_file", "nats.tls.key_file"},
 	} {
 		_, err := config.Load(config.Places{File: yamlFile(t, "nats: {"+c.yaml+"}\n")})
