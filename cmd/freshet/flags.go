@@ -21,6 +21,7 @@ type cli struct {
 	Export    ExportCmd    `cmd:"" help:"Write sessions, clicks or the records aside as Parquet, Arrow or CSV."`
 	Aside     AsideCmd     `cmd:"" help:"See the records that were put aside, and send them again."`
 	Recommend RecommendCmd `cmd:"" help:"Ask a replica what to recommend to a user."`
+	Key       KeyCmd       `cmd:"" help:"Make keys, and print whose they are: to sign versions with, and to be a user of NATS."`
 	Config    ConfigCmd    `cmd:"" help:"Print the configuration that is in effect, and where each setting comes from."`
 	Health    HealthCmd    `cmd:"" help:"Ask a running freshet whether it is ready; for health checks."`
 	Version   VersionCmd   `cmd:"" help:"Print the version."`
@@ -267,6 +268,22 @@ type AsideRedriveCmd struct {
 	Unchecked   bool          `help:"Also those that this configuration would put aside again as undecodable, invalid or oversize."`
 	DryRun      bool          `help:"Send nothing, and say what would be sent."`
 	JSON        bool          `name:"json" help:"Print the summary as one JSON object."`
+}
+
+// KeyCmd is about keys.
+type KeyCmd struct {
+	Make KeyMakeCmd `cmd:"" help:"Make a key, write its seed to a file that only its owner can read, and print its public key."`
+	Show KeyShowCmd `cmd:"" help:"Print the public key of a file."`
+}
+
+// KeyMakeCmd makes a key.
+type KeyMakeCmd struct {
+	File string `arg:"" help:"The file; it must not be there yet. It goes to publish.key_file or nats.nkey_seed_file, the public key to serve.trusted_keys or the NATS server."`
+}
+
+// KeyShowCmd prints a public key.
+type KeyShowCmd struct {
+	File string `arg:"" help:"A file with a seed; that of a data directory is DIR/keys/publisher.nk."`
 }
 
 // ConfigCmd prints the configuration in effect.

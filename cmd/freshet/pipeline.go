@@ -179,7 +179,7 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	if err != nil {
 		return nil, err
 	}
-	key, err := dir.SigningKey()
+	key, err := signingKey(c.Publish, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -187,6 +187,11 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
+	public, err := key.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+	log.Info("versions are signed: replicas that list this key in serve.trusted_keys take no others", "key", public, "model", c.Publish.Model)
 	p, err := publisher.New(ctx, js, publisher.Config{
 		Model: c.Publish.Model, ID: processName(), BaseEvery: c.Publish.BaseEvery, Seed: seed, TakeOver: c.Publish.TakeOver,
 		Metric: "recall_at_20_model", MaxDrop: c.Publish.MaxDrop, Log: log, Registerer: metrics,

@@ -173,9 +173,9 @@ func (u *up) openNATS(dir *datadir.Dir) (config.NATS, error) {
 	return config.NATS{URL: server.URL()}, nil
 }
 
-// openReplicas makes the replicas, each with a connection and a directory of its own, trusting this directory's key alone.
+// openReplicas makes the replicas, each with a connection and a directory of its own, trusting the key that signs here alone.
 func (u *up) openReplicas(dir *datadir.Dir) error {
-	key, err := dir.SigningKey()
+	key, err := signingKey(u.cfg.Publish, dir)
 	if err != nil {
 		return err
 	}

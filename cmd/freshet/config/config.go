@@ -169,6 +169,7 @@ func (t Train) ModelConfig() model.Config {
 type Publish struct {
 	Model     string  `koanf:"model" doc:"the name under which versions are published"`
 	BaseEvery int     `koanf:"base_every" doc:"a whole model after so many deltas"`
+	KeyFile   string  `koanf:"key_file" doc:"file with the seed that versions are signed with, as freshet key make writes it; empty takes the data directory's, which is made with it"`
 	MaxDrop   float64 `koanf:"max_drop" doc:"a version whose recall fell by more than this share is not published"`
 	Rows      string  `koanf:"rows" doc:"how weights travel: float32; int8, a byte a number of an item and two of a shared weight"`
 	MinChange float64 `koanf:"min_change" doc:"an item's vector that moved by less than this share of its length waits until it adds up; 0 withholds nothing: replicas then score as the trainer does"`
