@@ -72,7 +72,7 @@ func (d disk) saveOrder(stored []byte) error {
 	if d.dir == "" {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Join(d.dir, "objects"), 0o755); err != nil {
+	if err := os.MkdirAll(d.objects(), 0o755); err != nil {
 		return err
 	}
 	if err := d.writeFile(filepath.Join(d.dir, "order.json"), stored); err != nil {
@@ -93,15 +93,17 @@ func (d disk) object(o schema.Object) ([]byte, error) {
 	return b, publisher.CheckObject(o, b)
 }
 
+func (d disk) objects() string { return filepath.Join(d.dir, "objects") }
+
 // path names the file of o. A manifest that passed Validate has 64 hex digits there, so that it cannot lead elsewhere.
-func (d disk) path(o schema.Object) string { return filepath.Join(d.dir, "objects", o.SHA256) }
+func (d disk) path(o schema.Object) string { return filepath.Join(d.objects(), o.SHA256) }
 
 // save makes last what is loaded next. objects holds the bytes, by digest, of those objects that may not be on the disk yet.
 func (d disk) save(last lastGood, objects map[string][]byte) error {
 	if d.dir == "" {
 		return nil
 	}
-	dir := filepath.Join(d.dir, "objects")
+	dir := d.objects()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -155,7 +157,7 @@ func (d disk) save(last lastGood, objects map[string][]byte) error {
 // writeFile replaces name by a file with b in one step, once b is on the disk. It is made among the objects, where what a
 // crash leaves of it is removed by the next save.
 func (d disk) writeFile(name string, b []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Join(d.dir, "objects"), ".tmp-*")
+	f, err := os.CreateTemp(d.objects(), ".tmp-*")
 	if err != nil {
 		return err
 	}

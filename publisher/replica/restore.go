@@ -47,13 +47,8 @@ func (r *Replica) refuseDisk(err error) {
 
 // restoreChain makes the version at the end of a chain on disk, once it has passed what a fetched one has to.
 func (r *Replica) restoreChain(chain []schema.Manifest) (*version, error) {
-	for i, m := range chain {
-		if err := r.checkManifest(m); err != nil {
-			return nil, err
-		}
-		if i == 0 && m.Kind != schema.KindBase || i > 0 && (m.Parent != chain[i-1].Version || m.ConfigDigest != chain[0].ConfigDigest) {
-			return nil, refuse(ReasonParent, "last good version: version %d does not follow", m.Version)
-		}
+	if err := r.checkChain(chain); err != nil {
+		return nil, err
 	}
 	next, err := r.build(built{}, chain, func(o schema.Object) ([]byte, error) {
 		b, err := r.disk.object(o)
@@ -67,4 +62,17 @@ func (r *Replica) restoreChain(chain []schema.Manifest) (*version, error) {
 	}
 	v := &version{manifest: chain[len(chain)-1], chain: chain, built: next, appliedAt: r.cfg.Now()}
 	return v, r.warmUp(v)
+}
+
+// checkChain refuses a chain on disk whose versions are not to be used, or do not follow each other.
+func (r *Replica) checkChain(chain []schema.Manifest) error {
+	for i, m := range chain {
+		if err := r.checkManifest(m); err != nil {
+			return err
+		}
+		if i == 0 && m.Kind != schema.KindBase || i > 0 && (m.Parent != chain[i-1].Version || m.ConfigDigest != chain[0].ConfigDigest) {
+			return refuse(ReasonParent, "last good version: version %d does not follow", m.Version)
+		}
+	}
+	return nil
 }
