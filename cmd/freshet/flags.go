@@ -20,6 +20,7 @@ type cli struct {
 	Replay    ReplayCmd    `cmd:"" help:"Train models on a file, compare them as published tables do, and print the table."`
 	Export    ExportCmd    `cmd:"" help:"Write sessions, clicks or the records aside as Parquet, Arrow or CSV."`
 	Aside     AsideCmd     `cmd:"" help:"See the records that were put aside, and send them again."`
+	Models    ModelsCmd    `cmd:"" help:"See the published versions, pin replicas to one, go back, try one on a share of the users."`
 	Recommend RecommendCmd `cmd:"" help:"Ask a replica what to recommend to a user."`
 	Key       KeyCmd       `cmd:"" help:"Make keys, and print whose they are: to sign versions with, and to be a user of NATS."`
 	Config    ConfigCmd    `cmd:"" help:"Print the configuration that is in effect, and where each setting comes from."`
