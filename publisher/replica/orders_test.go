@@ -139,6 +139,9 @@ func TestUnpinDoesNotLetAnOlderHeadIn(t *testing.T) {
 	op.order(1, nil)
 	w.serve(t, 1)
 	forger{t, w.js}.head(older)
+	for _, r := range w.replicas { // else the order may come first, and the head before lawfully serves
+		eventually(t, "the older head is seen", func() bool { return metric(t, r, "freshet_head_version") == 3 })
+	}
 	op.order(0, nil)
 	eventually(t, "the disk has what is served", func() bool { return lastOnDisk(dirs["r1"]) == 1 })
 	w.stop[0]()
