@@ -53,7 +53,7 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 	r, err := replica.New(replica.Config{
 		ID: id, Model: a.cfg.Publish.Model, Address: "http://" + l.Addr().String(), Dir: dir.Replica(id),
 		TrustedKeys: a.cfg.Serve.TrustedKeys, Token: a.cfg.Serve.Token, Serving: model.Serving{Precision: model.Precision(a.cfg.Serve.Precision)}, Gap: a.cfg.Window.Gap, Log: a.log, Metrics: metrics,
-		CacheBytes: cacheBytes(a.cfg.Serve.CacheBytes, 1), Live: live,
+		CacheBytes: cacheBytes(a.cfg.Serve.CacheBytes, 1), WarmupRequests: orNone(a.cfg.Serve.WarmupRequests), Live: live,
 	}, histories)
 	if err != nil {
 		return err

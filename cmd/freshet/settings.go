@@ -134,3 +134,11 @@ func defaultStreamArm(c config.Config) replay.StreamArm {
 	arm.Online.Drift = c.Train.Drift
 	return arm
 }
+
+// orNone is a setting of which 0 means none, as a part wants it whose own 0 is its default.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}

@@ -189,7 +189,7 @@ func (u *up) openReplicas(dir *datadir.Dir) error {
 		r, err := replica.New(replica.Config{
 			ID: id, Model: u.cfg.Publish.Model, Address: u.monitor.static.API, Dir: dir.Replica(id), TrustedKeys: []string{public},
 			Token: u.cfg.Serve.Token, Serving: model.Serving{Precision: model.Precision(u.cfg.Serve.Precision)}, Gap: u.cfg.Window.Gap, Log: u.log,
-			CacheBytes: cacheBytes(u.cfg.Serve.CacheBytes, u.cfg.Serve.Replicas), Live: u.live,
+			CacheBytes: cacheBytes(u.cfg.Serve.CacheBytes, u.cfg.Serve.Replicas), WarmupRequests: orNone(u.cfg.Serve.WarmupRequests), Live: u.live,
 		}, u.in.store)
 		if err != nil {
 			return err

@@ -184,7 +184,9 @@ type Serve struct {
 	CacheBytes  int64    `koanf:"cache_bytes" doc:"memory for what the replicas of this process have read of the users who asked last; 0 reads each history anew"`
 	LiveBytes   int64    `koanf:"live_bytes" doc:"memory for clicks that are in no part of a history yet, so that they count at once; 0 waits for the parts"`
 	TrustedKeys []string `koanf:"trusted_keys" doc:"nkey public keys whose signature serve accepts; none accepts any version"`
-	Token       string   `koanf:"token" doc:"bearer token that callers must send; empty asks for none" secret:"true"`
+
+	WarmupRequests int    `koanf:"warmup_requests" doc:"requests that a version has to answer before it serves, the last of each of so many users; 0 asks it a made-up one alone"`
+	Token          string `koanf:"token" doc:"bearer token that callers must send; empty asks for none" secret:"true"`
 }
 
 // Default returns the configuration that runs without any setting. What belongs to a part is that part's own default, and its
@@ -216,6 +218,6 @@ func Default() Config {
 		// What serve keeps is what requests may look back on: as much as replicas ask for of a user who comes twice a week.
 		Flight:  Flight{Listen: FlightAuto, Feed: []string{}, Keep: 30 * 24 * time.Hour},
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5, Rows: string(t.Publishing.Rows), MinChange: t.Publishing.MinChange},
-		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2, Precision: string(model.Float32), CacheBytes: 256 << 20, LiveBytes: 64 << 20, TrustedKeys: []string{}},
+		Serve:   Serve{Listen: "127.0.0.1:8080", Replicas: 2, Precision: string(model.Float32), CacheBytes: 256 << 20, WarmupRequests: 64, LiveBytes: 64 << 20, TrustedKeys: []string{}},
 	}
 }

@@ -85,6 +85,7 @@ func (c Config) faults() Faults {
 		k.fault("serve.precision", fmt.Sprintf("%q is no precision", c.Serve.Precision), "write float32 or int8")
 	}
 	between(&k, "serve.cache_bytes", c.Serve.CacheBytes, 0, 1<<50)
+	between(&k, "serve.warmup_requests", c.Serve.WarmupRequests, 0, 10_000)
 	between(&k, "serve.live_bytes", c.Serve.LiveBytes, 0, 1<<50)
 	return k.faults
 }
