@@ -16,6 +16,7 @@ type Report struct {
 	Version   schema.Version `json:"version"`             // 0 while it serves none
 	Candidate schema.Version `json:"candidate,omitempty"` // what a share of the users is answered from, where an order says so
 	Order     uint64         `json:"order,omitempty"`     // serial of the order in force; 0 = none was ever seen
+	Pinned    bool           `json:"pinned,omitempty"`    // an order has it serve the version that it names, and not the head
 	Step      schema.Step    `json:"step"`
 	AppliedAt time.Time      `json:"applied_at"` // when the version began to serve
 	Address   string         `json:"address"`    // of its HTTP API, as told by its configuration

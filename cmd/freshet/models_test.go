@@ -152,7 +152,7 @@ func TestModelsVerbsMoveReplicas(t *testing.T) {
 			t.Fatalf("%v: %+v", args, given)
 		}
 		for _, r := range given.Replicas {
-			if r.Version != serves || r.Order != serial {
+			if r.Version != serves || r.Order != serial || r.Pinned != (given.Order.Version != 0) {
 				t.Errorf("%v: %+v", args, r)
 			}
 		}

@@ -226,13 +226,14 @@ func (t *training) follow(ctx context.Context) error {
 	})
 }
 
-// behind says which of the named replicas do not serve version v, or a later one, and why. It returns nil when all do.
+// behind says which of the named replicas do not serve version v, or a later one, and why. It returns nil when all do, but for those that
+// an order has serve another.
 func (t *training) behind(v schema.Version, replicas []string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var errs []error
 	for _, id := range replicas {
-		if r := t.reports[id]; r.Version < v {
+		if r := t.reports[id]; r.Version < v && !r.Pinned {
 			errs = append(errs, fmt.Errorf("%s serves version %d, not %d: %s", id, r.Version, v, r.Refused))
 		}
 	}

@@ -191,7 +191,8 @@ func (r *Replica) whyRefused() string {
 // report returns what this replica says about itself.
 func (r *Replica) report() publisher.Report {
 	out := publisher.Report{ID: r.cfg.ID, Model: r.cfg.Model, Address: r.cfg.Address, Refused: r.whyRefused()}
-	out.Order = r.inForce().Serial
+	order := r.inForce()
+	out.Order, out.Pinned = order.Serial, order.Version != 0
 	if l := r.lanes(); l.stable != nil {
 		out.Version, out.Step, out.AppliedAt = l.stable.manifest.Version, l.stable.manifest.Step, l.stable.appliedAt.UTC()
 		out.Candidate = l.candidate.number()
