@@ -16,6 +16,7 @@ func (r *Replica) Recorded() []Request { return r.requests.all() }
 var (
 	EncodeRequests = encodeRequests
 	DecodeRequests = decodeRequests
+	Place          = place
 )
 
 const MaxRecordedBytes = maxRecordedBytes

@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 func TestCandidateAnswersAShareOfTheUsers(t *testing.T) {
@@ -177,4 +179,79 @@ func TestOldVersionsAreFreed(t *testing.T) {
 	if held == 0 {
 		t.Error("even the version that serves is freed: the test has not tested")
 	}
+}
+
+// Whatever the order of versions, orders and restarts: the replica ends at what the last order says, and each lane answers as its version does.
+func TestAnyOrderOfOrders(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	line := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		line++
+		name := fmt.Sprintf("line-%d", line)
+		p := newPublisher(t, js, func(c *publisher.Config) { c.Model, c.BaseEvery, c.Keep = name, 3, 100 })
+		trainee := newTrainee(t, 5)
+		answers := map[schema.Version][]replica.Item{}
+		publish := func() {
+			trainee.admit(1)
+			answers[trainee.publish(t, p).Version] = expected(trainee.direct, 10, "i1", "i5")
+		}
+		publish()
+		cfg := config("r1")
+		cfg.Model, cfg.Dir = name, t.TempDir()
+		r, stop := start(t, cfg, js, nil)
+		defer func() { stop() }()
+		op := newOperator(t, js, nil)
+		op.model = name
+		users := map[replica.Lane]string{}
+		for i := 0; len(users) < 2; i++ { // one of each lane at share 0.5
+			lane := replica.LaneStable
+			if replica.Place(fmt.Sprintf("u%d", i)) < 0.5 {
+				lane = replica.LaneCandidate
+			}
+			users[lane] = fmt.Sprintf("u%d", i)
+		}
+		pick := func(rt *rapid.T, what string) schema.Version {
+			return schema.Version(rapid.IntRange(0, len(answers)).Draw(rt, what))
+		}
+		rt.Repeat(map[string]func(*rapid.T){
+			"publish": func(*rapid.T) { publish() },
+			"pin":     func(rt *rapid.T) { op.order(pick(rt, "version"), nil) },
+			"try": func(rt *rapid.T) {
+				stable, candidate := pick(rt, "stable"), pick(rt, "candidate")
+				if stable != candidate {
+					op.order(stable, &publisher.Candidate{Version: candidate, Share: 0.5})
+				}
+			},
+			"the replica starts again": func(*rapid.T) {
+				stop()
+				r, stop = start(t, cfg, js, nil)
+			},
+			"": func(rt *rapid.T) {
+				number := func(v schema.Version) schema.Version {
+					if v == 0 {
+						return schema.Version(len(answers))
+					}
+					return v
+				}
+				want := map[replica.Lane]schema.Version{replica.LaneStable: number(op.last.Version), replica.LaneCandidate: number(op.last.Version)}
+				if c := op.last.Candidate; c != nil {
+					want[replica.LaneCandidate] = number(c.Version)
+				}
+				for lane, user := range users {
+					q := strings.Replace(body(10, "i1", "i5"), `"u1"`, fmt.Sprintf("%q", user), 1)
+					var a replica.Answer
+					eventually(t, fmt.Sprintf("%s gets version %d", lane, want[lane]), func() bool {
+						if _, ok := r.Current(); !ok {
+							return false
+						}
+						a = ask(t, r.Handler(), q)
+						return a.Model.Version == want[lane]
+					})
+					if diff := cmp.Diff(answers[want[lane]], a.Items); diff != "" {
+						rt.Fatalf("%s of %+v (-version %d +replica):\n%s", lane, op.last, want[lane], diff)
+					}
+				}
+			},
+		})
+	})
 }

@@ -17,6 +17,7 @@ import (
 type operator struct {
 	t     testing.TB
 	store *publisher.Store
+	model string
 	seed  []byte
 	last  publisher.Order
 }
@@ -27,12 +28,12 @@ func newOperator(t testing.TB, js jetstream.JetStream, seed []byte) *operator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &operator{t: t, store: store, seed: seed}
+	return &operator{t: t, store: store, model: "shop", seed: seed}
 }
 
 func (o *operator) order(v schema.Version, c *publisher.Candidate) uint64 {
 	o.t.Helper()
-	o.last = publisher.Order{Format: publisher.OrderFormat, Model: "shop", Serial: o.last.Serial + 1, Version: v, Candidate: c, By: "test", At: now}
+	o.last = publisher.Order{Format: publisher.OrderFormat, Model: o.model, Serial: o.last.Serial + 1, Version: v, Candidate: c, By: "test", At: now}
 	if o.seed != nil {
 		if err := o.last.Sign(o.seed); err != nil {
 			o.t.Fatal(err)
@@ -44,7 +45,7 @@ func (o *operator) order(v schema.Version, c *publisher.Candidate) uint64 {
 
 func (o *operator) give(order publisher.Order) {
 	o.t.Helper()
-	_, revision, _ := o.store.OrderBytes(o.t.Context(), "shop")
+	_, revision, _ := o.store.OrderBytes(o.t.Context(), o.model)
 	if err := o.store.GiveOrder(o.t.Context(), order, revision); err != nil {
 		o.t.Fatal(err)
 	}
