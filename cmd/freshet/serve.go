@@ -9,7 +9,6 @@ import (
 
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/publisher/replica"
-	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 // Run follows the published versions and serves them until ctx ends.
@@ -52,7 +51,7 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 	}
 	r, err := replica.New(replica.Config{
 		ID: id, Model: a.cfg.Publish.Model, Address: "http://" + l.Addr().String(), Dir: dir.Replica(id),
-		TrustedKeys: a.cfg.Serve.TrustedKeys, Token: a.cfg.Serve.Token, Serving: model.Serving{Precision: model.Precision(a.cfg.Serve.Precision)}, Gap: a.cfg.Window.Gap, Log: a.log, Metrics: metrics,
+		TrustedKeys: a.cfg.Serve.TrustedKeys, Token: a.cfg.Serve.Token, Serving: a.cfg.Serve.Serving(), Gap: a.cfg.Window.Gap, Log: a.log, Metrics: metrics,
 		CacheBytes: cacheBytes(a.cfg.Serve.CacheBytes, 1), WarmupRequests: orNone(a.cfg.Serve.WarmupRequests), Live: live,
 	}, histories)
 	if err != nil {

@@ -19,7 +19,6 @@ import (
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/freshet-ml/freshet/trainer/model"
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
@@ -188,7 +187,7 @@ func (u *up) openReplicas(dir *datadir.Dir) error {
 		id := fmt.Sprintf("replica-%d", i+1)
 		r, err := replica.New(replica.Config{
 			ID: id, Model: u.cfg.Publish.Model, Address: u.monitor.static.API, Dir: dir.Replica(id), TrustedKeys: []string{public},
-			Token: u.cfg.Serve.Token, Serving: model.Serving{Precision: model.Precision(u.cfg.Serve.Precision)}, Gap: u.cfg.Window.Gap, Log: u.log,
+			Token: u.cfg.Serve.Token, Serving: u.cfg.Serve.Serving(), Gap: u.cfg.Window.Gap, Log: u.log,
 			CacheBytes: cacheBytes(u.cfg.Serve.CacheBytes, u.cfg.Serve.Replicas), WarmupRequests: orNone(u.cfg.Serve.WarmupRequests), Live: u.live,
 		}, u.in.store)
 		if err != nil {

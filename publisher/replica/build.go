@@ -27,6 +27,7 @@ type built struct {
 
 // build applies chain to from, or begins with a base, and checks each step.
 func (r *Replica) build(from built, chain []schema.Manifest, fetch func(schema.Object) ([]byte, error)) (built, error) {
+	weights := false
 	for _, m := range chain {
 		tables := map[string]schema.Table{}
 		for _, o := range m.Objects {
@@ -57,18 +58,37 @@ func (r *Replica) build(from built, chain []schema.Manifest, fetch func(schema.O
 		if items := next.served.Items(); items != m.Items {
 			return built{}, refuse(ReasonTable, "version %d: the model has %d items, its manifest says %d", m.Version, items, m.Items)
 		}
-		from = next
+		_, has := tables[tableItems]
+		from, weights = next, weights || has
+	}
+	if !weights {
+		return from, nil // with the index of the same weights
+	}
+	from, err := indexed(from)
+	if err != nil {
+		return built{}, refuse(ReasonTable, "version %d: index: %w", chain[len(chain)-1].Version, err)
 	}
 	return from, nil
 }
 
-// assemble makes one version. What panics in it is a fault of the tables, not of this process, which goes on serving.
+// indexed gives a version the index that it is to be served with, and measures it.
+func indexed(v built) (next built, err error) {
+	defer asCorrupt(&next, &err)
+	next = v
+	next.served = v.served.Indexed()
+	return next, nil
+}
+
+// asCorrupt makes of a panic a fault of the tables, not of this process, which goes on serving.
+func asCorrupt(next *built, err *error) {
+	if p := recover(); p != nil {
+		*next, *err = built{}, fmt.Errorf("%w: %v", schema.ErrCorrupt, p)
+	}
+}
+
+// assemble makes one version.
 func assemble(how model.Serving, from built, kind schema.Kind, tables map[string]schema.Table) (next built, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			next, err = built{}, fmt.Errorf("%w: %v", schema.ErrCorrupt, p)
-		}
-	}()
+	defer asCorrupt(&next, &err)
 	_, items := tables[tableItems]
 	_, params := tables[tableParams]
 	live := slices.ContainsFunc(liveNames, func(name string) bool { _, has := tables[name]; return has })

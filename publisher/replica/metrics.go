@@ -10,6 +10,7 @@ type metrics struct {
 	version       *prometheus.GaugeVec // lane
 	head          prometheus.Gauge
 	items         prometheus.Gauge
+	recall        *prometheus.GaugeVec   // lane
 	adoptions     *prometheus.CounterVec // kind
 	rejected      *prometheus.CounterVec // reason
 	swap          prometheus.Histogram
@@ -33,6 +34,8 @@ func newMetrics(age func(Lane) float64) metrics {
 		version:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "freshet_model_version", Help: "Version served, by lane; 0 = none."}, []string{"lane"}),
 		head:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_head_version", Help: "Newest version seen, adopted or not."}),
 		items:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_model_items", Help: "Items in the version served."}),
+		recall: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "freshet_index_recall_ratio",
+			Help: "Share of the best 100 items that the index of the version served finds, as measured, by lane; below serve.min_recall it is not used; 1 = no index."}, []string{"lane"}),
 		adoptions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_adoptions_total",
 			Help: "Versions swapped in, by the kind of the newest update; disk = the last good version at start."}, []string{"kind"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_updates_rejected_total", Help: "Updates refused."}, []string{"reason"}),
@@ -66,6 +69,7 @@ func newMetrics(age func(Lane) float64) metrics {
 	}
 	for _, lane := range []Lane{LaneStable, LaneCandidate} {
 		m.version.WithLabelValues(string(lane))
+		m.recall.WithLabelValues(string(lane))
 		m.computed.WithLabelValues(string(lane))
 		for _, source := range []Source{SourceModel, SourceBaseline} {
 			m.served.WithLabelValues(string(source), string(lane))
@@ -74,7 +78,7 @@ func newMetrics(age func(Lane) float64) metrics {
 			ConstLabels: prometheus.Labels{"lane": string(lane)}}, func() float64 { return age(lane) }))
 	}
 	m.registry.MustRegister(m.computed, m.warmed, m.share, m.order, m.ordersRefused)
-	m.registry.MustRegister(m.version, m.head, m.items, m.adoptions, m.rejected, m.swap, m.requests, m.seconds, m.served, m.inFlight, m.failures)
+	m.registry.MustRegister(m.version, m.head, m.items, m.recall, m.adoptions, m.rejected, m.swap, m.requests, m.seconds, m.served, m.inFlight, m.failures)
 	return m
 }
 

@@ -138,8 +138,14 @@ func (r *Replica) swap(next lanes) bool {
 		if v == nil || v == was.version(lane) {
 			continue
 		}
+		how, before := v.served.Retrieval(), was.version(lane)
+		r.metrics.recall.WithLabelValues(string(lane)).Set(how.Recall)
+		if how.Unused() && (before == nil || !before.served.Retrieval().Unused()) {
+			r.cfg.Log.Warn("replica looks at all items: its index finds too few of the best; more serve.probes find more, serve.index exact needs no index",
+				"id", r.cfg.ID, "version", v.manifest.Version, "recall", how.Recall, "probes", how.Probes, "lists", how.Lists)
+		}
 		level := slog.LevelDebug // every few seconds, as long as it lives
-		if was.version(lane) == nil || v.manifest.Version < was.version(lane).manifest.Version {
+		if before == nil || v.manifest.Version < before.manifest.Version {
 			level = slog.LevelInfo
 		}
 		r.cfg.Log.Log(context.Background(), level, "replica serves a new version", "id", r.cfg.ID, "model", r.cfg.Model, "lane", lane, "version", v.manifest.Version,

@@ -33,6 +33,39 @@ func TestBytesAnswerAsFloatsDo(t *testing.T) {
 	}
 }
 
+// TestIndexIsUsedWhereItIsGoodEnough: with a recall that is enough, a replica answers by its index, after a delta as well; with one that is not it answers as without, and says what was measured.
+func TestIndexIsUsedWhereItIsGoodEnough(t *testing.T) {
+	for _, c := range []struct {
+		probes int
+		least  float64
+		used   bool
+	}{{64, 0.01, true}, {1, 1, false}} {
+		js := dial(t, startNATS(t, t.TempDir(), 0))
+		p := newPublisher(t, js, nil)
+		trainee := newTrainee(t, 3000)
+		v := trainee.publish(t, p)
+		cfg := config("r1")
+		cfg.Serving = model.Serving{Index: model.IVF, Probes: c.probes, MinRecall: c.least}
+		r, _ := start(t, cfg, js, nil)
+		for range 2 {
+			serves(t, r, v.Version)
+			recall := metric(t, r, "freshet_index_recall_ratio")
+			if !(recall > 0) || (recall >= c.least) != c.used {
+				t.Errorf("version %d: recall %v, used: want %v", v.Version, recall, c.used)
+			}
+			got, want := ask(t, r.Handler(), body(10, "i1", "i2")).Items, expected(trainee.direct, 10, "i1", "i2")
+			same := len(got) == len(want)
+			for i := 0; same && i < len(got); i++ {
+				same = got[i].ItemID == want[i].ItemID
+			}
+			if len(got) != 10 || !same && !c.used {
+				t.Errorf("version %d: %v, want %v", v.Version, got, want)
+			}
+			v = trainee.publish(t, p)
+		}
+	}
+}
+
 func TestConfigNamesAPrecisionThatIsNone(t *testing.T) {
 	err := replica.Config{ID: "r1", Model: "shop", Serving: model.Serving{Precision: "int4"}}.Validate()
 	if err == nil || !strings.Contains(err.Error(), `precision "int4"`) {

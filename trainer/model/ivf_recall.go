@@ -39,7 +39,10 @@ type Retrieval struct {
 	Recall float64 // share of the best 100 of a look at all items that is found, as measured when the version was made; 1 without an index
 }
 
-// Retrieval returns how s looks for the best items. Where an index was wanted and Index is Exact, Recall was below Serving.MinRecall.
+// Unused says whether there is an index whose Recall was below Serving.MinRecall.
+func (r Retrieval) Unused() bool { return r.Lists > 0 && r.Index == Exact }
+
+// Retrieval returns how s looks for the best items.
 func (s *Served) Retrieval() Retrieval {
 	r := Retrieval{Index: Exact, Recall: 1}
 	if s.index != nil {

@@ -378,3 +378,17 @@ func TestPrecisionIsOneThatServesKnow(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestServingIsAsConfigured(t *testing.T) {
+	l := load(t, config.Places{Environ: []string{"FRESHET_SERVE_INDEX=auto", "FRESHET_SERVE_PROBES=12", "FRESHET_SERVE_MIN_RECALL=0.9", "FRESHET_SERVE_CORES=2", "FRESHET_SERVE_PRECISION=int8"}})
+	want := model.Serving{Precision: model.Int8, Index: model.Auto, Probes: 12, MinRecall: 0.9, Cores: 2}
+	if got := l.Config.Serve.Serving(); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	_, err := config.Load(config.Places{Environ: []string{"FRESHET_SERVE_INDEX=hnsw", "FRESHET_SERVE_PROBES=-1", "FRESHET_SERVE_MIN_RECALL=1.5", "FRESHET_SERVE_CORES=0"}})
+	for _, key := range []string{"serve.index", "serve.probes", "serve.min_recall", "serve.cores"} {
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s is not refused: %v", key, err)
+		}
+	}
+}

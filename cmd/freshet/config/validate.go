@@ -84,6 +84,12 @@ func (c Config) faults() Faults {
 	if err := model.Precision(c.Serve.Precision).Validate(); err != nil {
 		k.fault("serve.precision", fmt.Sprintf("%q is no precision", c.Serve.Precision), "write float32 or int8")
 	}
+	if err := model.Index(c.Serve.Index).Validate(); err != nil {
+		k.fault("serve.index", fmt.Sprintf("%q is no index", c.Serve.Index), "write exact, ivf or auto")
+	}
+	between(&k, "serve.min_recall", c.Serve.MinRecall, 0.5, 1)
+	between(&k, "serve.probes", c.Serve.Probes, 0, 8192)
+	between(&k, "serve.cores", c.Serve.Cores, 1, 256)
 	between(&k, "serve.cache_bytes", c.Serve.CacheBytes, 0, 1<<50)
 	between(&k, "serve.warmup_requests", c.Serve.WarmupRequests, 0, 10_000)
 	between(&k, "serve.live_bytes", c.Serve.LiveBytes, 0, 1<<50)
