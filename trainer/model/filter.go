@@ -56,6 +56,11 @@ func (s *Served) rowsOf(to []Row, ids []string) []Row {
 	return slices.Compact(to)
 }
 
+// all says whether every item may be recommended.
+func (f *rowFilter) all() bool {
+	return f.allow == nil && f.categories == nil && len(f.deny) == 0 && f.keep == nil
+}
+
 // keeps says whether a row is of an item, one that may be recommended.
 func (f *rowFilter) keeps(s *Served, r Row) bool {
 	l, at := s.names[int(r)/chunkRows], int(r)%chunkRows

@@ -70,7 +70,8 @@ func (s *Served) interests(read []Session, k, n int) []interest {
 		groups[i].centre = centres.points[i*dim:][:dim]
 	}
 	for at := 0; at < len(points); at += dim {
-		groups[centres.nearest(points[at:][:dim], dots, 0, len(dots))].size++
+		i, _ := centres.nearest(points[at:][:dim], dots, 0, len(dots))
+		groups[i].size++
 	}
 	left := k
 	for i := range groups {

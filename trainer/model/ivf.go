@@ -69,7 +69,7 @@ func (x *index) follow(s *Served, touched []int32) *index {
 	next := *x
 	next.lists, next.of = slices.Clone(x.lists), slices.Clone(x.of)
 	next.moved += len(touched)
-	code, vector := make([]int8, codeWidth(s.cfg.Dim)), make([]float32, s.cfg.Dim)
+	code, vector, f := make([]int8, codeWidth(s.cfg.Dim)), make([]float32, s.cfg.Dim), finder{}
 	owned := make([]bool, len(x.lists))
 	own := func(i uint16) *list {
 		if !owned[i] {
@@ -96,7 +96,7 @@ func (x *index) follow(s *Served, touched []int32) *index {
 			now = 1
 		default:
 			s.direction(vector, r)
-			now = uint16(2 + x.cells.nearest(vector))
+			now = uint16(2 + x.cells.find(vector, &f))
 		}
 		*at = now
 		switch {

@@ -44,12 +44,12 @@ func (s *Served) cluster(c *scan) *index {
 		x.lists[i] = &list{codes: newCodes(0, dim)}
 	}
 	high := s.highBase(c, rows)
-	dots, code := make([]float32, x.cells.fine.n()), make([]int8, codeWidth(dim))
+	code, f := make([]int8, codeWidth(dim)), finder{}
 	for _, r := range rows {
 		at := 0
 		if s.baseOf(c, int(r)/chunkRows)[int(r)%chunkRows] < high {
 			s.direction(seen, r)
-			at = 1 + x.cells.find(seen, dots)
+			at = 1 + x.cells.find(seen, &f)
 		}
 		x.of[int(r)/chunkRows][int(r)%chunkRows] = uint16(1 + at)
 		x.lists[at].add(s, r, code)

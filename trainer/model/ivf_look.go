@@ -55,7 +55,6 @@ func (s *Served) listBases(c *scan) *listBases {
 func (s *Served) probe(c *scan, k int) []Row {
 	x, bases := s.index, s.listBases(c)
 	c.top.reset(candidates(k), s.items.n)
-	s.lookInto(c, bases, 0)
 	c.order = sized(c.order, x.cells.fine.n())
 	nn.Gemv(c.order, x.cells.fine.block(0, len(c.order)), c.z)
 	nn.Add(c.order, bases.most[1:])
@@ -65,6 +64,9 @@ func (s *Served) probe(c *scan, k int) []Row {
 		lists := c.lists.sorted()
 		for _, l := range lists[min(from, len(lists)):] {
 			s.lookInto(c, bases, 1+int(l.Row))
+		}
+		if from == 0 {
+			s.lookInto(c, bases, 0)
 		}
 		if len(c.top.heap) == c.top.k {
 			break
@@ -86,6 +88,7 @@ func (s *Served) probe(c *scan, k int) []Row {
 
 // lookInto shows c.top the rows of a list, by their places.
 func (s *Served) lookInto(c *scan, bases *listBases, i int) {
+	all := c.filter.all() // a list has no free rows: no name needs to be read
 	l, base, of := s.index.lists[i], bases.base[i], s.index.starts[i]
 	if len(c.lanes) == 0 {
 		c.lanes = append(c.lanes, lookLane{})
@@ -109,7 +112,7 @@ func (s *Served) lookInto(c *scan, bases *listBases, i int) {
 		}
 		c.top.show(Row(int(of)+from), scores, func(j int) bool {
 			r := l.rows[from+j]
-			return len(c.effect.marksOf(r)) == 0 && c.filter.keeps(s, r)
+			return (all || c.filter.keeps(s, r)) && len(c.effect.marksOf(r)) == 0
 		})
 	}
 }

@@ -3,7 +3,9 @@ package model
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/nn"
@@ -158,6 +160,79 @@ func BenchmarkLoad(b *testing.B) {
 					n++
 				}
 				done(n)
+			})
+		}
+	}
+}
+
+// BenchmarkAnswer is all of a request: a user with 256 tokens of history who is remembered, 200 marks, and the best 20 of 100,000 items. Its p99 is of single answers.
+func BenchmarkAnswer(b *testing.B) {
+	const items = 100_000
+	cfg := DefaultConfig()
+	cfg.MaxTokens, cfg.MaxSessions = 300, 60
+	m := filled(b, cfg, items)
+	rng := rand.New(rand.NewPCG(1, 1))
+	clustered(m, rng)
+	past := longPast(&cfg, 256)
+	part := ServedSession{At: past[len(past)-1].At + 100_000, Scene: "home", Events: []ServedEvent{
+		{"item-7", schema.ActionClick}, {"item-8", schema.ActionClick}, {"item-9", schema.ActionCart}}}
+	q := Query{Past: []ServedSession{part}, At: part.At + 60_000, Scene: "home", Marks: manyMarks(rng, items, 200)}
+	live := randomLive(rng, items)
+	for _, p := range []Precision{Float32, Int8} {
+		b.Run(string(p), func(b *testing.B) {
+			memory := serve(b, m, p).With(live).Remember("")
+			memory.Extend(past...)
+			memory.Recommend(q, 20, nil) // the bucket's bases
+			b.ReportAllocs()
+			var took []time.Duration
+			done := reportCPU(b)
+			for b.Loop() {
+				at := time.Now()
+				if best, ok := memory.Recommend(q, 20, nil); !ok || len(best) != 20 {
+					b.Fatal(len(best))
+				}
+				took = append(took, time.Since(at))
+			}
+			done(len(took))
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+			b.ReportMetric(float64(len(took))/b.Elapsed().Seconds(), "answers/s")
+		})
+	}
+}
+
+// BenchmarkIndex looks for the hundred best of items that stand in clusters, with popularity in their biases: at all of them by floats and by bytes, and by an index whose recall by other queries than it was
+// tuned by is reported.
+func BenchmarkIndex(b *testing.B) {
+	for _, items := range []int{100_000, 1_000_000} {
+		m := filled(b, DefaultConfig(), items)
+		query := tastes(m, rand.New(rand.NewPCG(1, 1)))
+		var queries [64][]float32
+		for i := range queries {
+			queries[i] = query()
+		}
+		at := time.Now()
+		s := indexed(b, m, Serving{Precision: Int8, Index: IVF}, query)
+		b.Logf("%d items: %+v, in %v", items, s.Retrieval(), time.Since(at).Round(time.Millisecond))
+		floats, bytes := *s, *s
+		floats.probing, bytes.probing, floats.how.Precision = false, false, Float32
+		for _, way := range []struct {
+			name string
+			s    *Served
+		}{{"float32", &floats}, {"int8", &bytes}, {"ivf", s}} {
+			b.Run(fmt.Sprintf("%d/%s", items, way.name), func(b *testing.B) {
+				n, done := 0, reportCPU(b)
+				for b.Loop() {
+					way.s.bestOf(queries[n%64], 100, nil)
+					n++
+				}
+				done(n)
+				a, found := s.lend(), 0
+				for _, z := range queries {
+					q := pastQuery{z: z}
+					found += common(floats.bestFor(&a.scan, &q), way.s.bestFor(&a.scan, &q))
+				}
+				b.ReportMetric(float64(found)/6400, "recall")
 			})
 		}
 	}
