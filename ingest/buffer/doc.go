@@ -21,6 +21,9 @@
 // place and Options.LogAge, so a reader that starts again from a position finds the histories of that position (I4), also
 // while retention removes old entries. Retention removes nothing that a held position needs (Hold).
 //
+// Histories are for who wants what users did and not the log: of the logs that other nodes have, they keep the latest parts of each
+// user, bounded by user and in total.
+//
 // A partition moves to another node as a stream (Export, Import); its log can be mirrored to any number (Append).
 //
 // Every value is written and read by the codec of this package alone (keys.go names them all), with golden bytes in

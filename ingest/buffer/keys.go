@@ -26,6 +26,14 @@ import (
 //	t                                                     what was trimmed from aside        → asidetrim.go
 //	e                                                     what was sent again from aside     → redrive.go
 //
+// Histories, in a directory of their own, have metas and:
+//
+//	v  len u16, user                                      what is kept of a user beside parts  → historiesput.go
+//	w  len u16, user | number u64                         a part of the user's history         → historiesput.go
+//	x  seen u64 | len u16, user                           users by when they were last seen    → nothing
+//	y  partition u32                                      last entry that was appended         → entry.go
+//	z                                                     totals                               → historiesput.go
+//
 // Format 1 had, and an upgrade reads (upgrade.go):
 //
 //	s  partition u32 | len u16, user | start i64          open session
@@ -45,6 +53,12 @@ const (
 	spaceForward = 'd'
 	spaceTrimmed = 't'
 	spaceResent  = 'e'
+
+	spaceHead    = 'v'
+	spaceHistory = 'w'
+	spaceSeen    = 'x'
+	spaceLast    = 'y'
+	spaceTotals  = 'z'
 
 	spaceSession1 = 's'
 	spaceAside1   = 'a'
