@@ -72,24 +72,21 @@ func (s *shown) start(stages *stages, metrics *prometheus.Registry) {
 	stages.start("flight", func(ctx context.Context) error { return s.server.Run(ctx, s.listener) })
 }
 
-// openFeed opens a copy of the logs of other nodes in the place of what a Kafka would give. With latest a new copy begins so
-// far behind the watermark, and may have gaps; 0 begins with the first entry there is.
-func openFeed(c config.Config, latest time.Duration, dir *datadir.Dir, log *slog.Logger) (*intake, error) {
-	if latest > 0 {
-		c.Ingest.Keep = latest
-	}
+// openFeed opens a copy of the logs of other nodes in the place of what a Kafka would give.
+func openFeed(c config.Config, dir *datadir.Dir, log *slog.Logger) (*intake, error) {
 	store, err := buffer.Open(dir.Buffer(), storeOptions(c.Ingest, log))
 	if err != nil {
 		return nil, err
 	}
-	m, err := openMirror(c.Flight, latest, store, log)
+	m, err := openCopy(c.Flight, store, log)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	return &intake{mirror: m, store: store}, nil
 }
 
-func openMirror(c config.Flight, latest time.Duration, store *buffer.Store, log *slog.Logger) (*flight.Mirror, error) {
+// openCopy mirrors whole logs into store, which must have none of its own.
+func openCopy(c config.Flight, store *buffer.Store, log *slog.Logger) (*flight.Mirror, error) {
 	partitions, err := store.Partitions()
 	if err != nil {
 		return nil, err
@@ -99,6 +96,12 @@ func openMirror(c config.Flight, latest time.Duration, store *buffer.Store, log 
 			return nil, fmt.Errorf("this data directory has a log of its own (partition %d), read from Kafka: give --feed an empty --data-dir", p)
 		}
 	}
+	return openMirror(c, 0, store, log)
+}
+
+// openMirror mirrors the feed's nodes into store. With latest a new copy begins so far behind the watermark, and may have gaps; 0 begins with the first entry
+// there is.
+func openMirror(c config.Flight, latest time.Duration, store flight.Store, log *slog.Logger) (*flight.Mirror, error) {
 	tls, err := tlsFiles(c).Client()
 	if err != nil {
 		return nil, err

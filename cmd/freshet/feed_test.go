@@ -106,7 +106,7 @@ func TestFeed(t *testing.T) {
 		return nil
 	})
 	code, _, body, err := fetch(r.replicas[0].api()+"/metrics", "")
-	if err != nil || code != http.StatusOK || !strings.Contains(body, "\nfreshet_feed_entries_total ") || !strings.Contains(body, "\nfreshet_model_version ") {
+	if err != nil || code != http.StatusOK || !strings.Contains(body, "\nfreshet_feed_entries_total ") || !strings.Contains(body, "\nfreshet_histories_users ") || !strings.Contains(body, "\nfreshet_model_version{lane=") {
 		t.Errorf("metrics of the replica: %d %v", code, err)
 	}
 

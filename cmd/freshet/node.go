@@ -114,7 +114,7 @@ func (n *node) open(ctx context.Context, train bool) (err error) {
 		c.Ingest.Snapshots = config.SnapshotsOff // its checkpoint does not move, and the log has to be where that is
 	}
 	if feed {
-		n.in, err = openFeed(c, 0, dir, n.log)
+		n.in, err = openFeed(c, dir, n.log)
 	} else {
 		static.Kafka = c.Kafka.Brokers[0]
 		n.in, err = openIntake(ctx, c, dir, c.Kafka.Brokers, true, n.log)

@@ -35,25 +35,25 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 	}
 	// Without a feed requests bring their own clicks.
 	var (
-		histories replica.Histories
-		in        *intake
-		live      *replica.LiveClicks
-		metrics   = prometheus.NewRegistry() // beside the replica's own
+		feed    *histories
+		known   replica.Histories
+		live    *replica.LiveClicks
+		metrics = prometheus.NewRegistry() // beside the replica's own
 	)
 	if len(a.cfg.Flight.Feed) > 0 {
-		if in, err = openFeed(a.cfg.Config, a.cfg.Flight.Keep, dir, a.log); err != nil {
+		if feed, err = openHistories(a.cfg.Config, dir, a.log); err != nil {
 			return err
 		}
-		closers.add(in.close)
-		in.watch(metrics)
+		closers.add(feed.close)
+		metrics.MustRegister(feedCollector{feed.mirror}, historiesCollector{feed.store})
 		live = liveClicks(a.cfg.Serve, metrics)
-		histories = in.store
+		known = feed.store
 	}
 	r, err := replica.New(replica.Config{
 		ID: id, Model: a.cfg.Publish.Model, Address: "http://" + l.Addr().String(), Dir: dir.Replica(id),
 		TrustedKeys: a.cfg.Serve.TrustedKeys, Token: a.cfg.Serve.Token, Serving: a.cfg.Serve.Serving(), Gap: a.cfg.Window.Gap, Log: a.log, Metrics: metrics,
-		CacheBytes: cacheBytes(a.cfg.Serve.CacheBytes, 1), WarmupRequests: orNone(a.cfg.Serve.WarmupRequests), Live: live,
-	}, histories)
+		CacheBytes: cacheBytes(a.cfg.Serve.CacheBytes, 1), WarmupRequests: orNone(a.cfg.Serve.WarmupRequests), Live: live, MaxHistory: a.cfg.Flight.KeepParts,
+	}, known)
 	if err != nil {
 		return err
 	}
@@ -65,10 +65,10 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 	s := newStages()
 	s.start("replica", func(ctx context.Context) error { return r.Run(ctx, nats.js) })
 	s.start("http", func(ctx context.Context) error { return r.Serve(ctx, l) })
-	if in != nil {
-		s.start("feed", in.run)
+	if feed != nil {
+		s.start("feed", feed.mirror.Run)
 		if live != nil {
-			s.start("live clicks", func(ctx context.Context) error { return in.mirror.Listen(ctx, live.Add) })
+			s.start("live clicks", func(ctx context.Context) error { return feed.mirror.Listen(ctx, live.Add) })
 		}
 	}
 	if err := nats.await(ctx); err != nil {

@@ -19,14 +19,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Store is where a Mirror keeps what it copies. *buffer.Store is one.
+// Store is where a Mirror keeps what it copies: *buffer.Store all of it, *buffer.Histories the latest of each user.
 type Store interface {
 	Partition(p schema.Partition) buffer.Meta
 	LogPacked(p schema.Partition, from schema.Emit, limit int) ([]buffer.Entry, error)
 	Append(p schema.Partition, m buffer.Meta, entries []buffer.Entry) error
 }
 
-var _ Store = (*buffer.Store)(nil)
+var (
+	_ Store = (*buffer.Store)(nil)
+	_ Store = (*buffer.Histories)(nil)
+)
 
 // MirrorConfig says what a Mirror copies. Fields left zero take their default.
 type MirrorConfig struct {

@@ -224,8 +224,9 @@ func Default() Config {
 		// store needs to bring what it has in memory to the disk.
 		Ingest: Ingest{Keep: 30 * 24 * time.Hour, MinFree: 256 << 20,
 			Snapshots: SnapshotsAuto, SnapshotEvery: ingest.MoveOptions{}.WithDefaults().SnapshotEvery},
-		// What serve keeps is what requests may look back on: as much as replicas ask for of a user who comes twice a week.
-		Flight:  Flight{Listen: FlightAuto, Feed: []string{}, Keep: 30 * 24 * time.Hour},
+		// What serve keeps is what requests may look back on: as much as replicas ask for of a user who comes twice a week. Fifty parts are more than a version reads; four
+		// GiB are a few million users.
+		Flight:  Flight{Listen: FlightAuto, Feed: []string{}, Keep: 30 * 24 * time.Hour, KeepParts: 50, KeepBytes: 4 << 30},
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5, Rows: string(t.Publishing.Rows), MinChange: t.Publishing.MinChange},
 		// Exact answers are the same of every replica. Two cores on one look help only where requests are few.
 		Serve: Serve{Listen: "127.0.0.1:8080", Replicas: 2, Precision: string(model.Float32), Index: string(model.Exact), MinRecall: 0.95, Cores: 1,

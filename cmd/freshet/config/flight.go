@@ -14,7 +14,9 @@ type Flight struct {
 	Token      string        `koanf:"token" doc:"bearer token, asked for where the log is shown and sent where it is read" secret:"true"`
 	TLS        FlightTLS     `koanf:"tls" doc:"PEM files"`
 	AcceptGaps bool          `koanf:"accept_gaps" doc:"go on behind sessions that no node of the feed has any more, once all of them answer"`
-	Keep       time.Duration `koanf:"keep" doc:"how much event time of the copy serve keeps for histories"`
+	Keep       time.Duration `koanf:"keep" doc:"how much event time serve's histories go back"`
+	KeepParts  int           `koanf:"keep_parts" doc:"parts of a user that serve keeps, the latest"`
+	KeepBytes  int64         `koanf:"keep_bytes" doc:"bytes that serve's histories may have together, before compression; who was seen least recently goes first; 0 is no bound"`
 }
 
 // FlightTLS names the files of certificates.
@@ -60,4 +62,6 @@ func (c *checker) flight(f Flight) {
 		c.fault("flight.tls.client_ca", "readers can show certificates over TLS only", "give flight.tls.cert and flight.tls.key too")
 	}
 	c.duration("flight.keep", f.Keep, time.Minute)
+	between(c, "flight.keep_parts", f.KeepParts, 1, 10_000)
+	between(c, "flight.keep_bytes", f.KeepBytes, 0, 1<<60)
 }

@@ -171,6 +171,9 @@ func (d *Dir) NATS() string { return filepath.Join(d.path, "nats") }
 // Buffer is where ingest keeps windows, the session log and positions.
 func (d *Dir) Buffer() string { return filepath.Join(d.path, "buffer") }
 
+// Histories is where a replica keeps the latest of what users did.
+func (d *Dir) Histories() string { return filepath.Join(d.path, "histories") }
+
 // Checkpoints is where the trainer keeps its checkpoints.
 func (d *Dir) Checkpoints() string { return filepath.Join(d.path, "checkpoints") }
 
