@@ -68,7 +68,7 @@ func (c *counting) base(t *testing.T) publisher.Update {
 	return u
 }
 
-func send(t *testing.T, p *publisher.Publisher, u publisher.Update) schema.Manifest {
+func send(t testing.TB, p *publisher.Publisher, u publisher.Update) schema.Manifest {
 	t.Helper()
 	m, err := p.Publish(t.Context(), u)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -188,7 +189,12 @@ func ask(t testing.TB, h http.Handler, body string) replica.Answer {
 // metric reads a value from /metrics, by its name and labels as they are written there.
 func metric(t testing.TB, r *replica.Replica, name string) float64 {
 	t.Helper()
-	lines := bufio.NewScanner(call(r.Handler(), "GET", "/metrics", "").Body)
+	return valueOf(t, call(r.Handler(), "GET", "/metrics", "").Body, name)
+}
+
+func valueOf(t testing.TB, metrics io.Reader, name string) float64 {
+	t.Helper()
+	lines := bufio.NewScanner(metrics)
 	for lines.Scan() {
 		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
 			f, err := strconv.ParseFloat(value, 64)

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Measures serving on this machine, one thing after another: the table of BENCHMARKS.md is made from what it prints.
+#
+#   deploy/serving.sh [benchmarks, default all: Clicks|Histories|Adopt|Fleet|Soak]
+#
+# Takes some seven minutes and 4 GB. Replicas are processes of their own, those of Clicks and Histories with one core; NATS, the
+# trainer and the load are in another. Run it on a machine that does nothing else: latencies are those of all its load.
+set -euo pipefail
+what=${1:-Clicks|Histories|Adopt|Fleet|Soak}
+cd "$(dirname "$0")/.."
+export CGO_ENABLED=0
+unset OPENBLAS_CORETYPE
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+go version
+lscpu | grep -E 'Model name|^CPU\(s\)' || true
+echo "load before: $(cut -d' ' -f1-3 /proc/loadavg)"
+go test -c -o "$work/replica.test" ./publisher/replica
+cd publisher/replica
+"$work/replica.test" -test.run '^$' -test.bench "^BenchmarkServing($what)\$" -test.benchtime 1x -test.timeout 30m >"$work/out" || { cat "$work/out" >&2; exit 1; }
+awk '/^BenchmarkServing/ {
+	sub(/^BenchmarkServing/, "", $1); sub(/-[0-9]+$/, "", $1)
+	for (i = 3; i < NF; i += 2) if ($(i + 1) != "ns/op") printf "%-28s %16s %s\n", $1, $i, $(i + 1)
+}' "$work/out"

@@ -1,0 +1,145 @@
+package replica_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/model"
+)
+
+// What deploy/serving.sh runs. The replica is a process of its own; NATS, the trainer and the load are in this one.
+
+// shop is a NATS server with a line of versions on it, and the trainee that extends the line.
+type shop struct {
+	*trainee
+	url string
+	p   *publisher.Publisher
+}
+
+// newShop publishes a base of items of width 64. The deltas that follow have about touched rows each.
+func newShop(tb testing.TB, items, touched int) *shop {
+	tb.Helper()
+	server := startNATS(tb, tb.TempDir(), 0)
+	cfg := model.DefaultConfig()
+	cfg.MaxSessions, cfg.MaxTokens, cfg.LossWithoutHistory, cfg.NegativesUniform = 60, 300, true, touched
+	s := &shop{newTraineeOf(tb, cfg, items), server.ClientURL(), newPublisher(tb, dial(tb, server), func(c *publisher.Config) { c.BaseEvery = 64 })}
+	s.publish(tb, s.p)
+	return s
+}
+
+// waitFor waits until the replica at address serves a version.
+func waitFor(tb testing.TB, address string, v schema.Version) {
+	tb.Helper()
+	eventually(tb, fmt.Sprintf("the replica serves version %d", v), func() bool {
+		res, err := http.Get("http://" + address + "/livez")
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		return res.Header.Get("X-Freshet-Version") == strconv.FormatUint(uint64(v), 10)
+	})
+}
+
+// capacity is how many requests a second a replica answers to a closed loop of 16 connections, its caches warm, and the
+// µs of CPU that it takes for one: where other programs share the machine, the latter says more.
+func capacity(tb testing.TB, l load) (requestsPerSec, cpuMicros float64) {
+	tb.Helper()
+	l.conns, l.rate = 16, 0
+	l.during(tb, 2*time.Second)
+	cpu := gauge(tb, l.address, "process_cpu_seconds_total")
+	most := l.during(tb, 4*time.Second)
+	cpu = gauge(tb, l.address, "process_cpu_seconds_total") - cpu
+	return most.requestsPerSec(), 1e6 * cpu / float64(most.latency.TotalCount())
+}
+
+// onOneCore reports what a replica with GOMAXPROCS=1 answers, and how long answers take at seven tenths of that.
+func onOneCore(b *testing.B, items int, precision model.Precision, users int, request func(i int) []byte) {
+	s := newShop(b, items, 1000)
+	address := spawn(b, child{NATS: s.url, Procs: 1, Precision: precision, Users: users, Tokens: 256, Items: items})
+	waitFor(b, address, 1)
+	s.trainee = nil
+	runtime.GC() // the trainer's heap is of no more use
+	l := load{address: address, conns: 32, request: request}
+	for b.Loop() {
+		most, cpu := capacity(b, l)
+		l.rate = 0.7 * most
+		got := l.during(b, 6*time.Second)
+		b.ReportMetric(most, "requests/s")
+		b.ReportMetric(cpu, "cpu-µs/request")
+		b.ReportMetric(l.rate, "asked/s")
+		b.ReportMetric(got.millis(50), "p50-ms")
+		b.ReportMetric(got.millis(99), "p99-ms")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkServingHistories asks for users with 256 tokens of history.
+func BenchmarkServingHistories(b *testing.B) {
+	for _, c := range []struct {
+		items     int
+		precision model.Precision
+	}{{100_000, model.Float32}, {100_000, model.Int8}, {1_000_000, model.Int8}} {
+		b.Run(fmt.Sprintf("%d/%s", c.items, c.precision), func(b *testing.B) {
+			const users = 256
+			var requests [users][]byte
+			for u := range requests {
+				requests[u] = get(fmt.Sprintf("/v1/recommend?user_id=u%d&k=20", u))
+			}
+			onOneCore(b, c.items, c.precision, users, func(i int) []byte { return requests[i%users] })
+		})
+	}
+}
+
+// BenchmarkServingClicks asks with five clicks in the request, of 3,700 items.
+func BenchmarkServingClicks(b *testing.B) {
+	const items = 3_700
+	var requests [256][]byte
+	for i := range requests {
+		var ids []string
+		for c := range 5 {
+			ids = append(ids, fmt.Sprintf("i%d", (i*5+c)*2_654_435_761%items))
+		}
+		requests[i] = post("/v1/recommend", body(10, ids...))
+	}
+	onOneCore(b, items, model.Float32, 0, func(i int) []byte { return requests[i%len(requests)] })
+}
+
+// BenchmarkServingAdopt is the time from Publish of a delta of some 1,000 rows until a replica of a million items serves it.
+func BenchmarkServingAdopt(b *testing.B) {
+	const items, deltas = 1_000_000, 40
+	s := newShop(b, items, 1000)
+	began := time.Now()
+	address := spawn(b, child{NATS: s.url})
+	waitFor(b, address, 1)
+	load := time.Since(began)
+	for b.Loop() {
+		took, rows := newLatencies(), 0
+		for range deltas {
+			u := s.update(b, schema.KindDelta)
+			ids, err := schema.Col[[]string](u.Objects[0].Table, "item_id")
+			if err != nil {
+				b.Fatal(err)
+			}
+			rows += len(ids)
+			began := time.Now()
+			m, err := s.p.Publish(context.Background(), u)
+			if err != nil {
+				b.Fatal(err)
+			}
+			waitFor(b, address, m.Version)
+			took.RecordValue(time.Since(began).Microseconds())
+		}
+		b.ReportMetric(load.Seconds(), "base-s")
+		b.ReportMetric(float64(rows)/deltas, "rows")
+		b.ReportMetric(float64(took.ValueAtQuantile(50))/1000, "p50-ms")
+		b.ReportMetric(float64(took.ValueAtQuantile(99))/1000, "p99-ms")
+	}
+	b.ReportMetric(0, "ns/op")
+}
