@@ -145,54 +145,6 @@ func lastOnDisk(dir string) schema.Version {
 	return l.Chain[len(l.Chain)-1].Version
 }
 
-func TestNATSRestart(t *testing.T) {
-	dir := t.TempDir()
-	s := startNATS(t, dir, 0)
-	js := dial(t, s)
-	p := newPublisher(t, js, nil)
-	trainee := newTrainee(t, 10)
-	r, _ := start(t, config("r1"), js, nil)
-	serves(t, r, trainee.publish(t, p).Version)
-	at := port(s)
-	stopNATS(s)
-	ask(t, r.Handler(), body(5, "i1"))
-	startNATS(t, dir, at)
-	var m schema.Manifest
-	eventually(t, "the publisher publishes again", func() bool {
-		var err error
-		m, err = p.Publish(t.Context(), trainee.update(t, p.NextKind()))
-		return err == nil
-	})
-	serves(t, r, m.Version)
-	if diff := cmp.Diff(expected(trainee.direct, 10, "i1"), ask(t, r.Handler(), body(10, "i1")).Items); diff != "" {
-		t.Errorf("after the restart:\n%s", diff)
-	}
-}
-
-func TestNATSComesBackEmpty(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
-	js := dial(t, s)
-	p := newPublisher(t, js, nil)
-	trainee := newTrainee(t, 10)
-	r, _ := start(t, config("r1"), js, nil)
-	serves(t, r, trainee.publish(t, p).Version)
-	serves(t, r, trainee.publish(t, p).Version)
-	at := port(s)
-	stopNATS(s)
-	startNATS(t, t.TempDir(), at)
-	var m schema.Manifest
-	eventually(t, "the publisher begins the line again", func() bool {
-		var err error
-		m, err = p.Publish(t.Context(), trainee.update(t, p.NextKind()))
-		return err == nil
-	})
-	serves(t, r, m.Version)
-	serves(t, r, trainee.publish(t, p).Version)
-	if diff := cmp.Diff(expected(trainee.direct, 10, "i1"), ask(t, r.Handler(), body(10, "i1")).Items); diff != "" {
-		t.Errorf("%s", diff)
-	}
-}
-
 // Whatever the order of versions, refusals, takeovers and restarts: the replica ends at the newest version, answers as the
 // model itself, and never goes back.
 func TestAnyOrderOfEvents(t *testing.T) {

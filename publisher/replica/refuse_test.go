@@ -209,7 +209,7 @@ func TestBadUpdatesAreRefused(t *testing.T) {
 }
 
 // refused returns what /v1/model says about the newest version.
-func refused(t *testing.T, r *replica.Replica) string {
+func refused(t testing.TB, r *replica.Replica) string {
 	t.Helper()
 	var answer struct{ Refused string }
 	if err := json.Unmarshal(call(r.Handler(), "GET", "/v1/model", "").Body.Bytes(), &answer); err != nil {
