@@ -217,7 +217,7 @@ func (s *Store) has(ctx context.Context, o schema.Object) bool {
 func (s *Store) Fetch(ctx context.Context, o schema.Object) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.ObjectTimeout)
 	defer cancel()
-	in, err := s.bucket.Open(ctx, o.Name)
+	in, err := s.bucket.Open(ctx, o.Name) // chunk by chunk: the client's own Get waits for a lost one until ctx is done
 	if errors.Is(err, objects.ErrMissing) {
 		err = ErrMissing
 	}

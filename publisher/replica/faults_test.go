@@ -189,6 +189,21 @@ func TestFaults(t *testing.T) {
 				}
 			})
 		}, (*faultWorld).untilBase},
+		{"the chunks of an object are lost", 20, func(w *faultWorld) {
+			w.behind(replica.ReasonTruncated, func(m schema.Manifest) {
+				info, err := w.bucket().GetInfo(w.Context(), m.Objects[0].Name)
+				if err != nil {
+					w.Fatal(err)
+				}
+				stream, err := w.js.Stream(w.Context(), "OBJ_"+publisher.ObjectsBucket)
+				if err == nil {
+					err = stream.Purge(w.Context(), jetstream.WithPurgeSubject("$O."+publisher.ObjectsBucket+".C."+info.NUID))
+				}
+				if err != nil {
+					w.Fatal(err)
+				}
+			})
+		}, (*faultWorld).untilBase},
 		{"an object is corrupted", 20, func(w *faultWorld) {
 			w.behind(replica.ReasonDigest, func(m schema.Manifest) {
 				o := m.Objects[0]
