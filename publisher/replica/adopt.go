@@ -48,7 +48,7 @@ func (r *Replica) settle(ctx context.Context, store *publisher.Store, stored []b
 		changed = r.swap(next) || changed
 	}
 	if changed {
-		r.keep(fetched)
+		r.keep(ctx, store, fetched)
 	}
 	return faults
 }
@@ -158,7 +158,7 @@ func (r *Replica) fetch(ctx context.Context, store *publisher.Store, m schema.Ma
 }
 
 // keep puts what is served on the disk.
-func (r *Replica) keep(fetched map[string][]byte) {
+func (r *Replica) keep(ctx context.Context, store *publisher.Store, fetched map[string][]byte) {
 	l := r.lanes()
 	last := lastGood{Chain: l.stable.chain}
 	if r.floor.Version != 0 {
@@ -167,7 +167,7 @@ func (r *Replica) keep(fetched map[string][]byte) {
 	if l.candidate != nil {
 		last.Candidate = l.candidate.chain
 	}
-	if err := r.disk.save(last, fetched); err != nil {
+	if err := r.disk.save(last, fetched, func(o schema.Object) ([]byte, error) { return store.Fetch(ctx, o) }); err != nil {
 		r.metrics.failures.WithLabelValues("disk").Inc()
 		r.cfg.Log.Error("replica cannot keep the version on disk: a start without NATS will serve an older one; check space and rights of the directory",
 			"dir", r.cfg.Dir, "version", l.stable.number(), "err", err)

@@ -98,8 +98,9 @@ func (d disk) objects() string { return filepath.Join(d.dir, "objects") }
 // path names the file of o. A manifest that passed Validate has 64 hex digits there, so that it cannot lead elsewhere.
 func (d disk) path(o schema.Object) string { return filepath.Join(d.objects(), o.SHA256) }
 
-// save makes last what is loaded next. objects holds the bytes, by digest, of those objects that may not be on the disk yet.
-func (d disk) save(last lastGood, objects map[string][]byte) error {
+// save makes last what is loaded next. objects holds the bytes, by digest, of those objects that are new; what an earlier save
+// could not write is fetched again. It ends at the first fault: a disk that stays full costs one fetch a version.
+func (d disk) save(last lastGood, objects map[string][]byte, fetch func(schema.Object) ([]byte, error)) error {
 	if d.dir == "" {
 		return nil
 	}
@@ -117,13 +118,18 @@ func (d disk) save(last lastGood, objects map[string][]byte) error {
 				continue // of both chains
 			}
 			named[o.SHA256] = true
-			b, fetched := objects[o.SHA256]
-			if fetched {
-				if err := d.writeFile(d.path(o), b); err != nil {
-					return err
+			b, isNew := objects[o.SHA256]
+			if !isNew {
+				if info, err := os.Stat(d.path(o)); err == nil && info.Size() == o.Bytes {
+					continue
 				}
-			} else if info, err := os.Stat(d.path(o)); err != nil || info.Size() != o.Bytes {
-				return fmt.Errorf("object %s of version %d is not on the disk", o.Name, m.Version)
+				var err error
+				if b, err = fetch(o); err != nil {
+					return fmt.Errorf("object %s of version %d is not on the disk: %w", o.Name, m.Version, err)
+				}
+			}
+			if err := d.writeFile(d.path(o), b); err != nil {
+				return err
 			}
 		}
 	}
