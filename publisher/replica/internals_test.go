@@ -13,6 +13,9 @@ func (r *Replica) StableIsFreed() func() bool {
 // Recorded are the requests that the next version is warmed up with.
 func (r *Replica) Recorded() []Request { return r.requests.all() }
 
+// Restore adopts what is on the disk, as Run does at its start.
+func (r *Replica) Restore() { r.restore() }
+
 var (
 	EncodeRequests = encodeRequests
 	DecodeRequests = decodeRequests

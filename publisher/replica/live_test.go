@@ -25,7 +25,7 @@ type counting struct {
 	at   schema.EventTime
 }
 
-func newCounting(t *testing.T, items int) *counting {
+func newCounting(t testing.TB, items int) *counting {
 	t.Helper()
 	c := baseline.DefaultConfig()
 	c.Neighbours, c.Sessions = true, 100
@@ -42,7 +42,7 @@ func (c *counting) click(rows ...model.Row) {
 }
 
 // tables returns a delta with the live tables alone.
-func (c *counting) tables(t *testing.T) publisher.Update {
+func (c *counting) tables(t testing.TB) publisher.Update {
 	t.Helper()
 	u := publisher.Update{Kind: schema.KindDelta, Step: 1, Items: c.m.Items(), ConfigDigest: modelConfig().Digest(),
 		TrainedThrough: schema.TrainedThrough{EventTime: c.at, Positions: schema.Position{0: 1}}}
@@ -50,7 +50,7 @@ func (c *counting) tables(t *testing.T) publisher.Update {
 	return u
 }
 
-func (c *counting) add(t *testing.T, u *publisher.Update) {
+func (c *counting) add(t testing.TB, u *publisher.Update) {
 	t.Helper()
 	objects, err := c.live.Publish(u.Kind == schema.KindBase)
 	if err != nil {
@@ -61,7 +61,7 @@ func (c *counting) add(t *testing.T, u *publisher.Update) {
 	}
 }
 
-func (c *counting) base(t *testing.T) publisher.Update {
+func (c *counting) base(t testing.TB) publisher.Update {
 	t.Helper()
 	u := c.update(t, schema.KindBase)
 	c.add(t, &u)
