@@ -65,7 +65,7 @@ func (c Client) Recommend(ctx context.Context, q Request) (Answer, error) {
 	}
 	if res.StatusCode != http.StatusOK {
 		var w struct {
-			Error errorBody `json:"error"`
+			Error struct{ Code, Message, Field string }
 		}
 		if json.Unmarshal(b, &w) != nil || w.Error.Code == "" {
 			return Answer{}, &Error{Status: res.StatusCode, Code: "unknown", Message: http.StatusText(res.StatusCode)}

@@ -47,11 +47,18 @@ type Config struct {
 	// Live are clicks that no part has yet, for histories. Several replicas may share one. Default none: a click counts once its part is in the log.
 	Live *LiveClicks
 
-	Token          string        // bearer token for /v1/; "" = open
-	MaxInFlight    int           // requests computed at the same time; the others wait; default 4 for each CPU, more would only share them
-	MaxWait        time.Duration // that a request waits for its turn before 503; default 1 s
-	RequestsPerSec float64       // over all callers, 429 above; 0 = no limit
-	DrainTimeout   time.Duration // that Serve waits for open requests at its end; default 10 s
+	Token        string        // bearer token for /v1/; "" = none, and without a TokenFile either /v1/ is open
+	TokenFile    string        // further tokens, one a line, read again when it changes; "" = none
+	TLS          TLSFiles      // of the API; default none
+	MaxInFlight  int           // requests computed at the same time; the others wait; default 4 for each CPU, more would only share them
+	MaxQueue     int           // requests that wait; default 1024
+	MaxWait      time.Duration // longest wait that a request is let in for, else 429; default 100 ms: a page that waits longer has gone on without an answer
+	MaxConns     int           // open connections; more wait to be accepted; default 4096, which hold some 100 MiB
+	DrainDelay   time.Duration // that Serve goes on after /readyz says no, for load balancers to see it; default 0
+	DrainTimeout time.Duration // that Serve then waits for open requests; default 10 s
+
+	RequestsPerSec          float64 // over all callers, 429 above; 0 = no limit
+	RequestsPerSecPerCaller float64 // of each token, or, without tokens, each address; 0 = no limit
 
 	Metrics prometheus.Collector // shown at /metrics beside the replica's own; default none
 
@@ -91,8 +98,14 @@ func (c Config) withDefaults() Config {
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = 4 * runtime.GOMAXPROCS(0)
 	}
+	if c.MaxQueue == 0 {
+		c.MaxQueue = 1024
+	}
 	if c.MaxWait == 0 {
-		c.MaxWait = time.Second
+		c.MaxWait = 100 * time.Millisecond
+	}
+	if c.MaxConns == 0 {
+		c.MaxConns = 4096
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 10 * time.Second
@@ -124,6 +137,9 @@ func (c Config) Validate() error {
 	for _, key := range c.TrustedKeys {
 		fault(!nkeys.IsValidPublicKey(key), "trusted key %q is not an nkey public key", key)
 	}
+	if err := c.TLS.Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("replica: tls: %w", err))
+	}
 	if err := c.Serving.Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("replica: %w", err))
 	}
@@ -133,7 +149,11 @@ func (c Config) Validate() error {
 	fault(c.Gap < 0, "gap %v: must be positive", c.Gap)
 	fault(c.MaxInFlight < 0, "max_in_flight %d: must be positive", c.MaxInFlight)
 	fault(c.MaxWait < 0, "max_wait %v: must be positive", c.MaxWait)
+	fault(c.MaxQueue < 0, "max_queue %d: must be positive", c.MaxQueue)
+	fault(c.MaxConns < 0, "max_conns %d: must be positive", c.MaxConns)
 	fault(c.RequestsPerSec < 0, "requests_per_sec %v: must not be negative", c.RequestsPerSec)
+	fault(c.RequestsPerSecPerCaller < 0, "requests_per_sec_per_caller %v: must not be negative", c.RequestsPerSecPerCaller)
+	fault(c.DrainDelay < 0, "drain_delay %v: must not be negative", c.DrainDelay)
 	fault(c.DrainTimeout < 0, "drain_timeout %v: must be positive", c.DrainTimeout)
 	return errors.Join(faults...)
 }

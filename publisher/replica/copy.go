@@ -71,7 +71,7 @@ func pull(ctx context.Context, cfg Config, store *publisher.Store, v schema.Vers
 	if err != nil || cfg.Dir == "" {
 		return out, err
 	}
-	return out, r.disk.save(lastGood{Chain: chain}, nil)
+	return out, r.disk.save(lastGood{Chain: chain}, nil, func(o schema.Object) ([]byte, error) { return store.Fetch(ctx, o) })
 }
 
 // Chain returns the manifests that version v is made of, from its base, as a replica accepts them. It looks at no object.

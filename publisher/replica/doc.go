@@ -28,14 +28,20 @@
 //
 //	GET  /v1/recommend?user_id=u1&k=20&scene=home
 //	POST /v1/recommend {"user_id","clicks":[{"item_id","action","timestamp"}],"k","scene","exclude":[],"exclude_seen",
-//	                    "filter":{"category":[]}}
+//	                    "filter":{"category":[],"allow":[]},"interests"}
+//	POST /v1/batch     {"requests":[…]} to {"answers":[…]}, all from one version, an error in the place of each that is wrong
 //	GET  /v1/model     what is served      GET /livez    200 while the process lives
 //	GET  /metrics      Prometheus          GET /readyz   200 once a verified version serves, else 503 and why
 //
-// k is 1 to 1000 (default 20), a body at most 1 MiB with at most 1000 clicks and 10000 excluded items; timestamps are epoch
-// milliseconds or RFC 3339 and default to now. Unknown fields are passed over. An item's source is "model", or "baseline"
+// k is 1 to 1000 (default 20), a body at most 1 MiB with at most 1000 clicks, 10000 excluded and 10000 allowed items; a batch has at
+// most 100 requests for 10000 items in all. Timestamps are epoch milliseconds or RFC 3339 and default to now. Bodies are said to be
+// application/json. Unknown fields are passed over, and one that comes twice is refused. An item's source is "model", or "baseline"
 // where nothing in the user's history is known to the version and the items answer that are popular in its live tables. Errors are
-// {"error":{"code","message","field"}}. A bearer token, where one is configured, guards /v1/ and nothing else.
+// {"error":{"code","message","field","request_id"}}; a request keeps the X-Request-Id it came with. Bearer tokens, where there are
+// any, guard /v1/ and nothing else.
+//
+// Too much is refused before it is late: 429 with Retry-After where a request would wait too long for its turn (line.go), where large
+// bodies hold too much memory, and over a rate. 503 says that no version serves.
 //
 // # Refusals
 //
@@ -57,6 +63,5 @@
 // Without trusted keys, unsigned versions are accepted: NATS' own permissions then guard the line. When NATS was lost with
 // all its data and the trainer began again below the version held here, the replica refuses: empty its directory to accept.
 //
-// What this package does not do: train, score the quality of a version, retrieve from more rows than one process holds, or
-// end TLS (give Serve a TLS listener).
+// What this package does not do: train, score the quality of a version, or retrieve from more rows than one process holds.
 package replica

@@ -1,14 +1,14 @@
 package replica
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,176 +18,247 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// The headers of every answer.
+// The headers of every answer, beside HeaderRequestID.
 const (
 	HeaderReplica = "X-Freshet-Replica"
 	HeaderVersion = "X-Freshet-Version" // 0 while no version serves
 )
 
+// endpoint answers an exchange into x.out, or returns why it does not.
+type endpoint func(x *exchange) error
+
+// route is a path of the API.
+type route struct {
+	name    string // in metrics and logs, which must not hold what callers write
+	path    string
+	methods []string // HEAD goes with GET
+	open    bool     // asks for no token, and has no rate
+	answer  endpoint
+}
+
+// routes lists the API. The OpenAPI document describes the same.
+func (r *Replica) routes() []route {
+	get := []string{http.MethodGet}
+	metrics := promhttp.HandlerFor(r.metrics.registry, promhttp.HandlerOpts{})
+	return []route{
+		{"recommend", "/v1/recommend", []string{http.MethodGet, http.MethodPost}, false, r.serveRecommend},
+		{"batch", "/v1/batch", []string{http.MethodPost}, false, r.serveBatch},
+		{"model", "/v1/model", get, false, r.serveModel},
+		{"livez", "/livez", get, true, func(x *exchange) error { return x.text("ok\n") }},
+		{"readyz", "/readyz", get, true, r.serveReady},
+		{"metrics", "/metrics", get, true, func(x *exchange) error {
+			metrics.ServeHTTP(x.w, x.req)
+			x.written = true
+			return nil
+		}},
+	}
+}
+
+// nowhere is the route of every other path.
+var nowhere = route{name: "other", answer: func(*exchange) error {
+	return &fault{code: codeNotFound, message: "there is no such path: see /v1/recommend, /v1/batch and /v1/model"}
+}}
+
+// api is what a replica's HTTP side keeps between requests.
+type api struct {
+	tokens *Tokens
+	rates  *rates
+	line   line
+	budget budget
+}
+
+func newAPI(cfg Config) (*api, error) {
+	tokens, err := OpenTokens(cfg.Token, cfg.TokenFile, cfg.Now, func(err error) {
+		cfg.Log.Warn("replica keeps the tokens it has", "err", err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("replica: %w", err)
+	}
+	return &api{
+		tokens: tokens, rates: newRates(cfg.RequestsPerSec, cfg.RequestsPerSecPerCaller),
+		line:   line{turns: cfg.MaxInFlight, room: cfg.MaxQueue, most: cfg.MaxWait, now: cfg.Now},
+		budget: budget{most: maxHeldBytes},
+	}, nil
+}
+
 // Handler returns the replica's HTTP API; doc.go describes it.
 func (r *Replica) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/v1/recommend", r.guarded(r.serveRecommend, http.MethodGet, http.MethodPost))
-	mux.Handle("/v1/model", r.guarded(r.serveModel, http.MethodGet))
-	mux.Handle("/livez", r.open(func(w http.ResponseWriter, _ *version) {
-		fmt.Fprintln(w, "ok")
-	}))
-	mux.Handle("/readyz", r.open(r.serveReady))
-	mux.Handle("/metrics", promhttp.HandlerFor(r.metrics.registry, promhttp.HandlerOpts{}))
-	mux.Handle("/", r.guarded(func(http.ResponseWriter, *http.Request, lanes) (any, error) {
-		return nil, &badRequest{http.StatusNotFound, "not_found", "there is no such path: see /v1/recommend and /v1/model", ""}
-	}))
-	return mux
-}
-
-// endpoint answers a request from l, the lanes that the request sees, and from no other (I8).
-type endpoint func(w http.ResponseWriter, req *http.Request, l lanes) (any, error)
-
-// guarded wraps an endpoint of the API: headers, token, limits, errors and metrics. No methods = all.
-func (r *Replica) guarded(answer endpoint, methods ...string) http.Handler {
+	routes := map[string]route{}
+	for _, to := range r.routes() {
+		routes[to.path] = to
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		began := time.Now()
-		r.metrics.inFlight.Inc()
-		status := http.StatusInternalServerError
-		defer func() {
-			r.metrics.inFlight.Dec()
-			r.metrics.requests.WithLabelValues(strconv.Itoa(status)).Inc()
-			r.metrics.seconds.Observe(time.Since(began).Seconds())
-		}()
-		l := r.lanes() // the request's only look at the pointer
-		r.mark(w, l.stable)
-		body, err := r.guard(w, req, l, answer, methods)
-		status = r.write(w, body, err)
+		to, known := routes[req.URL.Path]
+		if !known {
+			to = nowhere
+		}
+		r.exchange(w, req, to)
 	})
 }
 
-func (r *Replica) guard(w http.ResponseWriter, req *http.Request, l lanes, answer endpoint, methods []string) (body any, err error) {
+// exchange answers one request, whatever happens, and says so in metrics and log.
+func (r *Replica) exchange(w http.ResponseWriter, req *http.Request, to route) {
+	began := time.Now()
+	r.metrics.inFlight.Inc()
+	x := newExchange(w, req)
+	x.lanes = r.lanes() // the request's only look at the pointer (I8)
+	r.mark(x)
+	err := r.admit(x, to)
+	if err == nil {
+		err = r.run(x, to)
+	}
+	if err == nil && !x.written {
+		err = r.hold(x, 0)
+	}
+	r.write(x, err)
+	took := time.Since(began)
+	r.metrics.inFlight.Dec()
+	r.metrics.answered(to.name, x.status, took)
+	if r.cfg.Log.Enabled(req.Context(), slog.LevelDebug) {
+		r.cfg.Log.LogAttrs(req.Context(), slog.LevelDebug, "request", slog.String("request_id", x.id), slog.String("method", method(req.Method)),
+			slog.String("route", to.name), slog.Int("status", x.status), slog.Duration("took", took), slog.Int("bytes", len(x.out.Buf)))
+	}
+	r.api.budget.give(x.held)
+	x.release()
+}
+
+// method keeps what a caller invents out of the log.
+func method(m string) string {
+	if slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPost}, m) {
+		return m
+	}
+	return "other"
+}
+
+// mark says in the head of the answer who answers, from what, and to which request.
+func (r *Replica) mark(x *exchange) {
+	h := x.w.Header()
+	h.Set(HeaderReplica, r.cfg.ID)
+	h.Set(HeaderRequestID, x.id)
+	x.from(x.lanes.stable)
+	if r.draining.Load() {
+		h.Set("Connection", "close") // the next request has to go elsewhere
+	}
+}
+
+// admit checks token, method and rate, in this order: who may not ask learns nothing else.
+func (r *Replica) admit(x *exchange, to route) error {
+	caller := ""
+	if r.api.tokens.Asked() && !to.open {
+		var err error
+		if caller, err = r.api.tokens.Check(x.req.Header); err != nil {
+			x.w.Header().Set("WWW-Authenticate", "Bearer")
+			return &fault{code: codeToken, message: err.Error()}
+		}
+	}
+	if len(to.methods) > 0 && !allowed(to.methods, x.req.Method) {
+		x.w.Header().Set("Allow", strings.Join(to.methods, ", "))
+		return &fault{code: codeMethod, message: "use " + strings.Join(to.methods, " or ")}
+	}
+	if to.open {
+		return nil
+	}
+	if caller == "" && r.api.rates.each > 0 {
+		caller = callerAddress(x.req.RemoteAddr)
+	}
+	if reason, retry := r.api.rates.allow(caller, r.cfg.Now()); reason != "" {
+		r.metrics.shed.WithLabelValues(string(reason)).Inc()
+		return &fault{code: codeRateLimited, message: "more requests than this replica is set to answer: wait as long as Retry-After says", retry: retry}
+	}
+	return nil
+}
+
+func allowed(methods []string, method string) bool {
+	return slices.Contains(methods, method) || method == http.MethodHead && slices.Contains(methods, http.MethodGet)
+}
+
+// run calls the endpoint. A panic is a bug of ours, and must not take the other requests with it.
+func (r *Replica) run(x *exchange, to route) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.cfg.Log.Error("replica panics on a request", "path", req.URL.Path, "panic", p)
-			body, err = nil, errors.New("panic")
+			r.cfg.Log.Error("replica panics on a request", "request_id", x.id, "route", to.name, "panic", p, "stack", string(debug.Stack()))
+			err = &fault{code: codeInternal, message: "the replica failed to answer; its log says why"}
 		}
 	}()
-	if r.cfg.Token != "" && !r.authorized(req) {
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		return nil, &badRequest{http.StatusUnauthorized, "unauthorized", "send the header Authorization: Bearer and the token", ""}
-	}
-	if len(methods) > 0 && !contains(methods, req.Method) {
-		w.Header().Set("Allow", strings.Join(methods, ", "))
-		return nil, &badRequest{http.StatusMethodNotAllowed, "method_not_allowed", "use " + strings.Join(methods, " or "), ""}
-	}
-	if r.limit != nil && !r.limit.Allow() {
-		w.Header().Set("Retry-After", "1")
-		return nil, &badRequest{http.StatusTooManyRequests, "rate_limited", "more requests than this replica is set to answer", ""}
-	}
-	return answer(w, req, l)
+	return to.answer(x)
 }
 
-func contains(methods []string, method string) bool {
-	for _, m := range methods {
-		if m == method || m == http.MethodGet && method == http.MethodHead {
-			return true
-		}
-	}
-	return false
-}
-
-// authorized compares digests, so that neither the token's content nor its length shows in the time taken.
-func (r *Replica) authorized(req *http.Request) bool {
-	scheme, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
-	sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
-	return strings.EqualFold(scheme, "bearer") && subtle.ConstantTimeCompare(sum[:], r.token[:]) == 1
-}
-
-// open wraps an endpoint that needs no token.
-func (r *Replica) open(answer func(w http.ResponseWriter, v *version)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		v := r.lanes().stable
-		r.mark(w, v)
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		answer(w, v)
-	})
-}
-
-func (r *Replica) mark(w http.ResponseWriter, v *version) {
-	w.Header().Set(HeaderReplica, r.cfg.ID)
-	w.Header().Set(HeaderVersion, strconv.FormatUint(uint64(v.number()), 10))
-}
-
-// write sends body, or err as the API's error, and returns the status.
-func (r *Replica) write(w http.ResponseWriter, body any, err error) int {
-	status := http.StatusOK
-	var text []byte
-	if err == nil {
-		text, err = json.Marshal(body)
+// write sends what the endpoint wrote, or err as the API's error.
+func (r *Replica) write(x *exchange, err error) {
+	if x.written {
+		return
 	}
 	if err != nil {
-		fault := new(badRequest)
-		if !errors.As(err, &fault) {
-			r.cfg.Log.Error("replica fails to answer", "err", err)
-			fault = &badRequest{http.StatusInternalServerError, "internal", "the replica failed to answer; its log says why", ""}
+		f := new(fault)
+		if !errors.As(err, &f) {
+			r.cfg.Log.Error("replica fails to answer", "request_id", x.id, "err", err)
+			f = &fault{code: codeInternal, message: "the replica failed to answer; its log says why"}
 		}
-		status = fault.status
-		text, _ = json.Marshal(map[string]errorBody{"error": {fault.code, fault.message, fault.field}})
+		x.fail(f)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(text)+1))
-	w.WriteHeader(status)
-	w.Write(append(text, '\n')) // an error here means that the caller has gone
-	return status
+	h := x.w.Header()
+	h.Set("Content-Type", x.contentType)
+	h.Set("Content-Length", strconv.Itoa(len(x.out.Buf)))
+	x.w.WriteHeader(x.status)
+	x.w.Write(x.out.Buf) // an error here means that the caller has gone
 }
 
-type errorBody struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Field   string `json:"field,omitempty"`
-}
-
-func (r *Replica) notReady() error {
-	return &badRequest{http.StatusServiceUnavailable, "not_ready", "no verified version serves yet: " + r.whyRefused(), ""}
-}
-
-func (r *Replica) serveRecommend(w http.ResponseWriter, req *http.Request, l lanes) (any, error) {
-	var q Request
-	var err error
-	if req.Method == http.MethodPost {
-		q, err = parsePost(http.MaxBytesReader(w, req.Body, maxBodyBytes), r.cfg.Now())
-	} else {
-		q, err = parseGet(req)
+// compute answers q in its turn, from the version of its user's lane. Who gets none is to come again after Retry-After.
+func (r *Replica) compute(ctx context.Context, x *exchange, q Request) (Answer, error) {
+	entered := r.cfg.Now()
+	began, reason, retry := r.api.line.take(ctx)
+	if reason != "" {
+		return Answer{}, r.shed(reason, retry)
 	}
-	if err != nil {
-		return nil, err
-	}
-	v, lane := l.of(q)
-	if v == nil {
-		w.Header().Set("Retry-After", "1")
-		return nil, r.notReady()
-	}
-	r.mark(w, v)
-	if err := r.takeTurn(req.Context()); err != nil {
-		w.Header().Set("Retry-After", "1")
-		return nil, err
-	}
-	defer func() { <-r.turns }()
+	defer r.api.line.leave(began)
+	r.metrics.queue.Observe(began.Sub(entered).Seconds())
+	v, lane := x.lanes.of(q)
 	return r.recommend(v, lane, q), nil
 }
 
-// takeTurn waits for a place among the requests being computed, up to MaxWait.
-func (r *Replica) takeTurn(ctx context.Context) error {
-	select {
-	case r.turns <- struct{}{}:
-		return nil
-	default:
+// shed counts a request that is sent away, and says when to come again.
+func (r *Replica) shed(reason shedReason, retry time.Duration) error {
+	r.metrics.shed.WithLabelValues(string(reason)).Inc()
+	return &fault{code: codeOverloaded, message: "more is asked than this replica can answer: wait as long as Retry-After says, or ask another replica", retry: retry}
+}
+
+// notReady is the answer while no version serves.
+func (r *Replica) notReady() error {
+	r.metrics.shed.WithLabelValues(string(shedNotReady)).Inc()
+	return &fault{code: codeNotReady, message: "no verified version serves yet: " + r.whyRefused(), retry: time.Second}
+}
+
+func (r *Replica) serveRecommend(x *exchange) error {
+	q, err := r.request(x)
+	if err != nil {
+		return err
 	}
-	wait := time.NewTimer(r.cfg.MaxWait)
-	defer wait.Stop()
-	select {
-	case r.turns <- struct{}{}:
-		return nil
-	case <-wait.C:
-	case <-ctx.Done():
+	if x.lanes.stable == nil {
+		return r.notReady()
 	}
-	return &badRequest{http.StatusServiceUnavailable, "overloaded", "too many requests are being computed: try another replica", ""}
+	answer, err := r.compute(x.req.Context(), x, q)
+	if err != nil {
+		return err
+	}
+	v, _ := x.lanes.of(q)
+	x.from(v)
+	answer.encode(&x.out)
+	return nil
+}
+
+// request reads what is asked, from the URL or from the body.
+func (r *Replica) request(x *exchange) (q Request, err error) {
+	if x.req.Method != http.MethodPost {
+		return decodeQuery(x.req.URL.RawQuery)
+	}
+	if err := r.readBody(x); err != nil {
+		return q, err
+	}
+	err = decodeBody(&x.in, x.body, func() error {
+		q, err = decodeRequest(&x.in, r.cfg.Now())
+		return err
+	})
+	return q, err
 }
 
 // modelAnswer is the answer of /v1/model.
@@ -201,29 +272,29 @@ type modelAnswer struct {
 	Candidate *publisher.Candidate `json:"candidate,omitempty"`
 }
 
-func (r *Replica) serveModel(_ http.ResponseWriter, _ *http.Request, l lanes) (any, error) {
-	v := l.stable
+func (r *Replica) serveModel(x *exchange) error {
+	v := x.lanes.stable
 	if v == nil {
-		return nil, r.notReady()
+		return r.notReady()
 	}
 	a := modelAnswer{Manifest: v.manifest, AppliedAt: v.appliedAt.UTC(), AgeMillis: r.age(v).Milliseconds(), Refused: r.whyRefused(), Order: r.inForce().Serial}
-	if l.candidate != nil {
-		a.Candidate = &publisher.Candidate{Version: l.candidate.number(), Share: l.share}
+	if c := x.lanes.candidate; c != nil {
+		a.Candidate = &publisher.Candidate{Version: c.number(), Share: x.lanes.share}
 	}
-	return a, nil
+	b, err := json.Marshal(a)
+	x.out.Raw(b)
+	return err
 }
 
-func (r *Replica) serveReady(w http.ResponseWriter, v *version) {
-	switch {
-	case r.draining.Load():
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, "the replica is shutting down")
-	case v == nil:
-		w.WriteHeader(http.StatusServiceUnavailable)
-		var b bytes.Buffer
-		fmt.Fprintf(&b, "no verified version serves yet: %s\n", r.whyRefused())
-		w.Write(b.Bytes())
-	default:
-		fmt.Fprintf(w, "serving version %d of %s\n", v.manifest.Version, v.manifest.Model)
+func (r *Replica) serveReady(x *exchange) error {
+	if r.draining.Load() {
+		x.status = http.StatusServiceUnavailable
+		return x.text("the replica is shutting down\n")
 	}
+	v := x.lanes.stable
+	if v == nil {
+		x.status = http.StatusServiceUnavailable
+		return x.text("no verified version serves yet: " + r.whyRefused() + "\n")
+	}
+	return x.text(fmt.Sprintf("serving version %d of %s\n", v.number(), v.manifest.Model))
 }

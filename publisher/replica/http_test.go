@@ -69,6 +69,12 @@ func TestBadRequests(t *testing.T) {
 	get("?user_id=", "user_id")
 	get("?user_id="+long, "user_id")
 	get("?user_id=u&scene="+long, "scene")
+	get("?user_id=u&user_id=v", "user_id")
+	get("?user_id=u&k=1&k=2", "k")
+	get("?user_id=u&scene=a&scene=b", "scene")
+	get("?user_id=%ff", "user_id")
+	get("?user_id=u&scene=%zz", "")
+	get("?user_id=u;k=2", "")
 	for _, k := range []string{"0", "-1", "1001", "x", "", "1.5", "99999999999999999999"} {
 		get("?user_id=u&k="+k, "k")
 	}
@@ -86,7 +92,17 @@ func TestBadRequests(t *testing.T) {
 	post(`{"user_id":"u","k":0}`, "k")
 	post(`{"user_id":"u","k":1001}`, "k")
 	post(`{"user_id":"u","exclude":"a"}`, "exclude")
-	post(`{"user_id":"u","exclude":[1]}`, "exclude")
+	post(`{"user_id":"u","exclude":["a",1]}`, "exclude[1]")
+	post(`{"user_id":"u","exclude":[null]}`, "exclude[0]")
+	post(`{"user_id":"u","clicks":[null]}`, "clicks[0]")
+	post(`{"user_id":"u","clicks":[{"item_id":"a","timestamp":"2026-01-01T00:00:00Z"},{"item_id":"a","item_id":"b"}]}`, "clicks[1].item_id")
+	post(`{"user_id":"u","user_id":"v"}`, "user_id")
+	post(`{"user_id":"u","user\u005fid":"v"}`, "user_id")
+	post(`{"user_id":"u","k":1e400}`, "k")
+	post(`{"user_id":"u","k":`+strings.Repeat("9", 400)+`}`, "k")
+	post(`{"user_id":"u","interests":5}`, "interests")
+	post(`{"user_id":"u","filter":{"allow":["a"],"allow":["b"]}}`, "filter.allow")
+	post(`{"user_id":"u","filter":{"allow":[`+repeat(`"a"`, 10_001)+`]}}`, "filter.allow")
 	post(`{"user_id":"u","exclude":[`+repeat(`"a"`, 10_001)+`]}`, "exclude")
 	post(`{"user_id":"u","exclude_seen":"yes"}`, "exclude_seen")
 	post(`{"user_id":"u","filter":["c"]}`, "filter")
@@ -94,7 +110,7 @@ func TestBadRequests(t *testing.T) {
 	post(`{"user_id":"u","filter":{"category":[`+repeat(`"a"`, 101)+`]}}`, "filter.category")
 	post(`{"user_id":"u","scene":`+fmt.Sprintf("%q", long)+`}`, "scene")
 	post(`{"user_id":"u","clicks":{}}`, "clicks")
-	post(`{"user_id":"u","clicks":[{"item_id":7}]}`, "clicks.item_id")
+	post(`{"user_id":"u","clicks":[{"item_id":7}]}`, "clicks[0].item_id")
 	post(`{"user_id":"u","clicks":[{}]}`, "clicks[0].item_id")
 	post(`{"user_id":"u","clicks":[{"item_id":"a"},{"item_id":""}]}`, "clicks[1].item_id")
 	post(`{"user_id":"u","clicks":[{"item_id":"`+long+`"}]}`, "clicks[0].item_id")
@@ -103,15 +119,36 @@ func TestBadRequests(t *testing.T) {
 	for _, at := range []string{`"yesterday"`, `"2026-01-01"`, `1.5`, `true`, `[]`, `1700000000`, `-1`, `99999999999999999999`, `1900000000000`} {
 		post(`{"user_id":"u","clicks":[{"item_id":"a","timestamp":`+at+`}]}`, "clicks[0].timestamp")
 	}
-	for _, body := range []string{``, `{`, `{"user_id":"u"} {}`, `{"user_id":"u",}`, `user_id=u`, "\x00"} {
+	for _, body := range []string{``, `{`, `{"user_id":"u"} {}`, `{"user_id":"u",}`, `user_id=u`, "\x00", `{"user_id":"u"}x`, `{"user_id":"u"}` + "\x00",
+		`{'user_id':'u'}`, `{"user_id":"u","k":01}`, `{"user_id":"a` + "\n" + `b"}`, `{"user_id":"` + "\xff" + `"}`, `{"user_id":"u","x":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`,
+		strings.Repeat(`{"filter":`, 20_000), `{"user_id":"u","x":nul}`, "\ufeff{}"} {
 		f("POST", "/v1/recommend", body, 400, "malformed_json", "")
 	}
 	f("POST", "/v1/recommend", `{"user_id":"`+strings.Repeat("x", 1<<20)+`"}`, 413, "too_large", "")
+	for header, value := range map[string]string{"Content-Type": "application/x-www-form-urlencoded", "Content-Encoding": "gzip"} {
+		req := httptest.NewRequest("POST", "/v1/recommend", strings.NewReader(`{"user_id":"u"}`))
+		req.Header.Set("Content-Type", "application/json; charset=utf-8")
+		req.Header.Set(header, value)
+		if w := deliver(h, req); w.Code != 415 || !strings.Contains(w.Body.String(), "unsupported_media_type") {
+			t.Errorf("%s %s: %d %s", header, value, w.Code, w.Body)
+		}
+	}
+	for _, kind := range []string{"", "text/plain", "application/json; charset=latin1", "application/json;;;", "application/jsonp"} {
+		req := httptest.NewRequest("POST", "/v1/recommend", strings.NewReader(`{"user_id":"u"}`))
+		req.Header.Set("Content-Type", kind)
+		if w := deliver(h, req); w.Code != 415 {
+			t.Errorf("content type %q: %d %s", kind, w.Code, w.Body)
+		}
+	}
+	f("POST", "/v1/model", `{}`, 405, "method_not_allowed", "")
+	f("GET", "/v1/batch", ``, 405, "method_not_allowed", "")
+	f("GET", "/v1//recommend?user_id=u", ``, 404, "not_found", "")
+	f("GET", "/v1/recommend/?user_id=u", ``, 404, "not_found", "")
 	f("PUT", "/v1/recommend", `{}`, 405, "method_not_allowed", "")
 	f("DELETE", "/v1/model", ``, 405, "method_not_allowed", "")
 	f("GET", "/v1/recommendations", ``, 404, "not_found", "")
 	f("GET", "/", ``, 404, "not_found", "")
-	if got := metric(t, r, `freshet_requests_total{code="413"}`); got != 1 {
+	if got := metric(t, r, `freshet_requests_total{code="413",route="recommend"}`); got != 1 {
 		t.Errorf("%v requests counted as 413, want 1", got)
 	}
 }
@@ -325,7 +362,7 @@ func TestServeDrains(t *testing.T) {
 	<-s.entered
 	// The one place is taken.
 	_, err = client.Recommend(context.Background(), replica.Request{UserID: "u2"})
-	if e := new(replica.Error); !errors.As(err, &e) || e.Status != 503 || e.Code != "overloaded" {
+	if e := new(replica.Error); !errors.As(err, &e) || e.Status != 429 || e.Code != "overloaded" {
 		t.Errorf("with every place taken: %v", err)
 	}
 	cancel()

@@ -51,7 +51,7 @@ func TestLiveClicksAreTheNewest(t *testing.T) {
 	buffer := make([]byte, 0, 64)
 	for n := range 5000 {
 		user := fmt.Sprint("u", rng.IntN(2)*rng.IntN(60)) // u0 is busy
-		if rng.IntN(20) == 0 { // what the log has
+		if rng.IntN(20) == 0 {                            // what the log has
 			through := schema.EventTime(n - rng.IntN(400))
 			unwanted := func(c liveClick) bool { return c.at < through }
 			had := len(naive.clicks[user])

@@ -1,6 +1,9 @@
 package replica
 
 import (
+	"strconv"
+	"time"
+
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -14,8 +17,10 @@ type metrics struct {
 	adoptions     *prometheus.CounterVec // kind
 	rejected      *prometheus.CounterVec // reason
 	swap          prometheus.Histogram
-	requests      *prometheus.CounterVec // code
-	seconds       prometheus.Histogram
+	requests      *prometheus.CounterVec   // route, code
+	seconds       *prometheus.HistogramVec // route, class
+	queue         prometheus.Histogram
+	shed          *prometheus.CounterVec   // reason
 	served        *prometheus.CounterVec   // source, lane
 	computed      *prometheus.HistogramVec // lane
 	warmed        prometheus.Gauge
@@ -41,17 +46,21 @@ func newMetrics(age func(Lane) float64) metrics {
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_updates_rejected_total", Help: "Updates refused."}, []string{"reason"}),
 		swap: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "freshet_swap_seconds", Help: "Time from seeing a head to serving it.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16)}),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_requests_total", Help: "Requests to /v1/, by status code."}, []string{"code"}),
-		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "freshet_request_seconds", Help: "Time to answer a request to /v1/.",
-			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 17)}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_requests_total", Help: "Requests, by route and status code."}, []string{"route", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "freshet_request_seconds", Help: "Time to answer a request, by route and class of status code.",
+			Buckets: requestBuckets}, []string{"route", "class"}),
+		queue: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "freshet_queue_seconds", Help: "Time that requests waited for their turn to be computed.",
+			Buckets: requestBuckets}),
+		shed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_shed_total",
+			Help: "Requests that were not computed: no room to wait (full), too long a wait (wait, late), a caller that left (gone), large bodies (memory), over a rate (rate, caller), or no version serves (no_model)."}, []string{"reason"}),
 		served: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_recommendations_total", Help: "Answers, by what computed them and the lane of their user."}, []string{"source", "lane"}),
 		computed: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "freshet_recommend_seconds", Help: "Time to compute an answer, by lane.",
-			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 17)}, []string{"lane"}),
+			Buckets: requestBuckets}, []string{"lane"}),
 		warmed:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_warmup_requests", Help: "Recorded requests that the newest version answered before it served."}),
 		share:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_candidate_share", Help: "Share of the users that the candidate answers; 0 = there is none."}),
 		order:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_order_serial", Help: "Serial of the order in force; 0 = none was seen."}),
 		ordersRefused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_orders_refused_total", Help: "Orders that were not obeyed."}, []string{"reason"}),
-		inFlight:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_requests_in_flight", Help: "Requests to /v1/ being answered or waiting."}),
+		inFlight:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "freshet_requests_in_flight", Help: "Requests being answered or waiting."}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_replica_failures_total",
 			Help: "What went wrong without stopping the service: history (not readable), disk (last good version not kept), report (not sent)."}, []string{"of"}),
 	}
@@ -60,6 +69,9 @@ func newMetrics(age func(Lane) float64) metrics {
 	}
 	for _, reason := range reasons {
 		m.rejected.WithLabelValues(string(reason))
+	}
+	for _, reason := range shedReasons {
+		m.shed.WithLabelValues(string(reason))
 	}
 	for _, of := range []string{"history", "disk", "report"} {
 		m.failures.WithLabelValues(of)
@@ -78,9 +90,21 @@ func newMetrics(age func(Lane) float64) metrics {
 			ConstLabels: prometheus.Labels{"lane": string(lane)}}, func() float64 { return age(lane) }))
 	}
 	m.registry.MustRegister(m.computed, m.warmed, m.share, m.order, m.ordersRefused)
-	m.registry.MustRegister(m.version, m.head, m.items, m.recall, m.adoptions, m.rejected, m.swap, m.requests, m.seconds, m.served, m.inFlight, m.failures)
+	m.registry.MustRegister(m.version, m.head, m.items, m.recall, m.adoptions, m.rejected, m.swap, m.requests, m.seconds, m.queue, m.shed, m.served, m.inFlight, m.failures)
 	return m
 }
+
+// requestBuckets resolve what a model on one machine takes, tenths of a millisecond to a second, to about 1.4 times.
+var requestBuckets = []float64{.0001, .00014, .0002, .00028, .0004, .00056, .0008, .0011, .0016, .0022, .0032, .0045, .0063, .009, .0125, .018, .025, .035, .05, .07, .1, .14, .2, .28, .4, .56, .8, 1, 2, 5}
+
+// answered counts an answer.
+func (m *metrics) answered(route string, status int, took time.Duration) {
+	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	m.seconds.WithLabelValues(route, classes[status/100%len(classes)]).Observe(took.Seconds())
+}
+
+// classes are those of status codes by their hundreds.
+var classes = [...]string{"", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
 // Metrics returns what /metrics shows, for a process that shows several replicas in one place.
 func (r *Replica) Metrics() prometheus.Collector { return r.metrics.registry }

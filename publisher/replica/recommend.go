@@ -52,10 +52,14 @@ func (r *Replica) recommend(v *version, lane Lane, q Request) Answer {
 	for _, c := range q.Filter.Category {
 		categories[c] = true
 	}
+	allow := make(map[string]bool, len(q.Filter.Allow))
+	for _, id := range q.Filter.Allow {
+		allow[id] = true
+	}
 	var keep func(id, category string) bool // nil = all
-	if len(exclude) > 0 || len(categories) > 0 || q.ExcludeSeen && len(seen) > 0 {
+	if len(exclude) > 0 || len(categories) > 0 || len(allow) > 0 || q.ExcludeSeen && len(seen) > 0 {
 		keep = func(id, category string) bool {
-			return !exclude[id] && !(q.ExcludeSeen && seen[id]) && (len(categories) == 0 || categories[category])
+			return !exclude[id] && !(q.ExcludeSeen && seen[id]) && (len(categories) == 0 || categories[category]) && (len(allow) == 0 || allow[id])
 		}
 	}
 	source := SourceModel

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"github.com/freshet-ml/freshet/trainer/model"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 )
 
 // maxRefused bounds, in bytes, what is reported of an error that joins many faults.
@@ -35,9 +33,7 @@ type Replica struct {
 	histories Histories
 	metrics   metrics
 	disk      disk
-	token     [sha256.Size]byte
-	limit     *rate.Limiter // nil = none
-	turns     chan struct{} // holds one element for each request being computed
+	api       *api
 
 	current  atomic.Pointer[lanes]           // nil until the first adoption; only the goroutine of Run stores
 	order    atomic.Pointer[publisher.Order] // in force; nil until one was seen; only the goroutine of Run stores
@@ -66,13 +62,13 @@ func New(cfg Config, histories Histories) (*Replica, error) {
 	}
 	cfg = cfg.withDefaults()
 	r := &Replica{
-		cfg: cfg, histories: histories, disk: disk{cfg.Dir}, token: sha256.Sum256([]byte(cfg.Token)),
-		turns: make(chan struct{}, cfg.MaxInFlight), news: make(chan struct{}, 1),
+		cfg: cfg, histories: histories, disk: disk{cfg.Dir}, news: make(chan struct{}, 1),
 		refused: "no version has been seen yet", requests: recorded{most: cfg.WarmupRequests},
 	}
 	r.marks.New = func() any { return new([]model.Mark) }
-	if cfg.RequestsPerSec > 0 {
-		r.limit = rate.NewLimiter(rate.Limit(cfg.RequestsPerSec), max(1, int(cfg.RequestsPerSec)))
+	var err error
+	if r.api, err = newAPI(cfg); err != nil {
+		return nil, err
 	}
 	r.metrics = newMetrics(func(lane Lane) float64 {
 		if v := r.lanes().version(lane); v != nil {

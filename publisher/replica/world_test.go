@@ -165,10 +165,17 @@ func serves(t testing.TB, r *replica.Replica, v schema.Version) {
 	})
 }
 
-// call sends a request to a handler.
+// call sends a request to a handler, as JSON where it has a body.
 func call(h http.Handler, method, target, body string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, target, strings.NewReader(body))
+	req.Header.Set("Content-Type", "application/json")
+	return deliver(h, req)
+}
+
+// deliver sends a request as it is to a handler.
+func deliver(h http.Handler, req *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(method, target, strings.NewReader(body)))
+	h.ServeHTTP(w, req)
 	return w
 }
 

@@ -1,0 +1,31 @@
+package replica
+
+import (
+	"net/http"
+)
+
+// What tests of the package from outside need to see.
+
+// Server is the one that Serve runs.
+func (r *Replica) Server() *http.Server { return r.server() }
+
+// Limits of requests and answers.
+const (
+	MaxHeldBytes = maxHeldBytes
+	MaxBodyBytes = maxBodyBytes
+	MaxCallers   = maxCallers
+	ReloadEvery  = reloadEvery
+)
+
+// HeldBytes is what the bodies and answers of open requests hold beyond the free bytes of each.
+func (r *Replica) HeldBytes() int64 { return r.api.budget.held.Load() }
+
+// Waiting is how many requests wait for their turn.
+func (r *Replica) Waiting() int {
+	r.api.line.mu.Lock()
+	defer r.api.line.mu.Unlock()
+	return r.api.line.waiting.Len()
+}
+
+// Callers is how many callers are told apart.
+func (r *Replica) Callers() int { return r.api.rates.callers.Len() }
