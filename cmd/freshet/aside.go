@@ -20,13 +20,17 @@ import (
 )
 
 // withAside answers for the records aside of a node's store, and lets h answer for all else.
-func withAside(h http.Handler, in *intake, a *app) http.Handler {
+func withAside(h http.Handler, in *intake, a *app) (http.Handler, error) {
+	check, err := tokenCheck(a.cfg.Serve, a.log)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
-	book := aside.Handler(aside.Local{Shelf: in.store}, a.cfg.Serve.Token, a.log)
+	book := aside.Handler(aside.Local{Shelf: in.store}, check, a.log)
 	mux.Handle(aside.Prefix, book)
 	mux.Handle(aside.Prefix+"/", book)
 	mux.Handle("/", h)
-	return mux
+	return mux, nil
 }
 
 // book opens the records aside: those of a running freshet, or of a data directory that no process has.
@@ -46,7 +50,7 @@ func serverOf(c config.Config) string {
 	if strings.HasSuffix(c.Serve.Listen, ":0") { // it has printed which port it picked
 		return "http://HOST:PORT"
 	}
-	return "http://" + c.Serve.Listen
+	return scheme(c.Serve) + c.Serve.Listen
 }
 
 // filter makes the filter of the flags. A duration goes back from now.

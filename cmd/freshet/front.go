@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -29,10 +30,11 @@ func listen(flag, address string) (net.Listener, error) {
 
 // listenAll takes the addresses of the HTTP face and of the log, if that is shown, until c is closed. alone is an ingest node,
 // which shows its log where nothing is said. Two nodes on one machine meet in both addresses, and hear of both at once.
-func listenAll(cfg config.Config, alone bool, c *closers) (api, log net.Listener, err error) {
+func listenAll(cfg config.Config, says *slog.Logger, alone bool, c *closers) (api, log net.Listener, err error) {
 	api, err = listen("--listen", cfg.Serve.Listen)
 	if err == nil {
 		c.add(closeListener(api))
+		api, err = tlsOfAPI(cfg.Serve.TLS).Listen(api, time.Now, func(err error) { says.Warn("the certificate stays as it is", "err", err) })
 	}
 	if address := cfg.Flight.Address(alone); address != "" {
 		var logErr error

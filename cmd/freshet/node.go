@@ -48,7 +48,11 @@ func runNode(ctx context.Context, a *app, train bool) (err error) {
 	n.stages.start("http", func(ctx context.Context) error {
 		mux := nodeHandler(n.monitor.status, n.metrics)
 		health(mux, n.in.health)
-		return serveHTTP(ctx, n.listener, withAside(mux, n.in, n.app))
+		h, err := withAside(mux, n.in, n.app)
+		if err != nil {
+			return err
+		}
+		return serveHTTP(ctx, n.listener, h)
 	})
 	if train {
 		n.stages.start("reports", n.train.follow)
@@ -102,14 +106,14 @@ func (n *node) open(ctx context.Context, train bool) (err error) {
 		return errors.Join(missing...)
 	}
 	var flight net.Listener
-	if n.listener, flight, err = listenAll(c, !train, &n.closers); err != nil {
+	if n.listener, flight, err = listenAll(c, n.log, !train, &n.closers); err != nil {
 		return err
 	}
 	dir, err := openDataDir(n.app, &n.closers)
 	if err != nil {
 		return err
 	}
-	static := view.Status{API: "http://" + n.listener.Addr().String(), NATS: publisher.Redacted(c.NATS.URL)}
+	static := view.Status{API: apiURL(c.Serve, n.listener), NATS: publisher.Redacted(c.NATS.URL)}
 	if train {
 		c.Ingest.Snapshots = config.SnapshotsOff // its checkpoint does not move, and the log has to be where that is
 	}

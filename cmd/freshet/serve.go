@@ -49,11 +49,11 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 		live = liveClicks(a.cfg.Serve, metrics)
 		known = feed.store
 	}
-	r, err := replica.New(replica.Config{
-		ID: id, Model: a.cfg.Publish.Model, Address: "http://" + l.Addr().String(), Dir: dir.Replica(id),
-		TrustedKeys: a.cfg.Serve.TrustedKeys, Token: a.cfg.Serve.Token, Serving: a.cfg.Serve.Serving(), Gap: a.cfg.Window.Gap, Log: a.log, Metrics: metrics,
+	r, err := replica.New(withAPI(replica.Config{
+		ID: id, Model: a.cfg.Publish.Model, Address: apiURL(a.cfg.Serve, l), Dir: dir.Replica(id),
+		TrustedKeys: a.cfg.Serve.TrustedKeys, Serving: a.cfg.Serve.Serving(), Gap: a.cfg.Window.Gap, Log: a.log, Metrics: metrics,
 		CacheBytes: cacheBytes(a.cfg.Serve.CacheBytes, 1), WarmupRequests: orNone(a.cfg.Serve.WarmupRequests), Live: live, MaxHistory: a.cfg.Flight.KeepParts,
-	}, known)
+	}, a.cfg.Serve), known)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 		}
 		a.log.Warn("serving the last good version until NATS answers", "error", err)
 	}
-	a.log.Info("replica is up", "id", id, "api", "http://"+l.Addr().String(), "nats", publisher.Redacted(a.cfg.NATS.URL), "feed", a.cfg.Flight.Feed,
+	a.log.Info("replica is up", "id", id, "api", apiURL(a.cfg.Serve, l), "nats", publisher.Redacted(a.cfg.NATS.URL), "feed", a.cfg.Flight.Feed,
 		"model", a.cfg.Publish.Model)
 	if err := s.stop(s.wait(ctx, nil)); err != nil {
 		return err

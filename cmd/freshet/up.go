@@ -80,7 +80,7 @@ func (u *up) open(ctx context.Context) (err error) {
 		return errors.New("--source kafka needs --brokers: the embedded broker has only what up itself produces")
 	}
 	var flight net.Listener
-	if u.listener, flight, err = listenAll(c, false, &u.closers); err != nil {
+	if u.listener, flight, err = listenAll(c, u.log, false, &u.closers); err != nil {
 		return err
 	}
 	var id uint64
@@ -136,7 +136,7 @@ func (u *up) open(ctx context.Context) (err error) {
 		}
 	}
 	u.monitor = &monitor{in: u.in, train: u.train, producer: u.producer, input: u.input, started: time.Now(), stage: view.StageStarting,
-		static: view.Status{Backend: nn.Backend(), API: "http://" + u.listener.Addr().String(), Kafka: brokers[0], NATS: publisher.Redacted(c.NATS.URL)}}
+		static: view.Status{Backend: nn.Backend(), API: apiURL(c.Serve, u.listener), Kafka: brokers[0], NATS: publisher.Redacted(c.NATS.URL)}}
 	u.metrics.MustRegister(collector{u.monitor.status})
 	u.in.watch(u.metrics)
 	return u.openReplicas(dir)
@@ -185,11 +185,11 @@ func (u *up) openReplicas(dir *datadir.Dir) error {
 	u.live = liveClicks(u.cfg.Serve, u.metrics)
 	for i := range u.cfg.Serve.Replicas {
 		id := fmt.Sprintf("replica-%d", i+1)
-		r, err := replica.New(replica.Config{
+		r, err := replica.New(withAPI(replica.Config{
 			ID: id, Model: u.cfg.Publish.Model, Address: u.monitor.static.API, Dir: dir.Replica(id), TrustedKeys: []string{public},
-			Token: u.cfg.Serve.Token, Serving: u.cfg.Serve.Serving(), Gap: u.cfg.Window.Gap, Log: u.log,
+			Serving: u.cfg.Serve.Serving(), Gap: u.cfg.Window.Gap, Log: u.log,
 			CacheBytes: cacheBytes(u.cfg.Serve.CacheBytes, u.cfg.Serve.Replicas), WarmupRequests: orNone(u.cfg.Serve.WarmupRequests), Live: u.live,
-		}, u.in.store)
+		}, u.cfg.Serve), u.in.store)
 		if err != nil {
 			return err
 		}
@@ -215,7 +215,11 @@ func (u *up) run(ctx context.Context) error {
 		u.stages.start("live clicks", func(ctx context.Context) error { return hear(ctx, u.in.told, u.live) })
 	}
 	u.stages.start("http", func(ctx context.Context) error {
-		return serveHTTP(ctx, u.listener, withAside(front(handlers, u.monitor.status, u.metrics), u.in, u.app))
+		h, err := withAside(front(handlers, u.monitor.status, u.metrics), u.in, u.app)
+		if err != nil {
+			return err
+		}
+		return serveHTTP(ctx, u.listener, h)
 	})
 	u.stages.start("reports", u.train.follow)
 	trained := u.stages.start("trainer", u.train.run)

@@ -22,7 +22,7 @@ import (
 func books(s *shelf, f func(name string, b aside.Book)) {
 	local := aside.Local{Shelf: s}
 	f("local", local)
-	server := httptest.NewServer(aside.Handler(local, "s3cret", slog.New(slog.DiscardHandler)))
+	server := httptest.NewServer(aside.Handler(local, wants("s3cret"), slog.New(slog.DiscardHandler)))
 	defer server.Close()
 	f("http", aside.Client{BaseURL: server.URL + "/", Token: "s3cret", HTTP: server.Client()})
 }

@@ -25,7 +25,7 @@ func ask(t *testing.T, s *shelf, method, target, body string, header ...string) 
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	aside.Handler(aside.Local{Shelf: s}, "s3cret", slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
+	aside.Handler(aside.Local{Shelf: s}, wants("s3cret"), slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
 	b, err := io.ReadAll(w.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestServerSaysThatItIsBroken(t *testing.T) {
 func TestClientSaysWhatToDo(t *testing.T) {
 	s := &shelf{}
 	s.put(rejected(0, 1, schema.ReasonInvalid))
-	node := httptest.NewServer(aside.Handler(aside.Local{Shelf: s}, "s3cret", slog.New(slog.DiscardHandler)))
+	node := httptest.NewServer(aside.Handler(aside.Local{Shelf: s}, wants("s3cret"), slog.New(slog.DiscardHandler)))
 	defer node.Close()
 	other := httptest.NewServer(http.NotFoundHandler())
 	defer other.Close()
@@ -140,7 +140,7 @@ func FuzzQuery(f *testing.F) {
 	for o := range 20 {
 		s.put(rejected(o%3, o, schema.Reasons[o%len(schema.Reasons)]))
 	}
-	h := aside.Handler(aside.Local{Shelf: s}, "", slog.New(slog.DiscardHandler))
+	h := aside.Handler(aside.Local{Shelf: s}, nil, slog.New(slog.DiscardHandler))
 	f.Fuzz(func(t *testing.T, query string) {
 		r := httptest.NewRequest("GET", "/v1/aside", nil)
 		r.URL.RawQuery = query
@@ -153,4 +153,14 @@ func FuzzQuery(f *testing.F) {
 			t.Fatalf("%q: %s", query, w.Body)
 		}
 	})
+}
+
+// wants accepts one token.
+func wants(token string) func(http.Header) error {
+	return func(h http.Header) error {
+		if h.Get("Authorization") != "Bearer "+token {
+			return errors.New("send the header Authorization: Bearer and the token")
+		}
+		return nil
+	}
 }

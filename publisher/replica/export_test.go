@@ -1,7 +1,10 @@
 package replica
 
 import (
+	"context"
+	"net"
 	"net/http"
+	"time"
 )
 
 // What tests of the package from outside need to see.
@@ -29,3 +32,8 @@ func (r *Replica) Waiting() int {
 
 // Callers is how many callers are told apart.
 func (r *Replica) Callers() int { return r.api.rates.callers.Len() }
+
+// ServeUntil is Serve with the clock of a test.
+func (r *Replica) ServeUntil(ctx context.Context, l net.Listener, after func(time.Duration) <-chan time.Time) error {
+	return r.serve(ctx, l, after)
+}

@@ -24,6 +24,10 @@ const (
 // Serve answers on l until ctx is done. Then /readyz says no at once; for DrainDelay all goes on, so that load balancers see that, with answers that close their
 // connections; then nothing new is accepted, and open requests finish for up to DrainTimeout. It closes l. It returns nil after a clean end.
 func (r *Replica) Serve(ctx context.Context, l net.Listener) error {
+	return r.serve(ctx, l, time.After)
+}
+
+func (r *Replica) serve(ctx context.Context, l net.Listener, after func(time.Duration) <-chan time.Time) error {
 	outer, err := r.cfg.TLS.Listen(netutil.LimitListener(l, r.cfg.MaxConns), r.cfg.Now, func(err error) {
 		r.cfg.Log.Warn("replica keeps the certificate it has", "err", err)
 	})
@@ -42,7 +46,7 @@ func (r *Replica) Serve(ctx context.Context, l net.Listener) error {
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serve replica %s on %s: %w", r.cfg.ID, l.Addr(), err)
-	case <-time.After(r.cfg.DrainDelay):
+	case <-after(r.cfg.DrainDelay):
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.DrainTimeout)
 	defer cancel()

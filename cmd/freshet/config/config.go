@@ -178,19 +178,20 @@ type Publish struct {
 
 // Serve is the replicas' configuration.
 type Serve struct {
-	Listen      string   `koanf:"listen" doc:"host:port of the HTTP API; port 0 picks one and prints it"`
-	Replicas    int      `koanf:"replicas" doc:"how many replicas up runs"`
-	Precision   string   `koanf:"precision" doc:"of the first look at all items: float32, exact; int8, a quarter of the memory to read, what scores high is scored again exactly"`
-	Index       string   `koanf:"index" doc:"how the best items are looked for: exact, at all of them; ivf, in lists of items that are alike; auto, ivf beyond 200,000 items"`
-	MinRecall   float64  `koanf:"min_recall" doc:"an index that finds a smaller share of the best 100 is not used"`
-	Probes      int      `koanf:"probes" doc:"lists of the index that a request looks into; 0 measures how many min_recall needs"`
-	Cores       int      `koanf:"cores" doc:"cores that may look at all items for one request, if no other request's look has them"`
-	CacheBytes  int64    `koanf:"cache_bytes" doc:"memory for what the replicas of this process have read of the users who asked last; 0 reads each history anew"`
-	LiveBytes   int64    `koanf:"live_bytes" doc:"memory for clicks that are in no part of a history yet, so that they count at once; 0 waits for the parts"`
-	TrustedKeys []string `koanf:"trusted_keys" doc:"nkey public keys whose signature serve accepts; none accepts any version"`
-
-	WarmupRequests int    `koanf:"warmup_requests" doc:"requests that a version has to answer before it serves, the last of each of so many users; 0 asks it a made-up one alone"`
-	Token          string `koanf:"token" doc:"bearer token that callers must send; empty asks for none" secret:"true"`
+	Listen         string   `koanf:"listen" doc:"host:port of the HTTP API; port 0 picks one and prints it"`
+	Replicas       int      `koanf:"replicas" doc:"how many replicas up runs"`
+	Precision      string   `koanf:"precision" doc:"of the first look at all items: float32, exact; int8, a quarter of the memory to read, what scores high is scored again exactly"`
+	Index          string   `koanf:"index" doc:"how the best items are looked for: exact, at all of them; ivf, in lists of items that are alike; auto, ivf beyond 200,000 items"`
+	MinRecall      float64  `koanf:"min_recall" doc:"an index that finds a smaller share of the best 100 is not used"`
+	Probes         int      `koanf:"probes" doc:"lists of the index that a request looks into; 0 measures how many min_recall needs"`
+	Cores          int      `koanf:"cores" doc:"cores that may look at all items for one request, if no other request's look has them"`
+	CacheBytes     int64    `koanf:"cache_bytes" doc:"memory for what the replicas of this process have read of the users who asked last; 0 reads each history anew"`
+	LiveBytes      int64    `koanf:"live_bytes" doc:"memory for clicks that are in no part of a history yet, so that they count at once; 0 waits for the parts"`
+	TrustedKeys    []string `koanf:"trusted_keys" doc:"nkey public keys whose signature serve accepts; none accepts any version"`
+	WarmupRequests int      `koanf:"warmup_requests" doc:"requests that a version has to answer before it serves, the last of each of so many users; 0 asks it a made-up one alone"`
+	Token          string   `koanf:"token" doc:"bearer token that callers must send; without it and a token_file none is asked for" secret:"true"`
+	ServeLimits    `koanf:",squash"`
+	TLS            ServeTLS `koanf:"tls" doc:"PEM files of the HTTP API, read again when they change"`
 }
 
 // Serving returns how replicas hold versions.
@@ -230,6 +231,6 @@ func Default() Config {
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5, Rows: string(t.Publishing.Rows), MinChange: t.Publishing.MinChange},
 		// Exact answers are the same of every replica. Two cores on one look help only where requests are few.
 		Serve: Serve{Listen: "127.0.0.1:8080", Replicas: 2, Precision: string(model.Float32), Index: string(model.Exact), MinRecall: 0.95, Cores: 1,
-			CacheBytes: 256 << 20, WarmupRequests: 64, LiveBytes: 64 << 20, TrustedKeys: []string{}},
+			CacheBytes: 256 << 20, WarmupRequests: 64, LiveBytes: 64 << 20, TrustedKeys: []string{}, ServeLimits: defaultServeLimits()},
 	}
 }

@@ -93,6 +93,8 @@ func (c Config) faults() Faults {
 	between(&k, "serve.cache_bytes", c.Serve.CacheBytes, 0, 1<<50)
 	between(&k, "serve.warmup_requests", c.Serve.WarmupRequests, 0, 10_000)
 	between(&k, "serve.live_bytes", c.Serve.LiveBytes, 0, 1<<50)
+	k.serveLimits(c.Serve.ServeLimits)
+	k.serveTLS(c.Serve.TLS)
 	return k.faults
 }
 

@@ -1,0 +1,48 @@
+package config
+
+import "time"
+
+// ServeLimits bound what callers of the HTTP API may ask for. 0 is a replica's own default, except of the rates and of drain_delay.
+type ServeLimits struct {
+	TokenFile               string        `koanf:"token_file" doc:"further bearer tokens, one a line, read again when it changes: add the new one, change the callers, take the old one away"`
+	MaxInFlight             int           `koanf:"max_in_flight" doc:"requests computed at the same time; 0 is 4 for each CPU"`
+	MaxQueue                int           `koanf:"max_queue" doc:"requests that wait for their turn"`
+	MaxWait                 time.Duration `koanf:"max_wait" doc:"longest wait that a request is let in for; the others get 429 and Retry-After at once"`
+	MaxConns                int           `koanf:"max_conns" doc:"open connections; more wait to be accepted"`
+	RequestsPerSec          float64       `koanf:"requests_per_sec" doc:"over all callers, 429 above; 0 is no limit"`
+	RequestsPerSecPerCaller float64       `koanf:"requests_per_sec_per_caller" doc:"of each token or, without tokens, each address, 429 above; 0 is no limit"`
+	DrainDelay              time.Duration `koanf:"drain_delay" doc:"that serve goes on answering at its end while /readyz says no, so that load balancers see it"`
+	DrainTimeout            time.Duration `koanf:"drain_timeout" doc:"that serve then waits for open requests"`
+}
+
+// ServeTLS names the files of certificates.
+type ServeTLS struct {
+	CertFile     string `koanf:"cert_file" doc:"certificate of this server; with it the API is served over TLS alone"`
+	KeyFile      string `koanf:"key_file" doc:"its key"`
+	ClientCAFile string `koanf:"client_ca_file" doc:"who signs the certificates that callers must show, those of health checks too; empty asks for none"`
+}
+
+func defaultServeLimits() ServeLimits {
+	// A page that waits longer than 100 ms has gone on without an answer. 4096 connections hold some 100 MiB.
+	return ServeLimits{MaxQueue: 1024, MaxWait: 100 * time.Millisecond, MaxConns: 4096, DrainTimeout: 10 * time.Second}
+}
+
+func (c *checker) serveLimits(l ServeLimits) {
+	between(c, "serve.max_in_flight", l.MaxInFlight, 0, 10_000)
+	between(c, "serve.max_queue", l.MaxQueue, 1, 1_000_000)
+	between(c, "serve.max_conns", l.MaxConns, 1, 1_000_000)
+	between(c, "serve.requests_per_sec", l.RequestsPerSec, 0, 1e9)
+	between(c, "serve.requests_per_sec_per_caller", l.RequestsPerSecPerCaller, 0, 1e9)
+	c.duration("serve.max_wait", l.MaxWait, time.Millisecond)
+	c.duration("serve.drain_delay", l.DrainDelay, 0)
+	c.duration("serve.drain_timeout", l.DrainTimeout, time.Millisecond)
+}
+
+func (c *checker) serveTLS(t ServeTLS) {
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		c.fault("serve.tls.cert_file", "a certificate and its key go together", "set both serve.tls.cert_file and serve.tls.key_file")
+	}
+	if t.ClientCAFile != "" && t.CertFile == "" {
+		c.fault("serve.tls.client_ca_file", "callers can show certificates over TLS only", "set serve.tls.cert_file and serve.tls.key_file too")
+	}
+}
