@@ -159,7 +159,8 @@ type SimulateCmd struct {
 // RecommendCmd asks a replica.
 type RecommendCmd struct {
 	User    string   `required:"" placeholder:"ID" help:"The user's id."`
-	Server  string   `default:"http://127.0.0.1:8080" placeholder:"URL" help:"A replica (${default})."`
+	Server  []string `default:"http://127.0.0.1:8080" placeholder:"URL,…" help:"A replica (${default}), or several of one model: where one fails or is slow, the next is asked."`
+	CA      string   `name:"ca" placeholder:"FILE" help:"PEM file of who signs the replicas' certificates; by default whom the machine trusts."`
 	K       int      `short:"k" default:"20" help:"How many items (${default})."`
 	Scene   string   `placeholder:"NAME" help:"Where on the site they will be shown."`
 	Click   []string `sep:"none" placeholder:"ITEM" help:"An item that the user has just clicked; may be given several times, the oldest first."`

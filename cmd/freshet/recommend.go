@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -18,7 +22,18 @@ func (c *RecommendCmd) Run(ctx context.Context, a *app) error {
 		at := a.now().Add(time.Duration(i-len(c.Click)) * time.Second)
 		request.Clicks = append(request.Clicks, replica.RequestClick{ItemID: item, Action: schema.ActionClick, Timestamp: schema.EventTime(at.UnixMilli())})
 	}
-	client := replica.Client{BaseURL: c.Server, Token: c.Token}
+	client := replica.Client{Replicas: c.Server, Token: c.Token}
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return fmt.Errorf("recommend: read who signs the replicas' certificates: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("recommend: there is no certificate in %s: give a PEM file", c.CA)
+		}
+		client.HTTP = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
+	}
 	answer, err := client.Recommend(ctx, request)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ func ExampleClient() {
 	}
 	server := httptest.NewServer(r.Handler())
 	defer server.Close()
-	client := replica.Client{BaseURL: server.URL, HTTP: &http.Client{Transport: http.DefaultTransport}}
+	client := replica.Client{BaseURL: server.URL, Retries: -1, HTTP: &http.Client{Transport: http.DefaultTransport}}
 	_, err = client.Recommend(context.Background(), replica.Request{UserID: "u1"})
 	fmt.Println(err)
 	// Output: replica answers 503 not_ready: no verified version serves yet: no version has been seen yet

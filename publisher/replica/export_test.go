@@ -37,3 +37,15 @@ func (r *Replica) Callers() int { return r.api.rates.callers.Len() }
 func (r *Replica) ServeUntil(ctx context.Context, l net.Listener, after func(time.Duration) <-chan time.Time) error {
 	return r.serve(ctx, l, after)
 }
+
+// SetClock gives a client the time and the chance of a test.
+func (c *Client) SetClock(now func() time.Time, after func(time.Duration) <-chan time.Time, random func() float64) {
+	c.clock = clock{now, after, random}
+}
+
+// Took adds a latency to those that a client remembers.
+func (c *Client) Took(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.recent.add(d)
+}
