@@ -31,6 +31,7 @@
 //	                    "filter":{"category":[],"allow":[]},"interests"}
 //	POST /v1/batch     {"requests":[…]} to {"answers":[…]}, all from one version, an error in the place of each that is wrong
 //	GET  /v1/model     what is served      GET /livez    200 while the process lives
+//	GET  /openapi.json all of this as OpenAPI 3.1, for programs
 //	GET  /metrics      Prometheus          GET /readyz   200 once a verified version serves, else 503 and why
 //
 // k is 1 to 1000 (default 20), a body at most 1 MiB with at most 1000 clicks, 10000 excluded and 10000 allowed items; a batch has at

@@ -20,6 +20,8 @@ func (m *AnswerModel) encode(w *jx.Writer) {
 	w.Str(m.Name)
 	w.RawStr(`,"version":`)
 	w.UInt64(uint64(m.Version))
+	w.RawStr(`,"lane":`)
+	w.Str(string(m.Lane))
 	w.RawStr(`,"trained_through":`)
 	w.Int64(int64(m.TrainedThrough))
 	w.RawStr(`,"age_ms":`)

@@ -23,7 +23,7 @@ func TestEncodeIsJSON(t *testing.T) {
 			return string(runes)
 		}
 		want := Answer{UserID: name(), Items: []Item{},
-			Model: AnswerModel{Name: name(), Version: schema.Version(rng.Uint64()), TrainedThrough: schema.EventTime(rng.Int64()), AgeMillis: rng.Int64N(1 << 40)}}
+			Model: AnswerModel{Name: name(), Lane: LaneStable, Version: schema.Version(rng.Uint64()), TrainedThrough: schema.EventTime(rng.Int64()), AgeMillis: rng.Int64N(1 << 40)}}
 		for range rng.IntN(4) {
 			want.Items = append(want.Items, Item{ItemID: name(), Score: float32(rng.NormFloat64()) * [...]float32{1, 1e-9, 1e30}[rng.IntN(3)], Source: SourceModel})
 		}

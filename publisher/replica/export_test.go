@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/freshet-ml/freshet/schema"
 )
 
 // What tests of the package from outside need to see.
@@ -49,3 +51,25 @@ func (c *Client) Took(d time.Duration) {
 	defer c.mu.Unlock()
 	c.recent.add(d)
 }
+
+// StatusOf is the HTTP status of each code of the API's errors.
+func StatusOf() map[string]int {
+	out := map[string]int{}
+	for c, status := range statusOf {
+		out[string(c)] = status
+	}
+	return out
+}
+
+// Paths lists the methods of each path.
+func (r *Replica) Paths() map[string][]string {
+	out := map[string][]string{}
+	for _, to := range r.routes() {
+		out[to.path] = to.methods
+	}
+	return out
+}
+
+// Numbers are the limits that callers are told.
+var Numbers = map[string]int{"k": maxK, "default k": defaultK, "clicks": maxClicks, "exclude": maxExclude, "allow": maxAllow, "category": maxCategories, "interests": maxInterests,
+	"batch": maxBatch, "id": schema.MaxIDBytes, "request id": maxRequestID}

@@ -44,6 +44,7 @@ func (r *Replica) routes() []route {
 		{"recommend", "/v1/recommend", []string{http.MethodGet, http.MethodPost}, false, r.serveRecommend},
 		{"batch", "/v1/batch", []string{http.MethodPost}, false, r.serveBatch},
 		{"model", "/v1/model", get, false, r.serveModel},
+		{"openapi", "/openapi.json", get, true, r.serveOpenAPI},
 		{"livez", "/livez", get, true, func(x *exchange) error { return x.text("ok\n") }},
 		{"readyz", "/readyz", get, true, r.serveReady},
 		{"metrics", "/metrics", get, true, func(x *exchange) error {

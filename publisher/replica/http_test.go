@@ -420,24 +420,3 @@ func TestConfigValidateNamesEveryFault(t *testing.T) {
 		}
 	}
 }
-
-func FuzzRecommend(f *testing.F) {
-	r, _ := serving(f, nil, nil)
-	h := r.Handler()
-	f.Add([]byte(`{"user_id":"u1","clicks":[{"item_id":"i1","action":"cart","timestamp":1799999999000}],"k":3,"exclude":["i2"],"exclude_seen":true,"filter":{"category":["c1"]}}`))
-	f.Add([]byte(`{"user_id":"u1","clicks":[{"item_id":"i1","timestamp":"2026-01-01T00:00:00Z"}]}`))
-	f.Add([]byte(`{"k":1e3}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		w := call(h, "POST", "/v1/recommend", string(b))
-		if w.Code != 200 && (w.Code < 400 || w.Code > 499) {
-			t.Fatalf("status %d: %s", w.Code, w.Body)
-		}
-		var got map[string]any
-		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
-			t.Fatalf("%v in %s", err, w.Body)
-		}
-		if _, failed := got["error"]; failed != (w.Code != 200) {
-			t.Fatalf("status %d: %s", w.Code, w.Body)
-		}
-	})
-}

@@ -10,9 +10,9 @@ import (
 	"github.com/freshet-ml/freshet/publisher/replica"
 )
 
-// TestSlowCallers: those who stop in the middle of a request, and those who ask and do not read, hold up neither others nor
+// TestSlowCallersHoldUpNobody: those who stop in the middle of a request, and those who ask and do not read, hold up neither others nor
 // adoptions, although only one request is computed at a time.
-func TestSlowCallers(t *testing.T) {
+func TestSlowCallersHoldUpNobody(t *testing.T) {
 	js := dial(t, startNATS(t, t.TempDir(), 0))
 	p := newPublisher(t, js, nil)
 	trainee := newTrainee(t, 1000)
