@@ -17,7 +17,7 @@ type Config struct {
 	ID    string // names this publisher to the operator, e.g. host and process; required
 
 	// Holder is who may take the line over from itself at once, as a start does after a crash: what only one process at a time can be, such as the owner of a
-	// directory. Default: the public key of Seed, or ID where there is none.
+	// directory. A signing key is not: several publishers may have the same. Default: ID.
 	Holder string
 	// TakeOver takes the line from whoever holds it. The other then stops.
 	TakeOver bool
@@ -49,10 +49,6 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Holder == "" {
 		c.Holder = c.ID
-		if key, err := nkeys.FromSeed(c.Seed); err == nil {
-			defer key.Wipe()
-			c.Holder, _ = key.PublicKey() // of a seed that was read there is one
-		}
 	}
 	if c.BaseEvery == 0 {
 		c.BaseEvery = 64

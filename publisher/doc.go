@@ -57,8 +57,8 @@
 // A line has one writer (I5). It holds the key <model> of freshet_writers: {"epoch","id","holder","since","expires"}, written with the revision that it last saw, and
 // refreshed every 5 s. The bucket's TTL alone ends a lease: no clock but the server's decides. Whoever starts finds
 //
-//   - no lease: it creates one. Its epoch is the head's and 1; of a line without a head, the seconds since 1970, which are above the epochs of a line that NATS has lost.
-//   - one with its own holder, which only one process at a time can be (the public key of a data directory): it takes it at once, with the epoch and 1.
+//   - no lease: it creates one. Its epoch is the head's plus one; of a line without a head, the seconds since 1970, which are above the epochs of a line that NATS has lost.
+//   - one with its own holder, which only one process at a time can be (whoever has the lock of a directory: the directory's id): it takes it at once, with the epoch plus one.
 //   - another's: it is refused, and told id and since; or it takes it on purpose, as from itself.
 //
 // A writer that cannot refresh its lease creates it again when NATS is back, with its epoch; where it finds another's, it stops for good. The manifest carries the

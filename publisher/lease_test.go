@@ -118,7 +118,7 @@ func TestLastWordOfTheWriterBefore(t *testing.T) {
 func TestRestartAfterKillNeedNotWait(t *testing.T) {
 	js := dial(t, startNATS(t, t.TempDir(), 0))
 	cfg := config("host:1")
-	cfg.Holder = "the directory's key"
+	cfg.Holder = "the directory's id"
 	epoch := publish(t, open(t, js, cfg), 1).Epoch
 	for i := range 3 { // each without a word of the one before
 		cfg.ID = "host:" + string(rune('2'+i))

@@ -192,8 +192,12 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
 	log.Info("versions are signed: replicas that list this key in serve.trusted_keys take no others", "key", public, "model", c.Publish.Model)
+	holder, err := dir.ID()
+	if err != nil {
+		return nil, err
+	}
 	p, err := publisher.New(ctx, js, publisher.Config{
-		Model: c.Publish.Model, ID: processName(), BaseEvery: c.Publish.BaseEvery, Seed: seed, TakeOver: c.Publish.TakeOver,
+		Model: c.Publish.Model, ID: processName(), Holder: holder, BaseEvery: c.Publish.BaseEvery, Seed: seed, TakeOver: c.Publish.TakeOver,
 		Metric: "recall_at_20_model", MaxDrop: c.Publish.MaxDrop, Log: log, Registerer: metrics,
 	})
 	if err != nil {

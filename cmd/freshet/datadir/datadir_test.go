@@ -188,6 +188,41 @@ func TestSigningKeyStaysTheSameAndPrivate(t *testing.T) {
 	wantError(t, err, "restore", "remove it")
 }
 
+func TestIDStaysTheSame(t *testing.T) {
+	path := t.TempDir()
+	var first string
+	for run := range 3 {
+		d, err := datadir.Open(path, time.UnixMilli(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := d.ID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run == 0 {
+			first = id
+		}
+		if id != first || len(id) != 32 {
+			t.Errorf("run %d: id %q, was %q", run, id, first)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(path, "ID"), []byte("no\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	d, err := datadir.Open(path, time.UnixMilli(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := d.ID(); err == nil {
+		t.Error("a damaged id is taken")
+	}
+}
+
 func TestPathsAreBelowTheDirectory(t *testing.T) {
 	d := open(t, t.TempDir())
 	seen := map[string]bool{}

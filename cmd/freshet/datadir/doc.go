@@ -1,6 +1,7 @@
 // Package datadir owns the directory in which one freshet process keeps everything.
 //
 //	DIR/FORMAT         the format of the directory: "freshet data directory, format 1"
+//	DIR/ID             what others know the directory by: 32 hex digits
 //	DIR/LOCK           held (flock) by the process that uses the directory; its text is that process's id
 //	DIR/running        there while a process runs; left behind by one that did not stop in order
 //	DIR/kafka/         the embedded broker
