@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -33,7 +35,7 @@ func (s *Store) Published(ctx context.Context, model string, most int) ([]schema
 	return all, nil
 }
 
-// Reports returns what the live replicas of model say, by their keys. A report that does not parse is passed over.
+// Reports returns what the live replicas of model say, by their ids. A report that does not parse is passed over.
 func (s *Store) Reports(ctx context.Context, model string) ([]Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
@@ -48,5 +50,6 @@ func (s *Store) Reports(ctx context.Context, model string) ([]Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("replicas of model %s: %w", model, err)
 	}
+	slices.SortFunc(all, func(a, b Report) int { return strings.Compare(a.ID, b.ID) })
 	return all, nil
 }

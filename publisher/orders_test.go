@@ -142,3 +142,45 @@ func FuzzParseOrder(f *testing.F) {
 		}
 	})
 }
+
+// The line is walked back by parents, over bases, until one is gone.
+func TestPublishedWalksTheLineBack(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	cfg := config("trainer-1")
+	cfg.BaseEvery, cfg.Keep = 2, 8
+	p := open(t, js, cfg)
+	s := store(t, js)
+	if _, err := s.Published(t.Context(), cfg.Model, 10); !errors.Is(err, publisher.ErrNoHead) {
+		t.Fatalf("got %v, want ErrNoHead", err)
+	}
+	for range 7 {
+		publish(t, p, 1)
+	}
+	numbers := func(most int) (out []schema.Version) {
+		t.Helper()
+		all, err := s.Published(t.Context(), cfg.Model, most)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range all {
+			out = append(out, m.Version)
+		}
+		return out
+	}
+	if diff := cmp.Diff([]schema.Version{7, 6, 5, 4, 3, 2, 1}, numbers(100)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]schema.Version{7, 6}, numbers(2)); diff != "" {
+		t.Error(diff)
+	}
+	kv, err := js.KeyValue(t.Context(), publisher.ManifestsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kv.Purge(t.Context(), cfg.Model+".4"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]schema.Version{7, 6, 5}, numbers(100)); diff != "" {
+		t.Error(diff)
+	}
+}

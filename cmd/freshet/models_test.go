@@ -254,6 +254,23 @@ func TestModelsVerbsRefuse(t *testing.T) {
 	f.serve(t, 2)
 }
 
+func TestConfirmTakesYesAlone(t *testing.T) {
+	for answer, want := range map[string]bool{"y\n": true, " YES \n": true, "yes": true, "n\n": false, "\n": false, "": false, "yesterday\n": false} {
+		in, out, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.WriteString(answer)
+		out.Close()
+		var asked bytes.Buffer
+		err = (&app{stdin: in, stderr: &asked}).confirm("Go on?")
+		in.Close()
+		if (err == nil) != want || asked.String() != "Go on? [y/N] " {
+			t.Errorf("%q: %v, asked %q", answer, err, asked.String())
+		}
+	}
+}
+
 func TestModelsPullAndVerify(t *testing.T) {
 	f := newFleet(t)
 	for range 3 {

@@ -74,7 +74,6 @@ func listModel(ctx context.Context, store *publisher.Store, model string, limit 
 	if l.Replicas, err = store.Reports(ctx, model); err != nil {
 		return l, err
 	}
-	slices.SortFunc(l.Replicas, func(a, b publisher.Report) int { return strings.Compare(a.ID, b.ID) })
 	add := func(m schema.Manifest) {
 		v := listedVersion{Manifest: m, Bytes: bytesOf(m), Places: []string{}, ServedBy: []string{}}
 		if m.Version == published[0].Version {
