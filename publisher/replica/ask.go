@@ -44,15 +44,17 @@ func (r *Replica) score(by recommender, tables *baseline.Served, q asked, k int,
 	return by.Recommend(q.query, k, keep)
 }
 
-// ask puts the known history and the request's clicks together, and returns the items in them as well. It reads of them what the trainer reads of a part's user, so
+// ask puts the known history and the request's clicks together, and returns the items in them as well, where they are not to be recommended. It reads of them what the trainer reads of a part's user, so
 // that the same past gives the same scores: the newest parts, as many as the trainer looks back on. A click that the history has already is not counted twice.
 func (r *Replica) ask(v *version, q Request) (asked, map[string]bool) {
 	parts, known, at := r.past(q)
 	at = max(at, r.clock(v))
 	seen := map[string]bool{}
-	for i := range parts {
-		for j := range parts[i].Clicks {
-			seen[parts[i].Clicks[j].ItemID] = true
+	if q.ExcludeSeen {
+		for i := range parts {
+			for j := range parts[i].Clicks {
+				seen[parts[i].Clicks[j].ItemID] = true
+			}
 		}
 	}
 	older := max(0, len(parts)-v.served.Sessions()) // than what is read

@@ -37,7 +37,8 @@
 // k is 1 to 1000 (default 20), a body at most 1 MiB with at most 1000 clicks, 10000 excluded and 10000 allowed items; a batch has at
 // most 100 requests for 10000 items in all. Timestamps are epoch milliseconds or RFC 3339 and default to now. Bodies are said to be
 // application/json. Unknown fields are passed over, and one that comes twice is refused. An item's source is "model", or "baseline"
-// where nothing in the user's history is known to the version and the items answer that are popular in its live tables. Errors are
+// where nothing in the user's history is known to the version and the items answer that are popular in its live tables: these know rows, and names
+// of rows come with weights, so that they can say no more of items that the weights do not have. Errors are
 // {"error":{"code","message","field","request_id"}}; a request keeps the X-Request-Id it came with. Bearer tokens, where there are
 // any, guard /v1/ and nothing else.
 //

@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -121,6 +122,9 @@ func TestLiveClicksAtOnce(t *testing.T) {
 // BenchmarkLiveUsers is the memory that a hundred thousand users with three clicks each take, and the time of a click.
 func BenchmarkLiveUsers(b *testing.B) {
 	l := NewLiveClicks(1 << 40)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
 	c := schema.Click{Action: schema.ActionClick, Scene: "home"}
 	n := 0
 	for b.Loop() {
@@ -128,6 +132,10 @@ func BenchmarkLiveUsers(b *testing.B) {
 		l.Add(&c)
 		n++
 	}
+	b.StopTimer()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(l.users)), "heap-B/user")
 	b.ReportMetric(float64(l.bytes)/float64(len(l.users)), "B/user")
 	b.ReportMetric(float64(len(l.users)), "users")
 }

@@ -241,10 +241,40 @@ func TestOneUserAsksFromManySides(t *testing.T) {
 	}
 }
 
+// TestNewItemsAlone: who clicked nothing that the version knows is answered by what is popular, marked so, and by the model as soon as a version knows one of the items.
+func TestNewItemsAlone(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	c, p := newCounting(t, 30), newPublisher(t, js, nil)
+	c.click(3, 4, 3, 5)
+	histories := newGrowing()
+	histories.add("u1", "i30", "i31")
+	r, _ := start(t, config("r1"), js, histories)
+	serves(t, r, send(t, p, c.base(t)).Version)
+	for range 2 { // also by who remembers that there is nothing
+		for user, clicks := range map[string]string{"u1": "", "u2": `,"clicks":[{"item_id":"i30"}]`, "u3": ""} {
+			items := ask(t, r.Handler(), `{"user_id":"`+user+`","k":3`+clicks+`}`).Items
+			if len(items) != 3 || items[0].ItemID != "i3" || items[0].Score != 1 || items[0].Source != replica.SourceBaseline || items[2].Source != replica.SourceBaseline {
+				t.Errorf("%s: %+v", user, items)
+			}
+		}
+	}
+	c.admit(1) // i30
+	u := c.update(t, p.NextKind())
+	c.add(t, &u)
+	serves(t, r, send(t, p, u).Version)
+	if items := ask(t, r.Handler(), `{"user_id":"u1","k":3}`).Items; items[0].Source != replica.SourceModel {
+		t.Errorf("a version that knows i30: %+v", items)
+	}
+	if items := ask(t, r.Handler(), `{"user_id":"u1","k":100,"exclude_seen":true}`).Items; len(items) != 30 {
+		t.Errorf("%d items beside the one that was seen", len(items))
+	}
+}
+
 // BenchmarkUser asks for a user with 256 tokens of history, from 10 000 items of width 64, in a replica that remembers what it has read and in one that does not.
 func BenchmarkUser(b *testing.B) {
 	js := dial(b, startNATS(b, b.TempDir(), 0))
 	full := model.DefaultConfig()
+	full.MaxTokens = 256
 	full.NegativesUniform, full.NegativesRecent = 8, 8
 	m := newTraineeOf(b, full, 10_000)
 	m.publish(b, newPublisher(b, js, nil))

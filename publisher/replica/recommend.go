@@ -57,9 +57,9 @@ func (r *Replica) recommend(v *version, lane Lane, q Request) Answer {
 		allow[id] = true
 	}
 	var keep func(id, category string) bool // nil = all
-	if len(exclude) > 0 || len(categories) > 0 || len(allow) > 0 || q.ExcludeSeen && len(seen) > 0 {
+	if len(exclude) > 0 || len(categories) > 0 || len(allow) > 0 || len(seen) > 0 {
 		keep = func(id, category string) bool {
-			return !exclude[id] && !(q.ExcludeSeen && seen[id]) && (len(categories) == 0 || categories[category]) && (len(allow) == 0 || allow[id])
+			return !exclude[id] && !seen[id] && (len(categories) == 0 || categories[category]) && (len(allow) == 0 || allow[id])
 		}
 	}
 	source := SourceModel
