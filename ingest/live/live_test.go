@@ -113,3 +113,27 @@ func TestDamagedClicksAreAnError(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkTell is what a click costs its node, where somebody listens, and who hears it.
+func BenchmarkTell(b *testing.B) {
+	var from Broadcast
+	l := from.Listen()
+	defer l.Close()
+	c, n := click("user-000017", 123), 0
+	b.ReportAllocs()
+	for b.Loop() {
+		var k Clicks
+		for range 500 {
+			k.Add(&c)
+		}
+		from.Tell(k)
+		batches, err := l.Next(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, batch := range batches {
+			n += batch.Len()
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/click")
+}
