@@ -60,6 +60,7 @@ var doors = []struct {
 	{"github.com/knadh/koanf", []string{"cmd/freshet/config"}},
 	{"github.com/alecthomas/kong", []string{"cmd/freshet"}},
 	{"charm.land/", []string{"cmd/freshet/view"}},
+	{"go.opentelemetry.io/otel", []string{"publisher/replica", "cmd/freshet"}},
 	{"github.com/schollz/progressbar", []string{"cmd/freshet/view"}},
 }
 

@@ -49,10 +49,15 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 		live = liveClicks(a.cfg.Serve, metrics)
 		known = feed.store
 	}
+	tracer, endTraces, err := openTracer(a.cfg.Serve.Traces, id, a.log)
+	if err != nil {
+		return err
+	}
+	closers.add(endTraces)
 	r, err := replica.New(withAPI(replica.Config{
 		ID: id, Model: a.cfg.Publish.Model, Address: apiURL(a.cfg.Serve, l), Dir: dir.Replica(id),
 		TrustedKeys: a.cfg.Serve.TrustedKeys, Serving: a.cfg.Serve.Serving(), Gap: a.cfg.Window.Gap, Log: a.log, Metrics: metrics,
-		CacheBytes: cacheBytes(a.cfg.Serve.CacheBytes, 1), WarmupRequests: orNone(a.cfg.Serve.WarmupRequests), Live: live, MaxHistory: a.cfg.Flight.KeepParts,
+		CacheBytes: cacheBytes(a.cfg.Serve.CacheBytes, 1), WarmupRequests: orNone(a.cfg.Serve.WarmupRequests), Live: live, Tracer: tracer, MaxHistory: a.cfg.Flight.KeepParts,
 	}, a.cfg.Serve), known)
 	if err != nil {
 		return err

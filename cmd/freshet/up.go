@@ -183,12 +183,17 @@ func (u *up) openReplicas(dir *datadir.Dir) error {
 		return fmt.Errorf("signing key: %w", err)
 	}
 	u.live = liveClicks(u.cfg.Serve, u.metrics)
+	tracer, endTraces, err := openTracer(u.cfg.Serve.Traces, "up", u.log)
+	if err != nil {
+		return err
+	}
+	u.closers.add(endTraces)
 	for i := range u.cfg.Serve.Replicas {
 		id := fmt.Sprintf("replica-%d", i+1)
 		r, err := replica.New(withAPI(replica.Config{
 			ID: id, Model: u.cfg.Publish.Model, Address: u.monitor.static.API, Dir: dir.Replica(id), TrustedKeys: []string{public},
 			Serving: u.cfg.Serve.Serving(), Gap: u.cfg.Window.Gap, Log: u.log,
-			CacheBytes: cacheBytes(u.cfg.Serve.CacheBytes, u.cfg.Serve.Replicas), WarmupRequests: orNone(u.cfg.Serve.WarmupRequests), Live: u.live,
+			CacheBytes: cacheBytes(u.cfg.Serve.CacheBytes, u.cfg.Serve.Replicas), WarmupRequests: orNone(u.cfg.Serve.WarmupRequests), Live: u.live, Tracer: tracer,
 		}, u.cfg.Serve), u.in.store)
 		if err != nil {
 			return err

@@ -42,8 +42,8 @@ func (r *Replica) serveBatch(x *exchange) error {
 		}
 		wrong := asked[i].wrong
 		if wrong == nil {
-			answer, err := r.compute(x.req.Context(), x, asked[i].request)
-			if err != nil && (i == 0 || x.req.Context().Err() != nil || !errors.As(err, &wrong)) {
+			answer, err := r.compute(x, asked[i].request)
+			if err != nil && (i == 0 || x.ctx.Err() != nil || !errors.As(err, &wrong)) {
 				return err
 			}
 			if err == nil {

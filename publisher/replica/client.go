@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/otel/propagation"
 )
 
 const (
@@ -142,6 +144,7 @@ func (c *Client) attempt(ctx context.Context, base, path string, body []byte) ([
 	if c.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.Token)
 	}
+	w3c.Inject(ctx, propagation.HeaderCarrier(req.Header))
 	client := c.HTTP
 	if client == nil {
 		client = sharedHTTP()

@@ -13,6 +13,7 @@ import (
 	"github.com/freshet-ml/freshet/trainer/model"
 	"github.com/nats-io/nkeys"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // maxWarmupRequests bounds the work before a version serves.
@@ -60,6 +61,7 @@ type Config struct {
 	RequestsPerSec          float64 // over all callers, 429 above; 0 = no limit
 	RequestsPerSecPerCaller float64 // of each token, or, without tokens, each address; 0 = no limit
 
+	Tracer  trace.Tracer         // of requests; default none
 	Metrics prometheus.Collector // shown at /metrics beside the replica's own; default none
 
 	Now  func() time.Time // default time.Now

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,9 @@ import (
 type exchange struct {
 	w     http.ResponseWriter
 	req   *http.Request
-	lanes lanes  // that answer it, and no others (I8); without a version while none serves
-	id    string // the request's
+	ctx   context.Context // the request's, with its span where it is traced
+	lanes lanes           // that answer it, and no others (I8); without a version while none serves
+	id    string          // the request's
 
 	body []byte // as read
 	in   jx.Decoder

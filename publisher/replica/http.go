@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -104,6 +103,8 @@ func (r *Replica) exchange(w http.ResponseWriter, req *http.Request, to route) {
 	x := newExchange(w, req)
 	x.lanes = r.lanes() // the request's only look at the pointer (I8)
 	r.mark(x)
+	ctx, end := r.traceRequest(x, to)
+	x.ctx = ctx
 	err := r.admit(x, to)
 	if err == nil {
 		err = r.run(x, to)
@@ -112,6 +113,7 @@ func (r *Replica) exchange(w http.ResponseWriter, req *http.Request, to route) {
 		err = r.hold(x, 0)
 	}
 	r.write(x, err)
+	end()
 	took := time.Since(began)
 	r.metrics.inFlight.Dec()
 	r.metrics.answered(to.name, x.status, took)
@@ -205,16 +207,18 @@ func (r *Replica) write(x *exchange, err error) {
 }
 
 // compute answers q in its turn, from the version of its user's lane. Who gets none is to come again after Retry-After.
-func (r *Replica) compute(ctx context.Context, x *exchange, q Request) (Answer, error) {
+func (r *Replica) compute(x *exchange, q Request) (Answer, error) {
 	entered := r.cfg.Now()
-	began, reason, retry := r.api.line.take(ctx)
+	end := r.traced(x.ctx, "queue")
+	began, reason, retry := r.api.line.take(x.ctx)
+	end()
 	if reason != "" {
 		return Answer{}, r.shed(reason, retry)
 	}
 	defer r.api.line.leave(began)
 	r.metrics.queue.Observe(began.Sub(entered).Seconds())
 	v, lane := x.lanes.of(q)
-	return r.recommend(v, lane, q), nil
+	return r.recommend(x.ctx, v, lane, q), nil
 }
 
 // shed counts a request that is sent away, and says when to come again.
@@ -237,7 +241,7 @@ func (r *Replica) serveRecommend(x *exchange) error {
 	if x.lanes.stable == nil {
 		return r.notReady()
 	}
-	answer, err := r.compute(x.req.Context(), x, q)
+	answer, err := r.compute(x, q)
 	if err != nil {
 		return err
 	}

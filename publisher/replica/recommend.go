@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"math"
 	"time"
 
@@ -40,10 +41,12 @@ const (
 )
 
 // recommend answers q from v, the version of lane, and nothing else.
-func (r *Replica) recommend(v *version, lane Lane, q Request) Answer {
+func (r *Replica) recommend(ctx context.Context, v *version, lane Lane, q Request) Answer {
 	began := time.Now()
 	defer func() { r.metrics.computed.WithLabelValues(string(lane)).Observe(time.Since(began).Seconds()) }()
+	end := r.traced(ctx, "history")
 	asked, seen := r.ask(v, q)
+	end()
 	exclude := make(map[string]bool, len(q.Exclude))
 	for _, id := range q.Exclude {
 		exclude[id] = true
@@ -63,7 +66,9 @@ func (r *Replica) recommend(v *version, lane Lane, q Request) Answer {
 		}
 	}
 	source := SourceModel
+	end = r.traced(ctx, "retrieve")
 	scored, known := r.answerUser(v.built, asked, q.K, keep)
+	end()
 	if known {
 		r.requests.add(q)
 	} else {

@@ -191,7 +191,8 @@ type Serve struct {
 	WarmupRequests int      `koanf:"warmup_requests" doc:"requests that a version has to answer before it serves, the last of each of so many users; 0 asks it a made-up one alone"`
 	Token          string   `koanf:"token" doc:"bearer token that callers must send; without it and a token_file none is asked for" secret:"true"`
 	ServeLimits    `koanf:",squash"`
-	TLS            ServeTLS `koanf:"tls" doc:"PEM files of the HTTP API, read again when they change"`
+	TLS            ServeTLS    `koanf:"tls" doc:"PEM files of the HTTP API, read again when they change"`
+	Traces         ServeTraces `koanf:"traces" doc:"OpenTelemetry traces of requests"`
 }
 
 // Serving returns how replicas hold versions.
@@ -231,6 +232,6 @@ func Default() Config {
 		Publish: Publish{Model: "default", BaseEvery: 64, MaxDrop: 0.5, Rows: string(t.Publishing.Rows), MinChange: t.Publishing.MinChange},
 		// Exact answers are the same of every replica. Two cores on one look help only where requests are few.
 		Serve: Serve{Listen: "127.0.0.1:8080", Replicas: 2, Precision: string(model.Float32), Index: string(model.Exact), MinRecall: 0.95, Cores: 1,
-			CacheBytes: 256 << 20, WarmupRequests: 64, LiveBytes: 64 << 20, TrustedKeys: []string{}, ServeLimits: defaultServeLimits()},
+			CacheBytes: 256 << 20, WarmupRequests: 64, LiveBytes: 64 << 20, TrustedKeys: []string{}, ServeLimits: defaultServeLimits(), Traces: ServeTraces{Sample: 0.01}},
 	}
 }

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"fmt"
+	"net/url"
+	"time"
+)
 
 // ServeLimits bound what callers of the HTTP API may ask for. 0 is a replica's own default, except of the rates and of drain_delay.
 type ServeLimits struct {
@@ -20,6 +24,12 @@ type ServeTLS struct {
 	CertFile     string `koanf:"cert_file" doc:"certificate of this server; with it the API is served over TLS alone"`
 	KeyFile      string `koanf:"key_file" doc:"its key"`
 	ClientCAFile string `koanf:"client_ca_file" doc:"who signs the certificates that callers must show, those of health checks too; empty asks for none"`
+}
+
+// ServeTraces says where spans go.
+type ServeTraces struct {
+	Endpoint string  `koanf:"endpoint" doc:"OTLP over HTTP, such as http://127.0.0.1:4318; empty makes none"`
+	Sample   float64 `koanf:"sample" doc:"share of requests that are traced; of a caller's trace its own decision counts"`
 }
 
 func defaultServeLimits() ServeLimits {
@@ -44,5 +54,12 @@ func (c *checker) serveTLS(t ServeTLS) {
 	}
 	if t.ClientCAFile != "" && t.CertFile == "" {
 		c.fault("serve.tls.client_ca_file", "callers can show certificates over TLS only", "set serve.tls.cert_file and serve.tls.key_file too")
+	}
+}
+
+func (c *checker) serveTraces(t ServeTraces) {
+	between(c, "serve.traces.sample", t.Sample, 0, 1)
+	if u, err := url.Parse(t.Endpoint); t.Endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		c.fault("serve.traces.endpoint", fmt.Sprintf("%q is not the address of a collector", t.Endpoint), "write http://host:4318, where it takes OTLP over HTTP")
 	}
 }

@@ -95,6 +95,7 @@ func (c Config) faults() Faults {
 	between(&k, "serve.live_bytes", c.Serve.LiveBytes, 0, 1<<50)
 	k.serveLimits(c.Serve.ServeLimits)
 	k.serveTLS(c.Serve.TLS)
+	k.serveTraces(c.Serve.Traces)
 	return k.faults
 }
 
