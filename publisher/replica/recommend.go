@@ -2,10 +2,13 @@ package replica
 
 import (
 	"context"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 // Answer is what a replica recommends.
@@ -47,32 +50,22 @@ func (r *Replica) recommend(ctx context.Context, v *version, lane Lane, q Reques
 	end := r.traced(ctx, "history")
 	asked, seen := r.ask(v, q)
 	end()
-	exclude := make(map[string]bool, len(q.Exclude))
-	for _, id := range q.Exclude {
-		exclude[id] = true
+	filter := model.Filter{Categories: q.Filter.Category, Deny: q.Exclude}
+	if len(q.Filter.Allow) > 0 { // an empty list restricts nothing
+		filter.Allow = q.Filter.Allow
 	}
-	categories := make(map[string]bool, len(q.Filter.Category))
-	for _, c := range q.Filter.Category {
-		categories[c] = true
+	if q.ExcludeSeen {
+		filter.Deny = slices.AppendSeq(slices.Clone(filter.Deny), maps.Keys(seen))
 	}
-	allow := make(map[string]bool, len(q.Filter.Allow))
-	for _, id := range q.Filter.Allow {
-		allow[id] = true
-	}
-	var keep func(id, category string) bool // nil = all
-	if len(exclude) > 0 || len(categories) > 0 || len(allow) > 0 || len(seen) > 0 {
-		keep = func(id, category string) bool {
-			return !exclude[id] && !seen[id] && (len(categories) == 0 || categories[category]) && (len(allow) == 0 || allow[id])
-		}
-	}
+	asked.query.Filter, asked.query.Interests = filter, q.Interests
 	source := SourceModel
 	end = r.traced(ctx, "retrieve")
-	scored, known := r.answerUser(v.built, asked, q.K, keep)
+	scored, known := r.answerUser(v.built, asked, q.K, nil)
 	end()
 	if known {
 		r.requests.add(q)
 	} else {
-		source, scored = SourceBaseline, v.served.Popular(q.K, keep)
+		source, scored = SourceBaseline, v.served.Popular(q.K, keeps(filter))
 		// Popularity is a logarithm, of a share or of a weight that counts from 1970; a caller gets the share of the most popular item's.
 		for i := len(scored) - 1; i >= 0; i-- {
 			scored[i].Score = float32(math.Exp2(float64(scored[i].Score - scored[0].Score)))
@@ -91,4 +84,22 @@ func (r *Replica) recommend(ctx context.Context, v *version, lane Lane, q Reques
 		answer.Items[i] = Item{s.ItemID, s.Score, source}
 	}
 	return answer
+}
+
+// keeps is a filter as popular items take it; nil = all.
+func keeps(f model.Filter) func(id, category string) bool {
+	if len(f.Categories)+len(f.Allow)+len(f.Deny) == 0 {
+		return nil
+	}
+	set := func(names []string) map[string]bool {
+		out := make(map[string]bool, len(names))
+		for _, name := range names {
+			out[name] = true
+		}
+		return out
+	}
+	categories, allow, deny := set(f.Categories), set(f.Allow), set(f.Deny)
+	return func(id, category string) bool {
+		return !deny[id] && (len(categories) == 0 || categories[category]) && (len(allow) == 0 || allow[id])
+	}
 }
