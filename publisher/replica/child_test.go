@@ -62,6 +62,7 @@ func (c child) run() error {
 	defer nc.Close()
 	cfg := config("child")
 	cfg.Serving.Precision, cfg.MaxHistory = c.Precision, 100
+	cfg.MaxWait = time.Minute // what is too much shows as latency
 	cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	cfg.Metrics = processMetrics{
 		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsGC)),

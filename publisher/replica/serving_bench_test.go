@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/model"
 )
@@ -37,14 +38,19 @@ func newShop(tb testing.TB, items, touched int) *shop {
 // waitFor waits until the replica at address serves a version.
 func waitFor(tb testing.TB, address string, v schema.Version) {
 	tb.Helper()
-	eventually(tb, fmt.Sprintf("the replica serves version %d", v), func() bool {
+	want := strconv.FormatUint(uint64(v), 10)
+	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		res, err := http.Get("http://" + address + "/livez")
-		if err != nil {
-			return false
+		if err == nil {
+			res.Body.Close()
+			if res.Header.Get(replica.HeaderVersion) == want {
+				return
+			}
 		}
-		res.Body.Close()
-		return res.Header.Get("X-Freshet-Version") == strconv.FormatUint(uint64(v), 10)
-	})
+		if time.Now().After(end) {
+			tb.Fatalf("the replica does not serve version %s: %v", want, err)
+		}
+	}
 }
 
 // capacity is how many requests a second a replica answers to a closed loop of 16 connections, its caches warm, and the
