@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -24,6 +25,12 @@ func TestDeploymentUsesVerbsAndSettingsThatExist(t *testing.T) {
 		c := composeOf(t, "docker-compose.yml", "deploy/cluster.yml")
 		c.check(t)
 		c.checkFeeds(t)
+	})
+	t.Run("secure.yml", func(t *testing.T) {
+		composeOf(t, "docker-compose.yml", "deploy/secure.yml").check(t)
+		c := composeOf(t, "docker-compose.yml", "deploy/cluster.yml", "deploy/secure.yml", "deploy/secure-cluster.yml")
+		c.check(t)
+		c.checkSecrets(t, "deploy/secure.yml", "deploy/secure-cluster.yml")
 	})
 	t.Run("prometheus.yml", func(t *testing.T) { checkScrapes(t, composeOf(t, "docker-compose.yml", "deploy/cluster.yml")) })
 	t.Run("Dockerfile", checkImage)
@@ -81,12 +88,18 @@ func composeOf(t *testing.T, files ...string) compose {
 			if over.Volumes != nil {
 				s.Volumes = over.Volumes
 			}
-			s.Environment, s.DependsOn = maps.Clone(s.Environment), maps.Clone(s.DependsOn)
-			maps.Copy(s.Environment, over.Environment)
-			maps.Copy(s.DependsOn, over.DependsOn)
+			s.Environment, s.DependsOn = joined(s.Environment, over.Environment), joined(s.DependsOn, over.DependsOn)
 			all.Services[name] = s
 		}
 	}
+	return all
+}
+
+// joined is a map with what another says on top.
+func joined[V any](a, b map[string]V) map[string]V {
+	all := map[string]V{}
+	maps.Copy(all, a)
+	maps.Copy(all, b)
 	return all
 }
 
@@ -157,6 +170,48 @@ func (c compose) checkFeeds(t *testing.T) {
 		}
 		if !maps.Equal(feed, shown) {
 			t.Errorf("%s reads %v, and the logs are at %v", name, feed, shown)
+		}
+	}
+}
+
+// checkSecrets checks that deploy/secrets.sh makes every file that the services are given, and every variable that they and the
+// NATS server want, and that everyone who connects to NATS does so by TLS as a user.
+func (c compose) checkSecrets(t *testing.T, files ...string) {
+	for name, s := range c.Services {
+		if s.Environment["FRESHET_NATS_URL"] == "" || slices.Contains(s.Command, "simulate") {
+			continue
+		}
+		if e := s.Environment; e["FRESHET_NATS_URL"] != "tls://nats:4222" || e["FRESHET_NATS_TLS_CA_FILE"] == "" || e["FRESHET_NATS_NKEY_SEED_FILE"] == "" {
+			t.Errorf("%s reaches NATS in plain text, or as nobody: %v", name, e)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "secrets")
+	program, err := filepath.Abs(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second changes nothing
+		cmd := exec.Command("../../deploy/secrets.sh", dir)
+		cmd.Env = append(os.Environ(), "FRESHET="+program, asProgram+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("secrets.sh: %v: %s", err, out)
+		}
+	}
+	public, err := os.ReadFile(filepath.Join(dir, "public.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := regexp.MustCompile(`\$\{?(FRESHET_(?:NKEY|TRUSTED)_[A-Z0-9_]+)`)
+	for _, file := range append(files, "deploy/nats-secure.conf") {
+		for _, m := range wanted.FindAllStringSubmatch(string(read(t, file)), -1) {
+			if !strings.Contains(string(public), m[1]+"=U") {
+				t.Errorf("%s wants %s, which secrets.sh does not make", file, m[1])
+			}
+		}
+		for _, m := range regexp.MustCompile(`file: \./secrets/([^}]+)\}`).FindAllStringSubmatch(string(read(t, file)), -1) {
+			if _, err := os.Stat(filepath.Join(dir, m[1])); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
 		}
 	}
 }
