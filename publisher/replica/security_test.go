@@ -49,6 +49,8 @@ func (a *authority) issue(t testing.TB, name string, ends time.Duration, names .
 		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(ends), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	if len(names) > 0 {
 		c.IPAddresses = nil
+	} else {
+		c.DNSNames = []string{"localhost"}
 	}
 	if a.cert == nil {
 		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
