@@ -28,7 +28,7 @@
 // # Caveats
 //
 // A Live belongs to one goroutine; a Served may be used by many. An item takes some 60 bytes of counts, and in the worst case 3 KB of each table of transitions and
-// 2 KB of sessions; a session some 100. With Config.Neighbours a publication carries, of every item that was clicked in between, the list of its sessions, 2 KB at most.
+// 2 KB of sessions; a session some 100. With Config.Neighbours a publication carries, of every item that was clicked in between, the sessions that are new in its list and those that are gone.
 //
 // What this package does not do: know item names (it speaks in rows of the model's vocabulary), weigh the terms, choose what is scored, or
 // serve requests: a replica asks the Served that it has adopted.
