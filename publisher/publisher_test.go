@@ -655,6 +655,9 @@ func TestConfigValidateNamesEveryFault(t *testing.T) {
 func FuzzParseManifest(f *testing.F) {
 	f.Add([]byte(`{"format":1,"model":"m","version":1,"kind":"base","base":1,"objects":[{"name":"m/1/items.arrow","bytes":3,"sha256":"` +
 		strings.Repeat("0", 64) + `"}],"trained_through":{"event_time":0,"positions":{"0":1}},"step":1,"items":1,"config_digest":"","created_at":"2026-01-01T00:00:00Z"}`))
+	if b, err := os.ReadFile("testdata/manifest_2.json"); err == nil {
+		f.Add(b)
+	}
 	f.Add([]byte(`{"version":-1}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := publisher.ParseManifest(b)
