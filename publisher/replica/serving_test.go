@@ -49,7 +49,7 @@ func TestIndexIsUsedWhereItIsGoodEnough(t *testing.T) {
 		r, _ := start(t, cfg, js, nil)
 		for range 2 {
 			serves(t, r, v.Version)
-			recall := metric(t, r, "freshet_index_recall_ratio")
+			recall := metric(t, r, `freshet_index_recall_ratio{lane="stable"}`)
 			if !(recall > 0) || (recall >= c.least) != c.used {
 				t.Errorf("version %d: recall %v, used: want %v", v.Version, recall, c.used)
 			}
