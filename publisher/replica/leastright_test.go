@@ -347,6 +347,17 @@ func (s *secure) operate(t *testing.T, u *user) {
 	if versions, err := store.Versions(t.Context(), "default"); err != nil || len(versions) == 0 {
 		t.Errorf("versions %v: %v", versions, err)
 	}
+	if all, err := store.Reports(t.Context(), "default"); err != nil || len(all) == 0 {
+		t.Errorf("reports %v: %v", all, err)
+	}
+	if all, err := store.Published(t.Context(), "default", 3); err != nil || len(all) == 0 {
+		t.Errorf("published %v: %v", all, err)
+	}
+	for _, dry := range []bool{true, false} {
+		if removed, err := store.Collect(t.Context(), "default", 1, dry); err != nil {
+			t.Errorf("collecting: %v, %v", removed, err)
+		}
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	if err := store.FollowReports(ctx, "default", func(publisher.Report) { stop() }); !errors.Is(err, context.Canceled) {
 		t.Error(err)
