@@ -11,6 +11,8 @@
 //	Model     weights, rows, optimiser, vocabulary and random state: what is trained
 //	Snapshot  what changed since the last one, copied, to be encoded elsewhere
 //	Served    an immutable model that answers requests
+//	Filter    which items may be recommended
+//	Index     lists of items that are alike, of which a request looks into some
 //	Memory    what a Served has read of a user: the keys and values of closed sessions
 //
 // # How it works
@@ -38,6 +40,9 @@
 // Only tokens that are there are computed, and of the attention only what the mask reaches; in the last block only what is asked. A batch is cut into
 // groups of sequences that fit the second cache, forward and backward one after the other (net.go), and dealt to Config.Lanes lanes. Lanes have
 // gradients of their own, added in a fixed order. Memory is used again: a step in its stride allocates next to nothing.
+//
+// A look at all items goes by chunks of rows, by bytes or floats, with one number an item for all that does not depend on who asks (score.go). An index looks into a part of them, with
+// a recall that was measured (ivf.go); what a request marks is scored exactly by either.
 //
 // # Promise
 //
