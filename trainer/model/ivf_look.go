@@ -103,10 +103,13 @@ func (s *Served) lookInto(c *scan, bases *listBases, i int) {
 		} else {
 			l.codes.score(padded, from, c, base[from:])
 		}
-		if len(c.side) > 1 {
-			addSides(scores, c.side, l.sides[from:])
+		if c.sided {
+			c.addSidesAbove(scores, c.top.bound(), l.sides[from:])
 		}
 		if s.cfg.Cosine {
+			if len(c.side) > 1 {
+				addSides(scores, c.side, l.sides[from:])
+			}
 			nn.Mul(scores, scores, bases.inv[i][from:][:n])
 			nn.Add(scores, base[from:][:n])
 		}

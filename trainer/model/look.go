@@ -15,7 +15,7 @@ type lookLane struct {
 	top    top
 }
 
-// scorer sets scores to those of a chunk's rows, without marks. There is room behind scores up to chunkRows.
+// scorer sets scores to those of a chunk's rows, without marks, and without side information where c.sided says so. There is room behind scores up to chunkRows.
 type scorer func(s *Served, c *scan, scores []float32, chunk int)
 
 // leastRun is how many chunks are worth a goroutine: some 0.2 ms of looking by float32.
@@ -78,7 +78,7 @@ func (s *Served) help(most int) (helpers int) {
 func (l *lookLane) run(s *Served, c *scan, k int, score scorer, from, to int) {
 	l.top.reset(k, s.items.n)
 	l.scores = sized(l.scores, chunkRows)
-	marks := c.effect.marks
+	marks, all := c.effect.marks, c.filter.all()
 	mark, _ := slices.BinarySearchFunc(marks, Row(from*chunkRows), func(m Mark, r Row) int { return cmp.Compare(m.Row, r) })
 	for chunk := from; chunk < to; chunk++ {
 		first := chunk * chunkRows
@@ -89,7 +89,14 @@ func (l *lookLane) run(s *Served, c *scan, k int, score scorer, from, to int) {
 				scores[j] += c.effect.kinds[marks[mark].Of] * marks[mark].Value
 			}
 		}
-		l.top.show(Row(first), scores, func(j int) bool { return c.filter.keeps(s, Row(first+j)) })
+		if c.sided {
+			c.addSidesAbove(scores, l.top.bound(), s.items.of[chunk][:len(scores)])
+		}
+		keeps := func(j int) bool { return c.filter.keeps(s, Row(first+j)) }
+		if all && int(s.taken[chunk]) == len(scores) {
+			keeps = nil // to look at a row's name is to wait for memory
+		}
+		l.top.show(Row(first), scores, keeps)
 	}
 }
 

@@ -4,10 +4,14 @@ import "math"
 
 // scan is the memory of one look at the rows.
 type scan struct {
-	z      []float32 // the query vector
-	side   []float32 // what each row of the side table adds to an item's product, before Config.Cosine divides
-	code   []int8    // z in bytes; columns that are too many are 0
-	scale  float32   // of code
+	z    []float32 // the query vector
+	side []float32 // what each row of the side table adds to an item's product, before Config.Cosine divides; the first, which is none, adds nothing
+	// sided says that a look adds side information to what a scorer gives, and mostSide how much it adds at most.
+	sided    bool
+	mostSide float32
+
+	code   []int8  // z in bytes; columns that are too many are 0
+	scale  float32 // of code
 	zeros  [chunkRows]float32
 	effect effect[float32]
 	filter rowFilter
@@ -87,7 +91,7 @@ func (s *Served) Popular(k int, keep func(itemID, category string) bool) []Score
 
 // release lets go of what is the caller's.
 func (c *scan) release() {
-	c.effect.marks, c.filter.keep = nil, nil
+	c.effect.marks, c.filter.keep, c.sided = nil, nil, false
 }
 
 // candidates is how many rows Int8 scores again for the k best of them: measured recall is above .999.

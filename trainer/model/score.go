@@ -1,6 +1,8 @@
 package model
 
 import (
+	"slices"
+
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
@@ -11,7 +13,7 @@ import (
 // side is computed once a request (scoreSides), base once a version and gap bucket (baseOf). To hold the sums of an item's vector and its side information would save two
 // additions an item, but side information changes with every version: each delta would write the whole table anew, where now it copies the chunks it touches.
 
-// scoreSides sets c.side.
+// scoreSides sets c.side, c.mostSide and c.sided.
 func (s *Served) scoreSides(c *scan) {
 	t := &s.items.side
 	c.side = sized(c.side, t.n)
@@ -23,6 +25,8 @@ func (s *Served) scoreSides(c *scan) {
 		}
 	}
 	nn.Scale(c.side, float32(sideShare))
+	c.mostSide = float32(len(sideFields)) * slices.Max(c.side) // not below 0: the first is none
+	c.sided = len(c.side) > 1 && !s.cfg.Cosine
 }
 
 // score sets scores to those of a chunk's rows, without marks.
@@ -35,7 +39,6 @@ func (s *Served) score(c *scan, scores []float32, chunk int) {
 		nn.Add(scores, base)
 	} else {
 		nn.Add(scores, base)
-		s.addSides(c, scores, chunk)
 	}
 }
 
@@ -50,7 +53,16 @@ func (s *Served) scoreCodes(c *scan, scores []float32, chunk int) {
 		nn.Add(scores, base[:len(scores)])
 	} else {
 		codes.score(padded, 0, c, base)
-		s.addSides(c, scores, chunk)
+	}
+}
+
+// addSidesAbove adds side information to the scores that it may bring above a bound: after the first few thousand rows those are few, and the others need not be looked up.
+// One that it leaves as it is stays at or below the bound, too.
+func (c *scan) addSidesAbove(scores []float32, bound float32, of []sides) {
+	least := bound - c.mostSide
+	least -= 1e-5 * max(least, -least, c.mostSide) // sums are rounded
+	for j := nn.FirstAbove(scores, 0, least); j < len(scores); j = nn.FirstAbove(scores, j+1, least) {
+		scores[j] += c.side[of[j][0]] + c.side[of[j][1]]
 	}
 }
 

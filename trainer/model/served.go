@@ -21,6 +21,7 @@ type Served struct {
 	w          *weights[float32]
 	items      catalogue[float32]
 	names      []*names         // in chunks of rows
+	taken      []int32          // of a chunk, the rows that are not free
 	popularity [][]float32      // (chunkRows)
 	codes      []*codes         // of Int8
 	lengths    []*lengths       // of Config.Cosine
@@ -226,7 +227,7 @@ func (s *Served) copy(w *weights[float32], side table[float32]) *Served {
 		of:    slices.Clone(s.items.of), side: side,
 	}
 	next.names, next.popularity, next.codes, next.lengths = slices.Clone(s.names), slices.Clone(s.popularity), slices.Clone(s.codes), slices.Clone(s.lengths)
-	next.recent = maps.Clone(s.recent)
+	next.taken, next.recent = slices.Clone(s.taken), maps.Clone(s.recent)
 	return &next
 }
 
@@ -272,7 +273,7 @@ func (s *Served) indexAll() error {
 func (s *Served) own(chunk int) {
 	if chunk == len(s.popularity) {
 		s.popularity = append(s.popularity, make([]float32, chunkRows))
-		s.names = append(s.names, &names{})
+		s.names, s.taken = append(s.names, &names{}), append(s.taken, 0)
 		if s.how.Precision == Int8 {
 			s.codes = append(s.codes, newCodes(chunkRows, s.cfg.Dim))
 		}
@@ -298,6 +299,12 @@ func (s *Served) name(r Row, id, category string, generation int32, before *Serv
 		copied := *l
 		l = &copied
 		s.names[chunk] = l
+	}
+	if l.ids[at] != "" {
+		s.taken[chunk]--
+	}
+	if id != "" {
+		s.taken[chunk]++
 	}
 	l.ids[at], l.categories[at], l.numbers[at], l.generations[at] = id, category, s.numberOf(category, before), generation
 }

@@ -2,6 +2,7 @@ package model
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/freshet-ml/freshet/trainer/nn"
@@ -31,6 +32,14 @@ func (t *top) wants(score float32) bool {
 		return score == score
 	}
 	return t.k > 0 && score > t.heap[0].Score
+}
+
+// bound is a score that does not get in, or one below all.
+func (t *top) bound() float32 {
+	if len(t.heap) < t.k || t.k == 0 {
+		return float32(math.Inf(-1))
+	}
+	return t.heap[0].Score
 }
 
 // worse orders by score, and equal scores by row.
