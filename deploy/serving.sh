@@ -3,8 +3,8 @@
 #
 #   deploy/serving.sh [benchmarks, default all: Clicks|Histories|Adopt|Fleet|Soak]
 #
-# Takes some seven minutes and 4 GB. Replicas are processes of their own, those of Clicks and Histories with one core; NATS, the
-# trainer and the load are in another. Run it on a machine that does nothing else: latencies are those of all its load.
+# Takes some seven minutes and 4 GB. Replicas are processes of their own, those of Clicks and Histories with one core, the last; NATS,
+# the trainer and the load are in another. Run it on a machine that does nothing else: latencies are those of all its load.
 set -euo pipefail
 what=${1:-Clicks|Histories|Adopt|Fleet|Soak}
 cd "$(dirname "$0")/.."
@@ -17,7 +17,17 @@ lscpu | grep -E 'Model name|^CPU\(s\)' || true
 echo "load before: $(cut -d' ' -f1-3 /proc/loadavg)"
 go test -c -o "$work/replica.test" ./publisher/replica
 cd publisher/replica
-"$work/replica.test" -test.run '^$' -test.bench "^BenchmarkServing($what)\$" -test.benchtime 1x -test.timeout 30m >"$work/out" || { cat "$work/out" >&2; exit 1; }
+# measure runs what of $1 was asked for, by the command that follows.
+measure() {
+	local these
+	these=$(tr '|' '\n' <<<"$what" | grep -xE "$1" | paste -sd'|') || return 0
+	"${@:2}" "$work/replica.test" -test.run '^$' -test.bench "^BenchmarkServing($these)\$" -test.benchtime 1x -test.timeout 30m >>"$work/out" ||
+		{ cat "$work/out" >&2; exit 1; }
+}
+apart=()
+if command -v taskset >/dev/null && [ "$(nproc)" -gt 1 ]; then apart=(taskset -c 0); fi # the load leaves the replica its core
+measure 'Clicks|Histories' env GOMAXPROCS=1 "${apart[@]}"
+measure 'Adopt|Fleet|Soak' env
 awk '/^BenchmarkServing/ {
 	sub(/^BenchmarkServing/, "", $1); sub(/-[0-9]+$/, "", $1)
 	for (i = 3; i < NF; i += 2) if ($(i + 1) != "ns/op") printf "%-28s %16s %s\n", $1, $i, $(i + 1)

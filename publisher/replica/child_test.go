@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,12 +30,12 @@ const childEnv = "FRESHET_TEST_REPLICA"
 
 // child is a replica in a process of its own, so that what else a measurement needs is neither on its cores nor in its heap.
 type child struct {
-	NATS      string
-	Procs     int // GOMAXPROCS; 0 = all
-	Precision model.Precision
-	Users     int // u0, u1, … have histories of Tokens tokens, of items i0 to i(Items-1)
-	Tokens    int
-	Items     int
+	NATS    string
+	Procs   int // GOMAXPROCS; 0 = all
+	Serving model.Serving
+	Users   int // u0, u1, … have histories of Tokens tokens, of items i0 to i(Items-1)
+	Tokens  int
+	Items   int
 }
 
 // asChild is the child that the environment names, until its standard input ends; false where it names none.
@@ -61,7 +63,7 @@ func (c child) run() error {
 	}
 	defer nc.Close()
 	cfg := config("child")
-	cfg.Serving.Precision, cfg.MaxHistory = c.Precision, 100
+	cfg.Serving, cfg.MaxHistory = c.Serving, 100
 	cfg.MaxWait = time.Minute // what is too much shows as latency
 	cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	cfg.Metrics = processMetrics{
@@ -125,6 +127,9 @@ func spawn(tb testing.TB, c child) (address string) {
 		tb.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0])
+	if taskset, err := exec.LookPath("taskset"); err == nil && c.Procs == 1 && runtime.NumCPU() > 1 { // on a core that nothing else of the measurement is on
+		cmd = exec.Command(taskset, "-c", strconv.Itoa(runtime.NumCPU()-1), os.Args[0])
+	}
 	cmd.Env, cmd.Stderr = append(os.Environ(), childEnv+"="+string(text)), os.Stderr
 	if c.Procs > 0 {
 		cmd.Env = append(cmd.Env, fmt.Sprintf("GOMAXPROCS=%d", c.Procs))
@@ -161,7 +166,10 @@ func (m many) Recent(user string, n int) ([]schema.Part, error) {
 	return parts[max(0, len(parts)-n):], nil
 }
 
-// manyHistories gives each of some users as many tokens of sessions, five clicks each, an hour apart, the last an hour ago.
+// clusters is how many kinds of items there are: i0, i200, i400, … are alike.
+const clusters = 200
+
+// manyHistories gives each of some users as many tokens of sessions, five clicks each, an hour apart, the last an hour ago. What a user likes changes every ten sessions.
 func manyHistories(users, tokens, items int) many {
 	const clicks = 5 // a session has one token more
 	sessions := tokens / (clicks + 1)
@@ -172,7 +180,8 @@ func manyHistories(users, tokens, items int) many {
 			at := schema.EventTime(now.Add(-time.Duration(sessions-s) * time.Hour).UnixMilli())
 			p := schema.Part{UserID: name, SessionStart: at, Final: true}
 			for i := range clicks {
-				item := (u*7919 + s*clicks + i) * 2_654_435_761 % items
+				kind, one := (u+s/10)*2_654_435_761%clusters, (u*7919+s*clicks+i)*2_654_435_761%(items/clusters)
+				item := kind + clusters*one
 				p.Clicks = append(p.Clicks, schema.Click{UserID: name, ItemID: fmt.Sprintf("i%d", item), Action: schema.ActionClick, EventTime: at + schema.EventTime(i*1000)})
 			}
 			all[name] = append(all[name], p)

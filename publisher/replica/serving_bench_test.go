@@ -3,6 +3,8 @@ package replica_test
 import (
 	"context"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -31,8 +33,35 @@ func newShop(tb testing.TB, items, touched int) *shop {
 	cfg := model.DefaultConfig()
 	cfg.MaxSessions, cfg.MaxTokens, cfg.LossWithoutHistory, cfg.NegativesUniform = 60, 300, true, touched
 	s := &shop{newTraineeOf(tb, cfg, items), server.ClientURL(), newPublisher(tb, dial(tb, server), func(c *publisher.Config) { c.BaseEvery = 64 })}
-	s.publish(tb, s.p)
+	u := s.update(tb, s.p.NextKind())
+	cluster(tb, u, rand.New(rand.NewPCG(1, 1)))
+	if _, err := s.p.Publish(tb.Context(), u); err != nil {
+		tb.Fatal(err)
+	}
 	return s
+}
+
+// cluster makes the vectors of a base like trained ones: most of an item is its cluster, and some dimensions say more than others.
+func cluster(tb testing.TB, u publisher.Update, rng *rand.Rand) {
+	tb.Helper()
+	v, err := schema.Col[schema.Vectors](u.Objects[0].Table, "vector")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	fill := func(to []float32) {
+		for j := range to {
+			to[j] = float32(rng.NormFloat64() * math.Exp(-float64(j)/float64(v.Dim)))
+		}
+	}
+	centres, noise := make([]float32, clusters*v.Dim), make([]float32, v.Dim)
+	fill(centres)
+	for i := range len(v.Values) / v.Dim {
+		fill(noise)
+		centre, length := centres[i%clusters*v.Dim:], float32(0.3*math.Exp(0.4*rng.NormFloat64()))
+		for j, x := range noise {
+			v.Values[i*v.Dim+j] = length * (centre[j] + 0.7*x)
+		}
+	}
 }
 
 // waitFor waits until the replica at address serves a version.
@@ -66,9 +95,9 @@ func capacity(tb testing.TB, l load) (requestsPerSec, cpuMicros float64) {
 }
 
 // onOneCore reports what a replica with GOMAXPROCS=1 answers, and how long answers take at seven tenths of that.
-func onOneCore(b *testing.B, items int, precision model.Precision, users int, request func(i int) []byte) {
+func onOneCore(b *testing.B, items int, how model.Serving, users int, request func(i int) []byte) {
 	s := newShop(b, items, 1000)
-	address := spawn(b, child{NATS: s.url, Procs: 1, Precision: precision, Users: users, Tokens: 256, Items: items})
+	address := spawn(b, child{NATS: s.url, Procs: 1, Serving: how, Users: users, Tokens: 256, Items: items})
 	waitFor(b, address, 1)
 	s.trainee = nil
 	runtime.GC() // the trainer's heap is of no more use
@@ -83,22 +112,29 @@ func onOneCore(b *testing.B, items int, precision model.Precision, users int, re
 		b.ReportMetric(got.millis(50), "p50-ms")
 		b.ReportMetric(got.millis(99), "p99-ms")
 	}
+	if how.Index != "" {
+		b.ReportMetric(gauge(b, address, `freshet_index_recall_ratio{lane="stable"}`), "recall")
+	}
 	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkServingHistories asks for users with 256 tokens of history.
 func BenchmarkServingHistories(b *testing.B) {
 	for _, c := range []struct {
-		items     int
-		precision model.Precision
-	}{{100_000, model.Float32}, {100_000, model.Int8}, {1_000_000, model.Int8}} {
-		b.Run(fmt.Sprintf("%d/%s", c.items, c.precision), func(b *testing.B) {
+		items int
+		name  string
+		how   model.Serving
+	}{
+		{100_000, "float32", model.Serving{}}, {100_000, "int8", model.Serving{Precision: model.Int8}}, {100_000, "ivf", model.Serving{Index: model.IVF}},
+		{1_000_000, "int8", model.Serving{Precision: model.Int8}}, {1_000_000, "ivf", model.Serving{Index: model.IVF}},
+	} {
+		b.Run(fmt.Sprintf("%d/%s", c.items, c.name), func(b *testing.B) {
 			const users = 256
 			var requests [users][]byte
 			for u := range requests {
 				requests[u] = get(fmt.Sprintf("/v1/recommend?user_id=u%d&k=20", u))
 			}
-			onOneCore(b, c.items, c.precision, users, func(i int) []byte { return requests[i%users] })
+			onOneCore(b, c.items, c.how, users, func(i int) []byte { return requests[i%users] })
 		})
 	}
 }
@@ -114,7 +150,7 @@ func BenchmarkServingClicks(b *testing.B) {
 		}
 		requests[i] = post("/v1/recommend", body(10, ids...))
 	}
-	onOneCore(b, items, model.Float32, 0, func(i int) []byte { return requests[i%len(requests)] })
+	onOneCore(b, items, model.Serving{}, 0, func(i int) []byte { return requests[i%len(requests)] })
 }
 
 // BenchmarkServingAdopt is the time from Publish of a delta of some 1,000 rows until a replica of a million items serves it.
