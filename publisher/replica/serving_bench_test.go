@@ -26,15 +26,20 @@ type shop struct {
 	p   *publisher.Publisher
 }
 
-// newShop publishes a base of items of width 64. The deltas that follow have about touched rows each.
-func newShop(tb testing.TB, items, touched int) *shop {
+// baseEvery is how many deltas follow a base.
+const baseEvery = 64
+
+// newShop publishes a base of items of width 64, as change leaves it. The deltas that follow have about touched rows each.
+func newShop(tb testing.TB, items, touched int, change func(publisher.Update)) *shop {
 	tb.Helper()
 	server := startNATS(tb, tb.TempDir(), 0)
 	cfg := model.DefaultConfig()
 	cfg.MaxSessions, cfg.MaxTokens, cfg.LossWithoutHistory, cfg.NegativesUniform = 60, 300, true, touched
-	s := &shop{newTraineeOf(tb, cfg, items), server.ClientURL(), newPublisher(tb, dial(tb, server), func(c *publisher.Config) { c.BaseEvery = 64 })}
+	s := &shop{newTraineeOf(tb, cfg, items), server.ClientURL(), newPublisher(tb, dial(tb, server), func(c *publisher.Config) { c.BaseEvery = baseEvery })}
 	u := s.update(tb, s.p.NextKind())
-	cluster(tb, u, rand.New(rand.NewPCG(1, 1)))
+	if change != nil {
+		change(u)
+	}
 	if _, err := s.p.Publish(tb.Context(), u); err != nil {
 		tb.Fatal(err)
 	}
@@ -96,7 +101,7 @@ func capacity(tb testing.TB, l load) (requestsPerSec, cpuMicros float64) {
 
 // onOneCore reports what a replica with GOMAXPROCS=1 answers, and how long answers take at seven tenths of that.
 func onOneCore(b *testing.B, items int, how model.Serving, users int, request func(i int) []byte) {
-	s := newShop(b, items, 1000)
+	s := newShop(b, items, 1000, func(u publisher.Update) { cluster(b, u, rand.New(rand.NewPCG(1, 1))) })
 	address := spawn(b, child{NATS: s.url, Procs: 1, Serving: how, Users: users, Tokens: 256, Items: items})
 	waitFor(b, address, 1)
 	s.trainee = nil
@@ -156,7 +161,7 @@ func BenchmarkServingClicks(b *testing.B) {
 // BenchmarkServingAdopt is the time from Publish of a delta of some 1,000 rows until a replica of a million items serves it.
 func BenchmarkServingAdopt(b *testing.B) {
 	const items, deltas = 1_000_000, 40
-	s := newShop(b, items, 1000)
+	s := newShop(b, items, 1000, nil)
 	began := time.Now()
 	address := spawn(b, child{NATS: s.url})
 	waitFor(b, address, 1)

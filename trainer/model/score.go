@@ -56,13 +56,16 @@ func (s *Served) scoreCodes(c *scan, scores []float32, chunk int) {
 	}
 }
 
-// addSidesAbove adds side information to the scores that it may bring above a bound: after the first few thousand rows those are few, and the others need not be looked up.
-// One that it leaves as it is stays at or below the bound, too.
+// addSidesAbove adds side information to the scores that it may bring above a bound, and to those behind them: after the first few thousand rows those are few, and the others need
+// not be looked up. One that it leaves as it is stays at or below the bound, too.
 func (c *scan) addSidesAbove(scores []float32, bound float32, of []sides) {
+	const together = 32 // so that many good ones cost little more than to add to all
 	least := bound - c.mostSide
 	least -= 1e-5 * max(least, -least, c.mostSide) // sums are rounded
-	for j := nn.FirstAbove(scores, 0, least); j < len(scores); j = nn.FirstAbove(scores, j+1, least) {
-		scores[j] += c.side[of[j][0]] + c.side[of[j][1]]
+	for j := nn.FirstAbove(scores, 0, least); j < len(scores); {
+		to := min(j+together, len(scores))
+		addSides(scores[j:to], c.side, of[j:to])
+		j = nn.FirstAbove(scores, to, least)
 	}
 }
 
