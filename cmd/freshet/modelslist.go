@@ -150,10 +150,10 @@ func bytesOf(m schema.Manifest) (n int64) {
 
 func (l listedModel) write(to io.Writer, now time.Time) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "version\tkind\tsize\tage\ttrained through\tsteps\titems\tmetrics\tserved by\t")
+	fmt.Fprintln(w, "version\tkind\tsize\tage\ttrained through\tsteps\titems\trecall@20\tserved by\t")
 	for _, v := range l.Versions {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", v.Version, v.Kind, size(v.Bytes), now.Sub(v.CreatedAt).Round(time.Second), through(v.Manifest),
-			v.Step, v.Items, metricsOf(v.Manifest), strings.Join(v.ServedBy, " "), strings.Join(v.Places, " "))
+			v.Step, v.Items, recallOf(v.Manifest), strings.Join(v.ServedBy, " "), strings.Join(v.Places, " "))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -215,12 +215,13 @@ func through(m schema.Manifest) string {
 	return m.TrainedThrough.EventTime.Time().UTC().Format(time.DateTime)
 }
 
-func metricsOf(m schema.Manifest) string {
-	var parts []string
-	for _, name := range slices.Sorted(maps.Keys(m.Metrics)) {
-		parts = append(parts, fmt.Sprintf("%s=%.4g", name, m.Metrics[name]))
+// recallOf is the metric of the model that publish.max_drop guards; the others are in "models show".
+func recallOf(m schema.Manifest) string {
+	r, ok := m.Metrics[guarded]
+	if !ok {
+		return "-"
 	}
-	return strings.Join(parts, " ")
+	return fmt.Sprintf("%.3f", r)
 }
 
 // size writes a number of bytes for a person.

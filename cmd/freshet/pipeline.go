@@ -130,6 +130,9 @@ func (in *intake) close() error {
 	return err
 }
 
+// guarded is the metric of a version that publish.max_drop guards.
+const guarded = "recall_at_20_model"
+
 // training is the other half: the log in, versions out.
 type training struct {
 	trainer   *trainer.Trainer
@@ -198,7 +201,7 @@ func openTraining(ctx context.Context, c config.Config, dir *datadir.Dir, in *in
 	}
 	p, err := publisher.New(ctx, js, publisher.Config{
 		Model: c.Publish.Model, ID: processName(), Holder: holder, BaseEvery: c.Publish.BaseEvery, Seed: seed, TakeOver: c.Publish.TakeOver,
-		Metric: "recall_at_20_model", MaxDrop: c.Publish.MaxDrop, Log: log, Registerer: metrics,
+		Metric: guarded, MaxDrop: c.Publish.MaxDrop, Log: log, Registerer: metrics,
 	})
 	if err != nil {
 		return nil, err
