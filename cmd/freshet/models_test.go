@@ -78,7 +78,7 @@ func newFleet(t *testing.T) *fleet {
 		t.Helper()
 		m.Admit(fmt.Sprintf("i%d", m.Items()), schema.ItemInfo{}, 0)
 		kind := p.NextKind()
-		u := publisher.Update{Kind: kind, Items: m.Items(), ConfigDigest: c.Digest(), Metrics: map[string]float64{"recall@20": 0.25}}
+		u := publisher.Update{Kind: kind, Items: m.Items(), ConfigDigest: c.Digest(), Metrics: map[string]float64{guarded: 0.25}}
 		for _, o := range m.Snapshot(kind == schema.KindBase, func(model.Row) float32 { return 0 }).Objects() {
 			u.Objects = append(u.Objects, publisher.Object{Name: o.Name, Table: o.Table})
 		}
@@ -184,7 +184,7 @@ func TestModelsVerbsMoveReplicas(t *testing.T) {
 		t.Errorf("%d versions with --limit 1", n)
 	}
 	stdout, _, code := f.models(t, "list")
-	for _, want := range []string{"recall@20=0.25", "r1 r2", "head", "Order 5: replicas are pinned to version 2; 25 % of the users are answered from head"} {
+	for _, want := range []string{"0.250", "r1 r2", "head", "Order 5: replicas are pinned to version 2; 25 % of the users are answered from head"} {
 		if code != 0 || !strings.Contains(stdout, want) {
 			t.Errorf("no %q in:\n%s", want, stdout)
 		}
@@ -348,7 +348,7 @@ func TestModelsPullAndVerify(t *testing.T) {
 		t.Errorf("a damaged object: exit code %d: %s", code, stderr)
 	}
 	stdout, _, code := f.models(t, "show", "2")
-	for _, want := range []string{"delta", "signature", "good, by U", "recall@20"} {
+	for _, want := range []string{"delta", "signature", "good, by U", guarded} {
 		if code != 0 || !strings.Contains(stdout, want) {
 			t.Errorf("no %q in:\n%s", want, stdout)
 		}
