@@ -3,7 +3,7 @@
 #
 #   deploy/serving.sh [benchmarks, default all: Clicks|Histories|Adopt|Fleet|Soak]
 #
-# Takes some seven minutes and 4 GB. Replicas are processes of their own, those of Clicks and Histories with one core, the last; NATS,
+# Takes some ten minutes, and 10 GB of memory for Soak. Replicas are processes of their own, those of Clicks and Histories with one core, the last; NATS,
 # the trainer and the load are in another. Run it on a machine that does nothing else: latencies are those of all its load.
 set -euo pipefail
 what=${1:-Clicks|Histories|Adopt|Fleet|Soak}

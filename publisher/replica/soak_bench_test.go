@@ -42,7 +42,8 @@ func BenchmarkServingSoak(b *testing.B) {
 		asked.record(schema.Version(n+2), s)
 	}
 	s.trainee = nil
-	defer debug.SetGCPercent(debug.SetGCPercent(400)) // they are a large heap
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection of a heap that large takes the cores from the replica
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(10 << 30))
 	l := load{address: address, conns: 32, request: asked.request, check: asked.check}
 	for b.Loop() {
 		most, _ := capacity(b, l)
