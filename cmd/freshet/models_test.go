@@ -28,6 +28,7 @@ type fleet struct {
 	env      []string // of the verbs
 	key      string   // file of the publisher's seed
 	publish  func() schema.Version
+	store    *publisher.Store
 	replicas []*replica.Replica
 }
 
@@ -59,7 +60,11 @@ func newFleet(t *testing.T) *fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	f := &fleet{}
+	store, err := publisher.CreateStore(t.Context(), js, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fleet{store: store}
 	var public string
 	f.key, public = newKeyFile(t)
 	seed, _ := os.ReadFile(f.key)
@@ -106,8 +111,24 @@ func newFleet(t *testing.T) *fleet {
 	return f
 }
 
+// serve waits until all replicas serve version v and have said so, which is all that the verbs know of them.
 func (f *fleet) serve(t *testing.T, v schema.Version) {
 	t.Helper()
+	eventually(t, fmt.Sprintf("version %d is reported", v), func() error {
+		reports, err := f.store.Reports(t.Context(), "shop")
+		if err != nil {
+			return err
+		}
+		if n := len(reports); n != len(f.replicas) {
+			return fmt.Errorf("%d replicas have reported", n)
+		}
+		for _, r := range reports {
+			if r.Version != v {
+				return fmt.Errorf("%s serves version %d", r.ID, r.Version)
+			}
+		}
+		return nil
+	})
 	for _, r := range f.replicas {
 		eventually(t, fmt.Sprintf("version %d is served", v), func() error {
 			if m, _ := r.Current(); m.Version != v {
