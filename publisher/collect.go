@@ -61,7 +61,7 @@ func (s *Store) collect(ctx context.Context, model string, keep int, dryRun bool
 	needed := needed(all, head, keep, wanted)
 	kept, known := map[string]bool{}, map[string]bool{}
 	for _, m := range all {
-		for _, o := range m.Objects {
+		for _, o := range m.AllObjects() {
 			known[objects.ID(o.Name)] = true
 			kept[o.Name] = kept[o.Name] || needed[m.Version]
 		}
@@ -81,7 +81,7 @@ func (s *Store) collect(ctx context.Context, model string, keep int, dryRun bool
 		if needed[m.Version] {
 			continue
 		}
-		for _, o := range m.Objects {
+		for _, o := range m.AllObjects() {
 			if !kept[o.Name] {
 				out.Bytes += o.Bytes
 				if err := remove(o.Name); err != nil {
@@ -129,7 +129,7 @@ func (s *Store) collectChunks(ctx context.Context, held objects.Inventory, known
 		return err
 	}
 	for _, m := range others {
-		for _, o := range m.Objects {
+		for _, o := range m.AllObjects() {
 			known[objects.ID(o.Name)] = true
 		}
 	}

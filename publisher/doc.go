@@ -5,7 +5,8 @@
 //
 // A version is one published state of a model; versions are whole numbers that only grow. A manifest (schema.Manifest, JSON)
 // describes a version; its objects hold the tables. The head is the manifest of the newest version. A base holds the whole
-// model, a delta what changed since its parent. A chain is a base and the deltas after it.
+// model, a delta what changed since its parent. A chain is a base and the deltas after it. A base may have both: then its from_parent lists objects
+// which make of its parent the very version, number for number, that its objects are, and who has the parent need not load it.
 //
 //	object store freshet_models     <model>/<sha256>.arrow            Arrow IPC file, one record batch; chunks of 512 KiB
 //	KV           freshet_manifests  <model>.<version>                 manifest, JSON; created once and never changed
@@ -15,11 +16,11 @@
 //	KV           freshet_orders     <model>                           Order, JSON; may be missing, with its bucket; the versions it names are kept
 //
 // Objects are named by their content: the lower-case hex of their SHA-256. A manifest lists them as {"table","name","bytes","sha256"}, each table once. In
-// format 1 of the manifest there is no table, the name is <model>/<version>/<table>.arrow, and there is no epoch; readers read both.
+// format 1 of the manifest there is no table and no from_parent, the name is <model>/<version>/<table>.arrow, and there is no epoch; readers read both.
 //
 // # The weights
 //
-// A base has the tables items and params, a delta both or neither. The metadata of both: form (JSON), digest (config_digest), items (rows of the model afterwards).
+// A base has the tables items and params, a delta both or neither; from_parent has what a delta would. The metadata of both: form (JSON), digest (config_digest), items (rows of the model afterwards).
 //
 //	items   item_id, row, vector, bias, popularity, category, side_category, side_price, generation
 //	        Lines rise by row; a delta has those that changed, and those that are new without a hole. An empty item_id is a free row; generation (how often the row was
@@ -31,7 +32,8 @@
 //	        line has only those rows of its tensor, rising, and the others stay as they were; a row is as long as the last dimension, a tensor of one dimension is one
 //	        row. shape is that of the whole tensor; side and side_bias grow from version to version, and what is new is there.
 //
-// The writer may withhold rows that moved little since they were last published (publish.min_change, a share of their length): a reader need not know.
+// The writer may withhold rows that moved little since they were last published (publish.min_change, a share of their length): a reader need not know. A base with
+// from_parent withholds the same.
 //
 // # The live tables
 //
@@ -72,7 +74,7 @@
 //  4. Set freshet_heads <model> with the revision that the writer last saw (0 = the key must not exist). A refusal means that
 //     another writer extends the line: stop for good, unless that head's epoch is lower than one's own. A timeout is no refusal: read the head, compare its bytes.
 //
-// A crash before 4 leaves a manifest and objects that no head leads to. A writer's first version, and the one after a failed attempt, is a base. parent is the version
+// A crash before 4 leaves a manifest and objects that no head leads to. A writer's first version, and the one after a failed attempt, is a base without from_parent. parent is the version
 // that was the head before, of bases too: so the versions that were published are those that parents lead to from the head.
 //
 // # What is removed
@@ -87,10 +89,11 @@
 // Hear of freshet_heads <model> and read it: after each write, the server tells freshet.heads.<model>, and freshet.orders.<model>
 // of orders, a message without content, whose header Nats-Sequence is the revision. News can be lost: read at the beginning,
 // after each new connection, and now and then. Whoever may create consumers may as well watch the key. From a delta walk parent by parent through freshet_manifests, until the parent is the version
-// held (compare its manifest byte for byte) or a base is reached; then apply in rising order. Refuse a manifest whose version
+// held (compare its manifest byte for byte) or a base is reached; then apply in rising order. From a base that has from_parent one may walk on, and take from_parent
+// as its delta, as long as that costs fewer bytes than the base; where something is missing on the way, take the base. Refuse a manifest whose version
 // is not above the one held, whose epoch is below it, whose signer is not trusted, or whose config_digest differs within a chain; refuse an object of
 // other size or SHA-256, a model whose own digest is not config_digest or whose item count is not items, and live tables that
-// leave a hole, come in part, or change what no base gave. After a refusal go on serving what is held, and try again. Tables that
+// leave a hole, come in part, or change what no base gave. After a refusal go on serving what is held, and try again; who says needs_base in his report, gets a base soon. Tables that
 // a reader does not know, it leaves alone.
 //
 // # Signature

@@ -67,16 +67,16 @@ func (p *Publisher) goOnFrom(m schema.Manifest, revision uint64) {
 	p.last, p.revision, p.needBase = m, revision, true
 	p.next = max(p.next, m.Version+1)
 	p.stored = map[string]bool{}
-	for _, o := range m.Objects {
+	for _, o := range m.AllObjects() {
 		p.stored[o.Name] = m.Format >= 2
 	}
 }
 
 // claim makes the manifest of the next free version and creates it in the store. What it returns, no other publisher can
 // have: the objects of two publishers never share a name.
-func (p *Publisher) claim(ctx context.Context, u Update, tables [][]byte) (schema.Manifest, []byte, error) {
+func (p *Publisher) claim(ctx context.Context, u Update, e encoded) (schema.Manifest, []byte, error) {
 	for range maxTaken {
-		m, stored, err := p.manifest(u, tables)
+		m, stored, err := p.manifest(u, e)
 		if err != nil {
 			return m, nil, err
 		}
@@ -109,18 +109,15 @@ func (p *Publisher) claim(ctx context.Context, u Update, tables [][]byte) (schem
 }
 
 // manifest returns the manifest of version p.next and its bytes as they are stored.
-func (p *Publisher) manifest(u Update, tables [][]byte) (schema.Manifest, []byte, error) {
+func (p *Publisher) manifest(u Update, e encoded) (schema.Manifest, []byte, error) {
 	m := schema.Manifest{
 		Format: schema.ManifestFormat, Model: p.cfg.Model, Version: p.next, Kind: u.Kind, Parent: p.last.Version, Base: p.next,
 		TrainedThrough: u.TrainedThrough, Step: u.Step, Items: u.Items, ConfigDigest: u.ConfigDigest,
+		Objects: e.objects, FromParent: e.fromParent,
 		Epoch: p.lease.epoch(), CreatedAt: p.cfg.Now().UTC(), Publisher: p.cfg.ID,
 	}
 	if u.Kind == schema.KindDelta {
 		m.Base = p.last.Base
-	}
-	for i, o := range u.Objects {
-		sum := digest(tables[i])
-		m.Objects = append(m.Objects, schema.Object{Table: o.Name, Name: schema.ObjectName(m.Model, sum), Bytes: int64(len(tables[i])), SHA256: sum})
 	}
 	for name, value := range u.Metrics {
 		if !math.IsNaN(value) && !math.IsInf(value, 0) {

@@ -29,6 +29,7 @@ type Object struct {
 type Update struct {
 	Kind           schema.Kind
 	Objects        []Object
+	FromParent     []Object // of a base where Follows: what makes the very same version of the one that was published last, as a delta does
 	TrainedThrough schema.TrainedThrough
 	Step           schema.Step
 	Items          int                // items in the whole model after this update: a replica that counts others refuses it
@@ -100,11 +101,27 @@ func (p *Publisher) hold(ctx context.Context, every time.Duration) error {
 }
 
 // NextKind says what the next update must be: a base for the first of this process (a restarted trainer cannot know what the
-// replicas hold), after BaseEvery deltas, and after a failed Publish; else a delta. A base is always accepted.
+// replicas hold), after BaseEvery deltas, or earlier for a replica that needs one, and after a failed Publish; else a delta. A base is always accepted.
 func (p *Publisher) NextKind() schema.Kind {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.nextKind()
+}
+
+// needsWithin is how many deltas follow on a base at least before a replica's need brings the next one forward: so much a replica that always asks costs at most.
+const needsWithin = 8
+
+// heed brings the next base forward where a replica cannot reach the head otherwise.
+func (p *Publisher) heed(r Report) {
+	if !r.NeedsBase {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r.Version < p.last.Version && needsWithin <= p.deltas && p.deltas < p.cfg.BaseEvery {
+		p.cfg.Log.Warn("publisher: the next version is a base, for a replica that cannot reach the head", "model", p.cfg.Model, "replica", r.ID, "version", r.Version, "refused", r.Refused)
+		p.deltas = p.cfg.BaseEvery
+	}
 }
 
 func (p *Publisher) nextKind() schema.Kind {
@@ -112,6 +129,14 @@ func (p *Publisher) nextKind() schema.Kind {
 		return schema.KindBase
 	}
 	return schema.KindDelta
+}
+
+// Follows says whether a base that is published next should say, too, what has changed since the version before: who has that need not load the base. What comes of it
+// otherwise is left out.
+func (p *Publisher) Follows() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.needBase
 }
 
 // Publish publishes u as the next version and returns its manifest. A nil error says that the version is the head. Errors:
@@ -141,6 +166,9 @@ func (p *Publisher) Publish(ctx context.Context, u Update) (schema.Manifest, err
 	for _, o := range m.Objects {
 		p.metrics.bytes.WithLabelValues(kind).Add(float64(o.Bytes))
 	}
+	for _, o := range m.FromParent {
+		p.metrics.bytes.WithLabelValues(string(schema.KindDelta)).Add(float64(o.Bytes))
+	}
 	return m, nil
 }
 
@@ -151,27 +179,29 @@ func (p *Publisher) publish(ctx context.Context, u Update) (schema.Manifest, err
 	if err := p.check(u); err != nil {
 		return act(err)
 	}
-	tables := make([][]byte, len(u.Objects))
-	for i, o := range u.Objects {
-		var err error
-		if tables[i], err = o.Table.Bytes(); err != nil {
-			return act(fmt.Errorf("table %s: %w", o.Name, err))
-		}
+	if p.needBase || u.ConfigDigest != p.last.ConfigDigest {
+		u.FromParent = nil
+	}
+	e, err := p.encode(u)
+	if err != nil {
+		return act(err)
 	}
 	if err := p.lease.renew(ctx); err != nil {
 		return act(err)
 	}
-	m, stored, err := p.claim(ctx, u, tables)
+	m, stored, err := p.claim(ctx, u, e)
 	if err != nil {
 		return act(err)
 	}
-	for i, o := range m.Objects {
-		if slices.ContainsFunc(m.Objects[:i], func(before schema.Object) bool { return before.Name == o.Name }) {
-			continue
+	for _, o := range m.AllObjects() {
+		b, left := e.bytes[o.Name]
+		if !left {
+			continue // two tables with the same content
 		}
-		if err := p.put(ctx, o, tables[i]); err != nil {
+		if err := p.put(ctx, o, b); err != nil {
 			return act(err)
 		}
+		delete(e.bytes, o.Name)
 	}
 	if err := p.moveHead(ctx, m, stored); err != nil {
 		return act(err)
@@ -181,13 +211,39 @@ func (p *Publisher) publish(ctx context.Context, u Update) (schema.Manifest, err
 	if m.Kind == schema.KindBase {
 		p.deltas, p.stored = 0, map[string]bool{}
 	}
-	for _, o := range m.Objects {
+	for _, o := range m.AllObjects() {
 		p.stored[o.Name] = true
 	}
 	if m.Kind == schema.KindBase {
 		p.collect(ctx)
 	}
 	return m, nil
+}
+
+// encoded is an update as it is stored.
+type encoded struct {
+	objects, fromParent []schema.Object
+	bytes               map[string][]byte // by the name of the object
+}
+
+func (p *Publisher) encode(u Update) (encoded, error) {
+	e := encoded{bytes: map[string][]byte{}}
+	for _, of := range []struct {
+		to   *[]schema.Object
+		from []Object
+	}{{&e.objects, u.Objects}, {&e.fromParent, u.FromParent}} {
+		for _, o := range of.from {
+			b, err := o.Table.Bytes()
+			if err != nil {
+				return e, fmt.Errorf("table %s: %w", o.Name, err)
+			}
+			sum := digest(b)
+			name := schema.ObjectName(p.cfg.Model, sum)
+			*of.to = append(*of.to, schema.Object{Table: o.Name, Name: name, Bytes: int64(len(b)), SHA256: sum})
+			e.bytes[name] = b
+		}
+	}
+	return e, nil
 }
 
 func (p *Publisher) check(u Update) error {
@@ -198,20 +254,24 @@ func (p *Publisher) check(u Update) error {
 		return fmt.Errorf("%w: the next version must be a base: ask NextKind before each update", ErrUpdate)
 	case u.Kind == schema.KindDelta && u.ConfigDigest != p.last.ConfigDigest:
 		return fmt.Errorf("%w: the config digest differs from the parent's: publish a base", ErrUpdate)
+	case u.Kind == schema.KindDelta && len(u.FromParent) > 0:
+		return fmt.Errorf("%w: a delta has what changed as its objects", ErrUpdate)
 	case len(u.Objects) == 0:
 		return fmt.Errorf("%w: it has no objects", ErrUpdate)
 	}
-	seen := map[string]bool{}
-	for _, o := range u.Objects {
-		if err := schema.CheckTable(o.Name); err != nil {
-			return fmt.Errorf("%w: %w", ErrUpdate, err)
-		}
-		if seen[o.Name] {
-			return fmt.Errorf("%w: table %q is there twice", ErrUpdate, o.Name)
-		}
-		seen[o.Name] = true
-		if err := CheckFinite(o.Name, o.Table); err != nil {
-			return err
+	for _, objects := range [][]Object{u.Objects, u.FromParent} {
+		seen := map[string]bool{}
+		for _, o := range objects {
+			if err := schema.CheckTable(o.Name); err != nil {
+				return fmt.Errorf("%w: %w", ErrUpdate, err)
+			}
+			if seen[o.Name] {
+				return fmt.Errorf("%w: table %q is there twice", ErrUpdate, o.Name)
+			}
+			seen[o.Name] = true
+			if err := CheckFinite(o.Name, o.Table); err != nil {
+				return err
+			}
 		}
 	}
 	return checkMetric(p.cfg.Metric, p.cfg.MaxDrop, p.last.Metrics, u.Metrics)
@@ -225,14 +285,17 @@ func (p *Publisher) Last() schema.Manifest {
 }
 
 // Reports calls each with every replica's report, now and after every change, until ctx is done: from AppliedAt the trainer's
-// side computes freshness. It opens the watch again when it breaks. Calls come one after another.
+// side computes freshness. It opens the watch again when it breaks. Calls come one after another. A replica that needs a base gets one early.
 func (p *Publisher) Reports(ctx context.Context, each func(Report)) error {
 	for failed := 0; ; {
 		p.mu.Lock()
 		store := p.store
 		p.mu.Unlock()
 		began := time.Now()
-		err := store.FollowReports(ctx, p.cfg.Model, each)
+		err := store.FollowReports(ctx, p.cfg.Model, func(r Report) {
+			p.heed(r)
+			each(r)
+		})
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

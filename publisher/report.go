@@ -22,6 +22,8 @@ type Report struct {
 	Address   string         `json:"address"`    // of its HTTP API, as told by its configuration
 	// Refused is why the replica does not serve what it should, the newest version or what the order says, or "".
 	Refused string `json:"refused,omitempty"`
+	// NeedsBase says that the head cannot be reached, because something on the way is lost or damaged: the next base helps.
+	NeedsBase bool `json:"needs_base,omitempty"`
 }
 
 // Report stores r under its model and id.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -23,7 +24,7 @@ type Kind string
 
 // The kinds of update.
 const (
-	KindBase  Kind = "base"  // the whole model
+	KindBase  Kind = "base"  // the whole model; perhaps with what changed since the parent beside it
 	KindDelta Kind = "delta" // the rows changed since the parent, and all dense weights
 )
 
@@ -52,6 +53,7 @@ type Manifest struct {
 	Parent         Version            `json:"parent,omitempty"` // the version before, which a delta follows on; of a base, 0 where there is none, and in format 1
 	Base           Version            `json:"base"`             // the base that a chain of deltas starts from; of a base, itself
 	Objects        []Object           `json:"objects"`
+	FromParent     []Object           `json:"from_parent,omitempty"` // of a base: what makes the same version of its parent, where that is held; a delta's Objects do
 	TrainedThrough TrainedThrough     `json:"trained_through"`
 	Step           Step               `json:"step"`
 	Items          int                `json:"items"`
@@ -80,6 +82,9 @@ func CheckTable(name string) error {
 
 // ObjectName returns what an object of a model is called that has this SHA-256 (lower-case hex).
 func ObjectName(model, sha256 string) string { return model + "/" + sha256 + ".arrow" }
+
+// AllObjects returns the objects that m names, for either way to make the version.
+func (m *Manifest) AllObjects() []Object { return slices.Concat(m.Objects, m.FromParent) }
 
 // SigningBytes returns what the signature covers: the JSON of m without the signature itself. encoding/json writes map
 // keys sorted and fields in order, so both sides compute the same bytes.
@@ -122,8 +127,23 @@ func (m *Manifest) Validate() error {
 	if len(m.Objects) == 0 {
 		fault("objects are missing")
 	}
+	if len(m.FromParent) > 0 && (m.Kind != KindBase || m.Parent == 0) {
+		fault("from_parent is of a base that has a parent")
+	}
+	for _, objects := range [][]Object{m.Objects, m.FromParent} {
+		faults = append(faults, m.checkObjects(objects)...)
+	}
+	if m.Format >= 2 && m.Epoch == 0 {
+		fault("epoch is missing")
+	}
+	return errors.Join(faults...)
+}
+
+// checkObjects returns the faults of objects that together make a version.
+func (m *Manifest) checkObjects(objects []Object) (faults []error) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	tables := map[string]bool{}
-	for _, o := range m.Objects {
+	for _, o := range objects {
 		if digest, err := hex.DecodeString(o.SHA256); err != nil || len(digest) != 32 || o.Bytes < 0 || o.Name == "" {
 			fault("object %q has no usable name, size or sha256", o.Name)
 		}
@@ -141,8 +161,5 @@ func (m *Manifest) Validate() error {
 		}
 		tables[o.Table] = true
 	}
-	if m.Format >= 2 && m.Epoch == 0 {
-		fault("epoch is missing")
-	}
-	return errors.Join(faults...)
+	return faults
 }

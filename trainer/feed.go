@@ -34,6 +34,7 @@ type Table struct {
 type Version struct {
 	Kind         schema.Kind
 	Tables       []Table
+	FromParent   []Table // of a base that follows: what changed since the version before
 	Through      schema.TrainedThrough
 	Step         schema.Step
 	Items        int
@@ -45,5 +46,7 @@ type Version struct {
 type Publisher interface {
 	// NextKind says what the next version must be: a base where replicas could not apply a delta.
 	NextKind() schema.Kind
+	// Follows says whether what changed is of use beside a base: replicas have the version before.
+	Follows() bool
 	Publish(ctx context.Context, v Version) (schema.Version, error)
 }

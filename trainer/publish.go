@@ -16,10 +16,49 @@ type weighed struct {
 
 // work is a version for the publishing goroutine, and the arrivals of the clicks whose weights are new in it.
 type work struct {
+	whole   contents // of a base
+	changed contents // of a delta, or of a base that follows
+	version Version
+	weighs  bool // it has weights, not the tables alone
+	clicks  arrivals
+}
+
+// contents are what a version is made of.
+type contents struct {
 	snapshot *model.Snapshot // nil in a version of the tables alone
 	tables   []model.Object
-	version  Version
-	clicks   arrivals
+}
+
+// encoded makes of contents what is published; nothing of none.
+func (c contents) encoded() (all []Table) {
+	objects := c.tables
+	if c.snapshot != nil {
+		objects = append(c.snapshot.Objects(), objects...)
+	}
+	for _, o := range objects {
+		all = append(all, Table{o.Name, o.Table})
+	}
+	return all
+}
+
+// contents copies what of the weights and the live tables goes out: all, or what has changed. A base that follows on what changed is of what was published,
+// so that both ways make the same version.
+func (t *Trainer) contents(weights, full, follows bool) (c contents, err error) {
+	m, live := t.learner.Model(), t.learner.Live()
+	if t.cfg.Learn.Model.Terms {
+		if c.tables, err = live.Publish(full); err != nil {
+			return c, err
+		}
+	}
+	switch {
+	case weights && full && follows:
+		s := m.Published()
+		c.snapshot = &s
+	case weights:
+		s := m.Snapshot(full, live.Log2)
+		c.snapshot = &s
+	}
+	return c, nil
 }
 
 // offer hands a version to the publishing goroutine, if there is something new and it is not busy with the one before. weights says that weights are due; where they
@@ -35,15 +74,20 @@ func (t *Trainer) offer(pub Publisher, weights bool) (offered, weighs bool, err 
 	if !t.behind && !(weights && t.stale) {
 		return false, false, nil
 	}
-	w, m, live := work{}, t.learner.Model(), t.learner.Live()
-	if t.cfg.Learn.Model.Terms {
-		if w.tables, err = live.Publish(kind == schema.KindBase); err != nil {
+	w := work{}
+	follows := kind == schema.KindBase && pub.Follows()
+	if kind == schema.KindDelta || follows {
+		if w.changed, err = t.contents(weights, false, false); err != nil {
+			return false, false, err
+		}
+	}
+	if kind == schema.KindBase {
+		if w.whole, err = t.contents(weights, true, follows); err != nil {
 			return false, false, err
 		}
 	}
 	if weights {
-		s := m.Snapshot(kind == schema.KindBase, live.Log2)
-		w.snapshot, w.clicks, t.weighed = &s, t.pending, weighed{t.counts.Steps, m.Items()}
+		w.weighs, w.clicks, t.weighed = true, t.pending, weighed{t.counts.Steps, t.learner.Model().Items()}
 		t.pending, t.stale = arrivals{}, false
 	}
 	w.version = Version{
@@ -66,12 +110,8 @@ func (t *Trainer) offer(pub Publisher, weights bool) (offered, weighs bool, err 
 // the next one is a base and holds all of it.
 func (t *Trainer) publishing(ctx context.Context, pub Publisher) error {
 	for w := range t.outbox {
-		objects := w.tables
-		if w.snapshot != nil {
-			objects = append(w.snapshot.Objects(), objects...)
-		}
-		for _, o := range objects {
-			w.version.Tables = append(w.version.Tables, Table{o.Name, o.Table})
+		if w.version.Tables = w.changed.encoded(); w.version.Kind == schema.KindBase {
+			w.version.Tables, w.version.FromParent = w.whole.encoded(), w.version.Tables
 		}
 		v, err := pub.Publish(ctx, w.version)
 		t.mu.Lock()
@@ -80,7 +120,7 @@ func (t *Trainer) publishing(ctx context.Context, pub Publisher) error {
 			t.last = v
 		} else {
 			again := !errors.Is(err, ErrRefused)
-			t.behind, t.stale = t.behind || again, t.stale || again && w.snapshot != nil
+			t.behind, t.stale = t.behind || again, t.stale || again && w.weighs
 			for at, clicks := range w.clicks { // they count from their arrival still, with the version that will hold them
 				t.pending[at] += clicks
 			}
@@ -88,7 +128,7 @@ func (t *Trainer) publishing(ctx context.Context, pub Publisher) error {
 		t.mu.Unlock()
 		switch {
 		case err == nil:
-			if w.snapshot != nil {
+			if w.weighs {
 				t.fresh.publish(v, w.clicks)
 			}
 		case errors.Is(err, ErrFenced):

@@ -113,14 +113,17 @@ type shelf struct {
 	versions []Version
 	fail     func(n int) error // asked before the n-th publication
 	needBase bool
+	baseEach int // every so many versions are bases that follow; 0 = none are
 }
 
 func (s *shelf) NextKind() schema.Kind {
-	if s.needBase || len(s.versions) == 0 {
+	if n := len(s.versions); s.needBase || n == 0 || s.baseEach > 0 && n%s.baseEach == 0 {
 		return schema.KindBase
 	}
 	return schema.KindDelta
 }
+
+func (s *shelf) Follows() bool { return !s.needBase && len(s.versions) > 0 }
 
 func (s *shelf) Publish(_ context.Context, v Version) (schema.Version, error) {
 	s.kinds = append(s.kinds, v.Kind)
@@ -321,29 +324,29 @@ func TestWeightsComeLater(t *testing.T) {
 		every time.Duration
 		terms bool
 		fail  func(n int) error
+		bases int
 		alone bool
 	}{
 		"always":       {terms: true},
 		"later":        {every: time.Hour, terms: true, alone: true},
 		"with failure": {every: time.Hour, terms: true, alone: true, fail: func(n int) error { return map[int]error{4: errors.New("no answer")}[n] }},
 		"no terms":     {every: time.Hour},
+		"bases":        {every: time.Hour, terms: true, alone: true, bases: 7},
 	} {
 		c := smallConfig()
 		c.PublishEvery, c.WeightsEvery, c.CheckpointEvery, c.Learn.Model.Terms = time.Nanosecond, tc.every, time.Hour, tc.terms
-		pub := shelf{fail: tc.fail}
+		pub := shelf{fail: tc.fail, baseEach: tc.bases}
 		trainer := openTrainer(t, t.TempDir(), c)
 		trainer.Finish()
 		if err := trainer.Run(t.Context(), &memoryFeed{parts: drawParts(2000), perCall: 5}, &pub); err != nil {
 			t.Fatal(err)
 		}
 		var live *baseline.Served
+		var served *model.Served
 		var weights Version // the newest with weights
 		alone := 0
 		for i, v := range pub.versions {
-			objects := map[string]schema.Table{}
-			for _, table := range v.Tables {
-				objects[table.Name] = table.Table
-			}
+			objects, changed := byName(v.Tables), byName(v.FromParent)
 			_, items := objects["items"]
 			_, params := objects["params"]
 			_, counts := objects[baseline.ObjectCounts]
@@ -358,14 +361,30 @@ func TestWeightsComeLater(t *testing.T) {
 					t.Errorf("%s: version %d says step %d and %d items, its weights are of %d with %d", name, i, v.Step, v.Items, weights.Step, weights.Items)
 				}
 			}
+			if (len(changed) > 0) != (i > 0 && v.Kind == schema.KindBase && tc.fail == nil) {
+				t.Errorf("%s: version %d is a %s, beside which %d tables say what changed", name, i, v.Kind, len(changed))
+			}
 			if !tc.terms {
 				continue
 			}
 			var err error
-			if v.Kind == schema.KindBase {
-				live, err = baseline.LoadServed(objects)
-			} else {
-				live, err = live.Apply(objects)
+			switch {
+			case len(changed) > 0: // both ways make the same version
+				served, err = served.Apply(changed["items"], changed["params"])
+				if err == nil {
+					live, err = live.Apply(changed)
+				}
+				if err == nil {
+					same(t, served, live, objects)
+				}
+			case v.Kind == schema.KindBase:
+				if served, err = model.LoadServed(objects["items"], objects["params"]); err == nil {
+					live, err = baseline.LoadServed(objects)
+				}
+			default:
+				if live, err = live.Apply(objects); err == nil && items {
+					served, err = served.Apply(objects["items"], objects["params"])
+				}
 			}
 			if err != nil {
 				t.Fatalf("%s: version %d: %v", name, i, err)
@@ -386,6 +405,42 @@ func TestWeightsComeLater(t *testing.T) {
 				t.Errorf("%s: the terms that add up from the versions (-trainer +versions):\n%s", name, diff)
 			}
 		}
+	}
+}
+
+func byName(tables []Table) map[string]schema.Table {
+	objects := map[string]schema.Table{}
+	for _, table := range tables {
+		objects[table.Name] = table.Table
+	}
+	return objects
+}
+
+// same compares a version that was made of the one before it with the base beside it.
+func same(t *testing.T, served *model.Served, live *baseline.Served, base map[string]schema.Table) {
+	t.Helper()
+	whole, err := model.LoadServed(base["items"], base["params"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, err := baseline.LoadServed(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := func(s *model.Served, tables *baseline.Served) []model.Scored {
+		q := model.Query{At: 1 << 40, Past: []model.ServedSession{{At: 1 << 40, Events: []model.ServedEvent{{ItemID: "i1", Action: schema.ActionClick}}}}}
+		all, _ := s.With(tables).Recommend(q, s.Items(), nil)
+		return all
+	}
+	want := answer(whole, tables)
+	if diff := cmp.Diff(want, answer(served, live)); diff != "" || len(want) == 0 {
+		t.Errorf("of %d items (-base +what changed):\n%s", len(want), diff)
+	}
+	got, all := make([]float32, 40*model.ItemTerms), make([]float32, 40*model.ItemTerms)
+	live.ItemTerms(got, 0)
+	tables.ItemTerms(all, 0)
+	if diff := cmp.Diff(all, got); diff != "" {
+		t.Errorf("terms (-base +what changed):\n%s", diff)
 	}
 }
 

@@ -142,7 +142,7 @@ func orderOf(ctx context.Context, store *publisher.Store, model string) (*publis
 }
 
 func bytesOf(m schema.Manifest) (n int64) {
-	for _, o := range m.Objects {
+	for _, o := range m.AllObjects() {
 		n += o.Bytes
 	}
 	return n

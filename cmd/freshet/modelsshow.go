@@ -63,5 +63,8 @@ func (c *ModelsShowCmd) Run(ctx context.Context, a *app) (err error) {
 	for _, o := range m.Objects {
 		row("object", "%s  %s  sha256 %s", o.Name, size(o.Bytes), o.SHA256)
 	}
+	for _, o := range m.FromParent {
+		row("from parent", "%s  %s  sha256 %s", o.Name, size(o.Bytes), o.SHA256)
+	}
 	return w.Flush()
 }

@@ -298,11 +298,15 @@ type outlet struct{ p *publisher.Publisher }
 var _ trainer.Publisher = outlet{}
 
 func (o outlet) NextKind() schema.Kind { return o.p.NextKind() }
+func (o outlet) Follows() bool         { return o.p.Follows() }
 
 func (o outlet) Publish(ctx context.Context, v trainer.Version) (schema.Version, error) {
 	u := publisher.Update{Kind: v.Kind, TrainedThrough: v.Through, Step: v.Step, Items: v.Items, Metrics: v.Metrics, ConfigDigest: v.ConfigDigest}
 	for _, t := range v.Tables {
 		u.Objects = append(u.Objects, publisher.Object{Name: t.Name, Table: t.Table})
+	}
+	for _, t := range v.FromParent {
+		u.FromParent = append(u.FromParent, publisher.Object{Name: t.Name, Table: t.Table})
 	}
 	m, err := o.p.Publish(ctx, u)
 	switch {

@@ -27,7 +27,6 @@ func (r *Replica) settle(ctx context.Context, store *publisher.Store, stored []b
 				r.floor = v.manifest
 			}
 			if !slices.Contains(was.held(), v) {
-				r.metrics.adoptions.WithLabelValues(string(v.manifest.Kind)).Inc()
 				r.metrics.swap.Observe(time.Since(began).Seconds())
 			}
 		}
@@ -117,26 +116,38 @@ func (r *Replica) version(ctx context.Context, store *publisher.Store, wanted sc
 			}
 		}
 	}
-	if have.stable != nil {
-		if err := r.jitter(ctx, m.Kind); err != nil {
-			return nil, err
-		}
-	}
 	return r.fetch(ctx, store, m, have.held(), fetched)
 }
 
 // fetch makes the version that m describes, from one of held where its chain leads there. What it fetched is added to fetched, by digest.
 func (r *Replica) fetch(ctx context.Context, store *publisher.Store, m schema.Manifest, held []*version, fetched map[string][]byte) (*version, error) {
-	chain, from, err := r.chain(ctx, store, m, held)
+	steps, from, err := r.way(ctx, store, m, held)
 	if err != nil {
 		return nil, err
 	}
-	var before built
-	whole := chain
-	if from != nil {
-		before, whole = from.built, slices.Concat(from.chain, chain)
+	v, err := r.make(ctx, store, steps, from, fetched)
+	if err == nil || from == nil || !slices.ContainsFunc(steps, func(s step) bool { return s.manifest.Kind == schema.KindBase }) {
+		return v, err
 	}
-	next, err := r.build(before, chain, func(o schema.Object) ([]byte, error) {
+	r.metrics.rejected.WithLabelValues(string(reasonOf(err))).Inc()
+	r.cfg.Log.Warn("replica loads a base: what has changed since the version held cannot be used", "id", r.cfg.ID, "version", m.Version, "reason", reasonOf(err), "err", err)
+	if steps, _, err = r.way(ctx, store, m, nil); err != nil {
+		return nil, err
+	}
+	return r.make(ctx, store, steps, nil, fetched)
+}
+
+// make takes steps, from a version or from nothing, and has what comes of it answer.
+func (r *Replica) make(ctx context.Context, store *publisher.Store, steps []step, from *version, fetched map[string][]byte) (*version, error) {
+	v := &version{manifest: steps[len(steps)-1].manifest, chain: chainAfter(from, steps)}
+	var before built
+	var err error
+	if from != nil {
+		before = from.built
+	} else if err = r.jitter(ctx); err != nil {
+		return nil, err
+	}
+	v.built, err = r.build(before, steps, func(o schema.Object) ([]byte, error) {
 		if b, err := r.disk.object(o); err == nil { // a restart behind a few deltas has the base already
 			return b, nil
 		}
@@ -149,10 +160,10 @@ func (r *Replica) fetch(ctx context.Context, store *publisher.Store, m schema.Ma
 	if err != nil {
 		return nil, err
 	}
-	v := &version{manifest: m, chain: whole, built: next}
 	if err := r.warmUp(v); err != nil {
 		return nil, err
 	}
+	r.metrics.adoptions.WithLabelValues(string(steps[0].kind)).Inc()
 	v.appliedAt = r.cfg.Now()
 	return v, nil
 }
@@ -194,9 +205,9 @@ func (r *Replica) checkManifest(m schema.Manifest) error {
 	return nil
 }
 
-// jitter waits before a base, while the version held goes on serving.
-func (r *Replica) jitter(ctx context.Context, kind schema.Kind) error {
-	if kind != schema.KindBase || r.cfg.MaxJitter <= 0 {
+// jitter waits before a base is loaded, while the version held goes on serving.
+func (r *Replica) jitter(ctx context.Context) error {
+	if r.cfg.MaxJitter <= 0 || r.lanes().stable == nil {
 		return nil
 	}
 	t := time.NewTimer(time.Duration(r.cfg.Rand() * float64(r.cfg.MaxJitter)))
@@ -207,45 +218,6 @@ func (r *Replica) jitter(ctx context.Context, kind schema.Kind) error {
 	case <-t.C:
 		return nil
 	}
-}
-
-// chain returns the manifests to apply for m, oldest first, and which of held to apply them to: nil where the first is a base. A version that is held but that the
-// chain does not lead to is of no use, whatever its number.
-func (r *Replica) chain(ctx context.Context, store *publisher.Store, m schema.Manifest, held []*version) ([]schema.Manifest, *version, error) {
-	chain := []schema.Manifest{m}
-	for first := m; first.Kind == schema.KindDelta; {
-		if len(chain) > publisher.MaxChain {
-			return nil, nil, refuse(ReasonParent, "version %d: no base within %d deltas", m.Version, publisher.MaxChain)
-		}
-		parent, err := store.Manifest(ctx, r.cfg.Model, first.Parent)
-		if errors.Is(err, publisher.ErrMissing) { // an operator removed it, or it was collected while this replica walked: a newer head has another base
-			return nil, nil, fmt.Errorf("version %d cannot be reached from its base %d before the next base is published: parent of version %d: %w", m.Version, m.Base, first.Version, err)
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("parent of version %d: %w", first.Version, err)
-		}
-		if err := r.checkManifest(parent); err != nil {
-			return nil, nil, fmt.Errorf("parent of version %d: %w", first.Version, err)
-		}
-		if parent.Version != first.Parent || parent.Base != m.Base {
-			return nil, nil, refuse(ReasonParent, "version %d names parent %d and base %d, but finds version %d with base %d there",
-				first.Version, first.Parent, first.Base, parent.Version, parent.Base)
-		}
-		if parent.Epoch > first.Epoch {
-			return nil, nil, refuse(ReasonEpoch, "version %d is of writer epoch %d, its parent %d of %d", first.Version, first.Epoch, parent.Version, parent.Epoch)
-		}
-		if parent.ConfigDigest != m.ConfigDigest {
-			return nil, nil, refuse(ReasonConfig, "version %d has config digest %.12s, its parent %d has %.12s", first.Version, m.ConfigDigest, parent.Version, parent.ConfigDigest)
-		}
-		for _, v := range held {
-			if same(parent, v.manifest) {
-				return chain, v, nil
-			}
-		}
-		chain = slices.Insert(chain, 0, parent)
-		first = parent
-	}
-	return chain, nil, nil
 }
 
 // same says whether two manifests are the same version with the same content.

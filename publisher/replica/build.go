@@ -25,12 +25,12 @@ type built struct {
 	tables *baseline.Served // nil where the publisher sends none
 }
 
-// build applies chain to from, or begins with a base, and checks each step.
-func (r *Replica) build(from built, chain []schema.Manifest, fetch func(schema.Object) ([]byte, error)) (built, error) {
+// build takes steps from what there is, or begins with a base, and checks each.
+func (r *Replica) build(from built, steps []step, fetch func(schema.Object) ([]byte, error)) (built, error) {
 	weights := false
-	for _, m := range chain {
-		tables := map[string]schema.Table{}
-		for _, o := range m.Objects {
+	for _, s := range steps {
+		m, tables := s.manifest, map[string]schema.Table{}
+		for _, o := range s.objects {
 			name, used := usedTable(m, o)
 			if !used {
 				continue // a newer publisher's table, which this program does not know
@@ -48,7 +48,7 @@ func (r *Replica) build(from built, chain []schema.Manifest, fetch func(schema.O
 			}
 			tables[name] = t
 		}
-		next, err := assemble(r.cfg.Serving, from, m.Kind, tables)
+		next, err := assemble(r.cfg.Serving, from, s.kind, tables)
 		if err != nil {
 			return built{}, refuse(ReasonTable, "version %d: %w", m.Version, err)
 		}
@@ -66,7 +66,7 @@ func (r *Replica) build(from built, chain []schema.Manifest, fetch func(schema.O
 	}
 	from, err := indexed(from)
 	if err != nil {
-		return built{}, refuse(ReasonTable, "version %d: index: %w", chain[len(chain)-1].Version, err)
+		return built{}, refuse(ReasonTable, "version %d: index: %w", steps[len(steps)-1].manifest.Version, err)
 	}
 	return from, nil
 }

@@ -42,7 +42,7 @@ func pull(ctx context.Context, cfg Config, store *publisher.Store, v schema.Vers
 	if err != nil {
 		return Copy{}, err
 	}
-	out := Copy{Chain: chain, Bytes: needed(chain)}
+	out := Copy{Chain: chain, Bytes: needed(stepsOf(chain))}
 	if cfg.Dir != "" {
 		if err := os.MkdirAll(r.disk.objects(), 0o755); err != nil {
 			return out, err
@@ -91,8 +91,8 @@ func (r *Replica) chainOf(ctx context.Context, store *publisher.Store, v schema.
 	if err := r.checkManifest(m); err != nil {
 		return nil, err
 	}
-	chain, _, err := r.chain(ctx, store, m, nil)
-	return chain, err
+	steps, _, err := r.way(ctx, store, m, nil)
+	return chainAfter(nil, steps), err
 }
 
 // Held returns the manifest of the version in cfg.Dir, unchecked, or an error that is fs.ErrNotExist where there is none.
@@ -125,26 +125,14 @@ func VerifyDir(cfg Config) (Copy, error) {
 	if err := r.checkChain(last.Chain); err != nil {
 		return Copy{}, err
 	}
-	return Copy{Chain: last.Chain, Bytes: needed(last.Chain)}, r.try(last.Chain, r.disk.object)
+	return Copy{Chain: last.Chain, Bytes: needed(stepsOf(last.Chain))}, r.try(last.Chain, r.disk.object)
 }
 
 // try builds the version at the end of a chain and has it answer.
 func (r *Replica) try(chain []schema.Manifest, object func(schema.Object) ([]byte, error)) error {
-	next, err := r.build(built{}, chain, object)
+	next, err := r.build(built{}, stepsOf(chain), object)
 	if err != nil {
 		return err
 	}
 	return r.warmUp(&version{manifest: chain[len(chain)-1], chain: chain, built: next})
-}
-
-// needed returns the bytes of the objects that chain is built from.
-func needed(chain []schema.Manifest) (n int64) {
-	for _, m := range chain {
-		for _, o := range m.Objects {
-			if _, used := usedTable(m, o); used {
-				n += o.Bytes
-			}
-		}
-	}
-	return n
 }

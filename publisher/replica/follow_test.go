@@ -48,8 +48,11 @@ func TestReplicasAnswerAsTheModelItself(t *testing.T) {
 	if diff := cmp.Diff(expected(trainee.direct, 10, "i1"), ask(t, late.Handler(), body(10, "i1")).Items); diff != "" {
 		t.Errorf("a late replica (-direct +replica):\n%s", diff)
 	}
-	if got := metric(t, late, `freshet_adoptions_total{kind="delta"}`); got != 1 {
-		t.Errorf("a late replica swapped %v times, want once for its whole chain", got)
+	for r, want := range map[*replica.Replica][2]float64{a: {1, 6}, b: {1, 6}, late: {1, 0}} { // who follows needs one base, who is late swaps once for the whole chain
+		got := [2]float64{metric(t, r, `freshet_adoptions_total{kind="base"}`), metric(t, r, `freshet_adoptions_total{kind="delta"}`)}
+		if got != want {
+			t.Errorf("a replica loaded %v bases and deltas, want %v", got, want)
+		}
 	}
 }
 

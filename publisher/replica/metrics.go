@@ -42,7 +42,7 @@ func newMetrics(age func(Lane) float64) metrics {
 		recall: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "freshet_index_recall_ratio",
 			Help: "Share of the best 100 items that the index of the version served finds, as measured, by lane; below serve.min_recall it is not used; 1 = no index."}, []string{"lane"}),
 		adoptions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_adoptions_total",
-			Help: "Versions swapped in, by the kind of the newest update; disk = the last good version at start."}, []string{"kind"}),
+			Help: "Versions swapped in: from a base that was loaded (base), from what changed since the version held (delta), or the last good version at start (disk)."}, []string{"kind"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_updates_rejected_total", Help: "Updates refused."}, []string{"reason"}),
 		swap: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "freshet_swap_seconds", Help: "Time from seeing a head to serving it.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16)}),

@@ -195,6 +195,9 @@ func (r *Replica) report() publisher.Report {
 	out := publisher.Report{ID: r.cfg.ID, Model: r.cfg.Model, Address: r.cfg.Address, Refused: r.whyRefused()}
 	order := r.inForce()
 	out.Order, out.Pinned = order.Serial, order.Version != 0
+	for _, reason := range []Reason{ReasonMissing, ReasonTruncated, ReasonDigest} {
+		out.NeedsBase = out.NeedsBase || order.Version == 0 && strings.HasPrefix(out.Refused, string(reason)+": ")
+	}
 	if l := r.lanes(); l.stable != nil {
 		out.Version, out.Step, out.AppliedAt = l.stable.manifest.Version, l.stable.manifest.Step, l.stable.appliedAt.UTC()
 		out.Candidate = l.candidate.number()

@@ -50,7 +50,7 @@ func (r *Replica) restoreChain(chain []schema.Manifest) (*version, error) {
 	if err := r.checkChain(chain); err != nil {
 		return nil, err
 	}
-	next, err := r.build(built{}, chain, func(o schema.Object) ([]byte, error) {
+	next, err := r.build(built{}, stepsOf(chain), func(o schema.Object) ([]byte, error) {
 		b, err := r.disk.object(o)
 		if err != nil {
 			return nil, fmt.Errorf("last good version: %w", err)

@@ -108,3 +108,40 @@ func TestHoleInTheChainOfTheHead(t *testing.T) {
 		})
 	}
 }
+
+// A replica that cannot reach the head, because an object on the way is lost, says so, and gets a base long before one is due.
+func TestLostObjectBringsTheBaseForward(t *testing.T) {
+	js := dial(t, startNATS(t, t.TempDir(), 0))
+	p := newPublisher(t, js, func(c *publisher.Config) { c.BaseEvery = 1000 })
+	go p.Reports(t.Context(), func(publisher.Report) {})
+	trainee, cfg := newTrainee(t, 10), config("r1")
+	cfg.Dir = t.TempDir()
+	r, stop := start(t, cfg, js, nil)
+	serves(t, r, trainee.publish(t, p).Version)
+	eventually(t, "it is on the disk", func() bool { return lastOnDisk(cfg.Dir) == 1 })
+	stop()
+	lost := trainee.publish(t, p).Objects[0].Name
+	objects, err := js.ObjectStore(t.Context(), publisher.ObjectsBucket)
+	if err == nil {
+		err = objects.Delete(t.Context(), lost)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 8 { // as early as the first delta none is brought forward
+		if m := trainee.publish(t, p); m.Kind != schema.KindDelta {
+			t.Fatalf("version %d is a %s", m.Version, m.Kind)
+		}
+	}
+	r, _ = start(t, cfg, js, nil)
+	eventually(t, "the trainer hears of it", func() bool { return p.NextKind() == schema.KindBase })
+	if m, _ := r.Current(); m.Version != 1 {
+		t.Errorf("version %d is served in the meantime", m.Version)
+	}
+	base := trainee.publish(t, p)
+	serves(t, r, base.Version)
+	serves(t, r, trainee.publish(t, p).Version)
+	if kind := p.NextKind(); kind != schema.KindDelta {
+		t.Errorf("the next is a %s again", kind)
+	}
+}

@@ -34,11 +34,11 @@ func BenchmarkServingSoak(b *testing.B) {
 	waitFor(b, address, 1)
 	var updates [adoptions]publisher.Update
 	for n := range updates {
-		kind := schema.KindDelta
 		if n%(baseEvery+1) == baseEvery {
-			kind = schema.KindBase
+			updates[n] = s.following(b)
+		} else {
+			updates[n] = s.update(b, schema.KindDelta)
 		}
-		updates[n] = s.update(b, kind)
 		asked.record(schema.Version(n+2), s)
 	}
 	s.trainee = nil

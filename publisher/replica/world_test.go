@@ -78,19 +78,13 @@ func (a *trainee) update(t testing.TB, kind schema.Kind) publisher.Update {
 		Targets: []model.Row{row()},
 	}})
 	a.m.Step()
-	popularity := func(r model.Row) float32 { return float32(1000 - int(r)) }
 	u := publisher.Update{Kind: kind, Step: 1, Items: a.m.Items(), ConfigDigest: a.cfg.Digest(),
 		TrainedThrough: schema.TrainedThrough{EventTime: schema.EventTime(now.UnixMilli() - 5000), Positions: schema.Position{0: 1}}}
-	tables := map[string]schema.Table{}
-	for _, o := range a.m.Snapshot(kind == schema.KindBase, popularity).Objects() {
-		u.Objects = append(u.Objects, publisher.Object{Name: o.Name, Table: o.Table})
-		tables[o.Name] = o.Table
-	}
 	var err error
-	if kind == schema.KindBase {
-		a.direct, err = model.LoadServed(tables["items"], tables["params"])
+	if u.Objects = objectsOf(a.m.Snapshot(kind == schema.KindBase, popularity)); kind == schema.KindBase {
+		a.direct, err = model.LoadServed(u.Objects[0].Table, u.Objects[1].Table)
 	} else {
-		a.direct, err = a.direct.Apply(tables["items"], tables["params"])
+		a.direct, err = a.direct.Apply(u.Objects[0].Table, u.Objects[1].Table)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -98,9 +92,33 @@ func (a *trainee) update(t testing.TB, kind schema.Kind) publisher.Update {
 	return u
 }
 
+// following is update for a base that follows on the version before.
+func (a *trainee) following(t testing.TB) publisher.Update {
+	t.Helper()
+	u := a.update(t, schema.KindDelta)
+	u.Kind, u.FromParent, u.Objects = schema.KindBase, u.Objects, objectsOf(a.m.Published())
+	return u
+}
+
+func popularity(r model.Row) float32 { return float32(1000 - int(r)) }
+
+func objectsOf(s model.Snapshot) (objects []publisher.Object) {
+	for _, o := range s.Objects() {
+		objects = append(objects, publisher.Object{Name: o.Name, Table: o.Table})
+	}
+	return objects
+}
+
+// publish publishes what the trainee has learned since it published last, by the same publisher.
 func (a *trainee) publish(t testing.TB, p *publisher.Publisher) schema.Manifest {
 	t.Helper()
-	m, err := p.Publish(t.Context(), a.update(t, p.NextKind()))
+	var u publisher.Update
+	if kind := p.NextKind(); kind == schema.KindBase && p.Follows() {
+		u = a.following(t)
+	} else {
+		u = a.update(t, kind)
+	}
+	m, err := p.Publish(t.Context(), u)
 	if err != nil {
 		t.Fatal(err)
 	}

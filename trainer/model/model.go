@@ -41,7 +41,8 @@ type Model struct {
 	renamed     bool   // since then
 	unsaved     rowSet // rows changed since Saved
 	publishing  Publishing
-	told        *told // nil where nothing is withheld
+	told        *told     // nil where nothing is withheld
+	popularity  []float32 // of each row, as it was last published
 
 	net   *net[float32]
 	task  task

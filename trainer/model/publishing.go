@@ -12,7 +12,7 @@ type Publishing struct {
 	// Rows is how numbers travel: Float32 as they are; Int8 a byte a number for items, with a scale for each (what of them is largest is 127), and 16 bits for the shared weights.
 	Rows Precision
 	// MinChange withholds what moved less since it was last published, as a share of its length: a vector (with its bias, where that moved by less than MinChange), and a
-	// row of a shared matrix. It stays marked, and goes out when it adds up, or with the next base. 0 withholds nothing. It takes a copy of all that was published.
+	// row of a shared matrix. It stays marked, and goes out when it adds up. 0 withholds nothing. It takes a copy of all that was published.
 	MinChange float64
 }
 

@@ -27,7 +27,8 @@ func travelled(t *testing.T, of schema.Table) schema.Table {
 	return of
 }
 
-// Whatever is withheld, a replica is never farther from the model than the bound, knows all rows by their right names, and with a base has all that rounding leaves.
+// Whatever is withheld, a replica is never farther from the model than the bound, knows all rows by their right names, and with a first base has all that rounding leaves. A base that
+// follows on what changed is the very version that this makes.
 func TestWhatIsServedIsNearWhatIsTrained(t *testing.T) {
 	for _, how := range []Publishing{{}, {Rows: Int8}, {MinChange: 0.05}, {Rows: Int8, MinChange: 0.05}} {
 		t.Run(fmt.Sprint(how), func(t *testing.T) {
@@ -51,8 +52,8 @@ func TestWhatIsServedIsNearWhatIsTrained(t *testing.T) {
 					m.Forward(liveExamples(m, rng, 3, 3, 1))
 					m.Step()
 				}
-				full, changed := version%10 == 0, len(m.unpublished.rows)
-				o := m.Snapshot(full, nil).Objects()
+				full, changed := version%20 == 0, len(m.unpublished.rows)
+				o := m.Snapshot(full, popularityOf(rng)).Objects()
 				items, params := travelled(t, o[0].Table), travelled(t, o[1].Table)
 				ids, err := schema.Col[[]string](items, "item_id")
 				if err != nil {
@@ -70,11 +71,42 @@ func TestWhatIsServedIsNearWhatIsTrained(t *testing.T) {
 					t.Fatal(err)
 				}
 				checkNear(t, m, s, how, full)
+				if version%10 == 5 {
+					whole := load(t, m.Published())
+					checkSame(t, whole, s)
+					if version == 15 {
+						s = whole // who begins there goes on as the others do
+					}
+				}
 			}
 			if (how.MinChange > 0) != (withheld > lines/10) {
 				t.Errorf("%d lines, %d withheld", lines, withheld)
 			}
 		})
+	}
+}
+
+func popularityOf(rng *rand.Rand) func(Row) float32 {
+	return func(Row) float32 { return rng.Float32() }
+}
+
+// checkSame compares everything that two versions answer from, bit for bit.
+func checkSame(t *testing.T, a, b *Served) {
+	t.Helper()
+	if a.Items() != b.Items() || !slices.Equal(a.w.arena, b.w.arena) || a.items.side.n != b.items.side.n {
+		t.Fatalf("%d and %d items, %d and %d rows of side information, or other shared weights", a.Items(), b.Items(), a.items.side.n, b.items.side.n)
+	}
+	for r := range Row(a.items.n) {
+		if a.id(r) != b.id(r) || a.generation(r) != b.generation(r) || *a.items.sidesOf(r) != *b.items.sidesOf(r) ||
+			!slices.Equal(a.items.vector(r), b.items.vector(r)) || a.items.biasOf(r)[0] != b.items.biasOf(r)[0] ||
+			a.popularity[r/chunkRows][r%chunkRows] != b.popularity[r/chunkRows][r%chunkRows] {
+			t.Fatalf("row %d of %q differs from that of %q", r, a.id(r), b.id(r))
+		}
+	}
+	for r := range Row(a.items.side.n) {
+		if !slices.Equal(a.items.side.vector(r), b.items.side.vector(r)) || a.items.side.biasOf(r)[0] != b.items.side.biasOf(r)[0] {
+			t.Fatalf("side %d differs", r)
+		}
 	}
 }
 

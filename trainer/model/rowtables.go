@@ -43,7 +43,7 @@ func (m *Model) Saved() { m.unsaved.clear() }
 
 // rowsTable is what a checkpoint has of some rows.
 func (m *Model) rowsTable(rows []Row) schema.Table {
-	c := m.copyRows(rows)
+	c := m.copyRows(rows, &m.items.table)
 	clicks := make([]int64, len(rows))
 	for i, r := range rows {
 		clicks[i] = int64(m.lives.lastClick[r])

@@ -28,7 +28,8 @@ type rowCopies struct {
 	generations     []int32 // nil where none of the rows was ever given up
 }
 
-func (m *Model) copyRows(rows []Row) rowCopies {
+// copyRows copies rows of the model, their weights from those given.
+func (m *Model) copyRows(rows []Row, weights *table[float32]) rowCopies {
 	n, d := len(rows), m.cfg.Dim
 	c := rowCopies{
 		rows: make([]int32, n), ids: make([]string, n), categories: make([]string, n),
@@ -48,8 +49,8 @@ func (m *Model) copyRows(rows []Row) rowCopies {
 			}
 			c.generations[i] = g
 		}
-		copy(c.vectors[i*d:][:d], m.items.vector(r))
-		c.biases[i] = m.items.biasOf(r)[0]
+		copy(c.vectors[i*d:][:d], weights.vector(r))
+		c.biases[i] = weights.biasOf(r)[0]
 	}
 	return c
 }
@@ -59,26 +60,59 @@ func (m *Model) copyRows(rows []Row) rowCopies {
 func (m *Model) Snapshot(full bool, popularity func(Row) float32) Snapshot {
 	rows := m.unpublished.rows
 	if full {
-		rows = make([]Row, m.items.n)
-		for i := range rows {
-			rows[i] = Row(i)
-		}
+		rows = m.allRows()
 	} else {
 		slices.Sort(rows)
 	}
 	out := m.tells(rows, full)
-	s := Snapshot{
-		Full: full, Items: m.items.n, copied: m.copyRows(out), popularity: make([]float32, len(out)), how: m.publishing, dim: m.cfg.Dim, meta: m.meta(m.items.n),
-	}
-	s.params = paramsTable(m.specs, slices.Clone(m.w.arena), copySide(&m.items.side), s.meta)
-	m.tellsParams(&s.params, full)
-	if popularity != nil {
-		for i, r := range out {
-			s.popularity[i] = popularity(r)
+	for _, r := range out {
+		for int(r) >= len(m.popularity) {
+			m.popularity = append(m.popularity, 0)
+		}
+		if m.popularity[r] = 0; popularity != nil {
+			m.popularity[r] = popularity(r)
 		}
 	}
+	s := m.snapshot(out, full, &m.items.table)
+	s.params = paramsTable(m.specs, slices.Clone(m.w.arena), copySide(&m.items.side), s.meta)
+	m.tellsParams(&s.params, full)
 	m.withhold(out)
 	m.renamed = false
+	return s
+}
+
+// Published copies all rows as the snapshots so far have left them at who applied them: a base that makes the very model that the last Snapshot, which was of what had
+// changed, makes of the one before. It is to be called before anything is learned after that.
+func (m *Model) Published() Snapshot {
+	rows := &m.items.table
+	if m.told != nil {
+		rows = &m.told.rows
+	}
+	s := m.snapshot(m.allRows(), true, rows)
+	s.params = paramsTable(m.specs, slices.Clone(m.w.arena), copySide(&m.items.side), s.meta)
+	if m.told != nil {
+		values := s.params.Columns[2].Data.([][]float32)
+		for i, told := range m.told.params {
+			values[i] = slices.Clone(told)
+		}
+	}
+	return s
+}
+
+func (m *Model) allRows() []Row {
+	rows := make([]Row, m.items.n)
+	for i := range rows {
+		rows[i] = Row(i)
+	}
+	return rows
+}
+
+// snapshot is all but params.
+func (m *Model) snapshot(rows []Row, full bool, weights *table[float32]) Snapshot {
+	s := Snapshot{Full: full, Items: m.items.n, copied: m.copyRows(rows, weights), popularity: make([]float32, len(rows)), how: m.publishing, dim: m.cfg.Dim, meta: m.meta(m.items.n)}
+	for i, r := range rows {
+		s.popularity[i] = m.popularity[r]
+	}
 	return s
 }
 

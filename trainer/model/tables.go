@@ -56,12 +56,8 @@ const (
 
 // Tables returns everything that Restore needs to go on as if nothing had happened. They share no memory with m.
 func (m *Model) Tables() ([]NamedTable, error) {
-	rows := make([]Row, m.items.n)
-	for i := range rows {
-		rows[i] = Row(i)
-	}
 	shared, err := m.Shared()
-	return append([]NamedTable{{tableItems, m.rowsTable(rows)}}, shared...), err
+	return append([]NamedTable{{tableItems, m.rowsTable(m.allRows())}}, shared...), err
 }
 
 // Shared returns the tables but that of the rows, which EachRows gives a piece at a time. They share no memory with m.
