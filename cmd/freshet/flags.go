@@ -17,7 +17,7 @@ type cli struct {
 	Serve     ServeCmd     `cmd:"" help:"Follow the published versions and serve recommendations over HTTP."`
 	Produce   ProduceCmd   `cmd:"" help:"Send the clicks of a file to Kafka."`
 	Simulate  SimulateCmd  `cmd:"" help:"Send the clicks of a simulated shop to Kafka, or write them to a file."`
-	Replay    ReplayCmd    `cmd:"" help:"Train models on a file, compare them as published tables do, and print the table."`
+	Replay    ReplayCmd    `cmd:"" help:"Let models and settings go through the same clicks, each asked before it learns, and print how they compare."`
 	Export    ExportCmd    `cmd:"" help:"Write sessions, clicks or the records aside as Parquet, Arrow or CSV."`
 	Aside     AsideCmd     `cmd:"" help:"See the records that were put aside, and send them again."`
 	Models    ModelsCmd    `cmd:"" help:"See the published versions, pin replicas to one, go back, try one on a share of the users."`
@@ -31,8 +31,8 @@ type cli struct {
 // Settings are the flags of every verb that has a configuration.
 type Settings struct {
 	File      string `name:"config" placeholder:"FILE" env:"FRESHET_CONFIG" help:"Read settings from this YAML file; freshet config lists them all."`
-	LogLevel  string `key:"log.level" placeholder:"LEVEL" help:"debug, info, warn or error."`
-	LogFormat string `key:"log.format" placeholder:"FORMAT" help:"auto, text or json."`
+	LogLevel  string `key:"log.level" placeholder:"LEVEL" help:"debug, info, warn or error (info)."`
+	LogFormat string `key:"log.format" placeholder:"FORMAT" help:"text, json or auto, which colours text on a terminal (auto)."`
 }
 
 // DataDir is the flag of verbs that keep something.
@@ -42,7 +42,7 @@ type DataDir struct {
 
 // KafkaFlags say where clicks are.
 type KafkaFlags struct {
-	Brokers string `key:"kafka.brokers" placeholder:"HOST:PORT,…" help:"Kafka brokers."`
+	Brokers string `key:"kafka.brokers" placeholder:"HOST:PORT,…" help:"Kafka brokers; up runs its own where none are given."`
 	Topic   string `key:"kafka.topic" placeholder:"NAME" help:"The click topic (clicks)."`
 }
 
@@ -55,7 +55,7 @@ type RecordFlags struct {
 
 // NATSFlags say where versions go.
 type NATSFlags struct {
-	NATS string `name:"nats" key:"nats.url" placeholder:"URL" help:"NATS server with JetStream."`
+	NATS string `name:"nats" key:"nats.url" placeholder:"URL" help:"NATS server with JetStream; up runs its own where none is given."`
 }
 
 // ListenFlags say where HTTP is served.
@@ -85,9 +85,9 @@ type UpCmd struct {
 	Source   string `key:"source.from" placeholder:"sim|FILE|kafka" help:"Where clicks come from: the simulated shop (default), a file, or a Kafka topic."`
 	Format   string `key:"source.format" placeholder:"FORMAT" help:"Of the file: csv, jsonl, or a data set as it is published (diginetica, globo, movielens, otto, retailrocket, taobao, yoochoose); of a topic's records: json, avro, protobuf."`
 	Sort     string `key:"source.sort" placeholder:"yes|no" help:"Put the file in the order of its times first; by default data sets are."`
-	Speed    string `key:"source.speed" placeholder:"1x|10x|max" help:"How fast event time passes."`
-	Clicks   string `key:"source.clicks" placeholder:"N" help:"Stop the source after so many records."`
-	Seed     string `key:"sim.seed,train.seed" placeholder:"N" help:"Of the simulated shop and of the model."`
+	Speed    string `key:"source.speed" placeholder:"1x|10x|max" help:"How fast event time passes (a file max; the shop 1x, with --once max)."`
+	Clicks   string `key:"source.clicks" placeholder:"N" help:"Stop the source after so many records (0: never)."`
+	Seed     string `key:"sim.seed,train.seed" placeholder:"N" help:"Of the simulated shop and of the model (1)."`
 	Replicas string `key:"serve.replicas" placeholder:"N" help:"How many replicas serve (2)."`
 	Once     bool   `help:"End at the end of the input, when all of it is trained on, published and adopted."`
 	JSON     bool   `name:"json" help:"Print the summary as one JSON object, the last line of standard output."`
@@ -120,7 +120,7 @@ type TrainCmd struct {
 	Format     string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
 	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
 	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
-	Seed       string `key:"train.seed" placeholder:"N" help:"Of the model."`
+	Seed       string `key:"train.seed" placeholder:"N" help:"Of the model (1)."`
 }
 
 // ServeCmd is one replica.
@@ -142,7 +142,7 @@ type ProduceCmd struct {
 	Fields string `key:"source.fields" placeholder:"user_id=NAME,…" help:"How columns or fields are called that have other names."`
 	Sort   string `key:"source.sort" placeholder:"yes|no" help:"Put the file in the order of its times first; by default data sets are."`
 	Speed  string `key:"source.speed" placeholder:"1x|10x|max" help:"How fast event time passes (max)."`
-	Clicks string `key:"source.clicks" placeholder:"N" help:"Stop after so many records."`
+	Clicks string `key:"source.clicks" placeholder:"N" help:"Stop after so many records (0: never)."`
 }
 
 // SimulateCmd sends the simulated shop to Kafka or into a file.
@@ -150,21 +150,21 @@ type SimulateCmd struct {
 	Settings
 	KafkaFlags
 	Out    string `placeholder:"FILE" help:"Write JSON lines to this file instead of Kafka; - is standard output."`
-	Speed  string `key:"source.speed" placeholder:"1x|10x|max" help:"How fast event time passes."`
-	Clicks string `key:"source.clicks" placeholder:"N" help:"Stop after so many records."`
-	Seed   string `key:"sim.seed" placeholder:"N" help:"Of all randomness."`
+	Speed  string `key:"source.speed" placeholder:"1x|10x|max" help:"How fast event time passes to Kafka (1x, with --clicks max)."`
+	Clicks string `key:"source.clicks" placeholder:"N" help:"Stop after so many records (0: never)."`
+	Seed   string `key:"sim.seed" placeholder:"N" help:"Of all randomness (1)."`
 	Rate   string `key:"sim.rate" placeholder:"R" help:"Records per second of event time (100)."`
 }
 
 // RecommendCmd asks a replica.
 type RecommendCmd struct {
 	User    string   `required:"" placeholder:"ID" help:"The user's id."`
-	Server  []string `default:"http://127.0.0.1:8080" placeholder:"URL,…" help:"A replica (${default}), or several of one model: where one fails or is slow, the next is asked."`
+	Server  []string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"A replica (${default}), or several of one model: where one fails or is slow, the next is asked."`
 	CA      string   `name:"ca" placeholder:"FILE" help:"PEM file of who signs the replicas' certificates; by default whom the machine trusts."`
 	K       int      `short:"k" default:"20" help:"How many items (${default})."`
 	Scene   string   `placeholder:"NAME" help:"Where on the site they will be shown."`
 	Click   []string `sep:"none" placeholder:"ITEM" help:"An item that the user has just clicked; may be given several times, the oldest first."`
-	Exclude []string `placeholder:"ITEM,…" help:"Items to leave out."`
+	Exclude []string `placeholder:"ITEM" help:"Items to leave out."`
 	Token   string   `env:"FRESHET_SERVE_TOKEN" placeholder:"TOKEN" help:"Bearer token, where the replica asks for one."`
 	JSON    bool     `name:"json" help:"Print the answer as it comes."`
 }
@@ -177,13 +177,13 @@ type ExportCmd struct {
 	Format  string   `placeholder:"parquet|arrow|csv" enum:",parquet,arrow,csv" default:"" help:"Format of the file; by default its ending says, else parquet."`
 	Out     string   `placeholder:"FILE|DIR|-" help:"Where to (WHAT.FORMAT here); - is standard output, and .gz compresses CSV."`
 	Since   when     `placeholder:"TIME" help:"From this time on: a session by its end, a click by its event time, a record aside by its arrival. 2026-05-01T12:00:00Z, 2026-05-01, milliseconds, or how long before the newest: 24h."`
-	Until   when     `placeholder:"TIME" help:"Before this time."`
+	Until   when     `placeholder:"TIME" help:"Before this time, written the same way."`
 	Feed    []string `placeholder:"grpc://HOST:PORT" help:"Export from the logs of running nodes, which are copied first, instead of a data directory."`
 	Server  string   `placeholder:"URL" help:"Export the records aside of a running freshet, such as http://127.0.0.1:8080."`
 	Token   string   `key:"serve.token" placeholder:"TOKEN" help:"Bearer token, where that asks for one."`
 	Open    bool     `help:"Sessions that are still open too, behind all others, with the clicks of theirs that are in the log."`
 	Force   bool     `help:"Replace a file that is there already."`
-	HeldMiB int64    `name:"held-mib" default:"256" placeholder:"N" help:"Memory for sessions until they are closed (${default}); what does not fit is read twice."`
+	HeldMiB int64    `name:"held-mib" default:"256" placeholder:"N" help:"MiB of memory for sessions until they are closed (${default}); what does not fit is read twice."`
 	JSON    bool     `name:"json" help:"Print the summary as one JSON object, the last line of standard output."`
 }
 
@@ -200,11 +200,11 @@ type ReplayCmd struct {
 	Arm           []string `sep:"none" placeholder:"NAME:KEY=VALUE,…" help:"What is compared; may be given several times. --dry-run prints all keys: of training and the model (seed, lr, batch, dim, blocks, …), of prequential (delay, weights_delay, freeze_after, …), of ader (periods, rehearse, scratch, live, …), and preset. Without one: the defaults."`
 	Format        string   `placeholder:"FORMAT" help:"csv, jsonl, or a data set as it is published (diginetica, globo, movielens, otto, retailrocket, taobao, yoochoose); for leave-one-out also without times, pairs (USER ITEM a line, in order) or lists (USER ITEM ITEM … a line); by default the file's ending or its first lines say. Of a topic's records: json, avro, protobuf."`
 	From          when     `placeholder:"TIME" help:"From this event time on; of a topic, the time of its records. 2026-05-01T12:00:00Z, 2026-05-01, or milliseconds; of a topic also how long ago: 24h."`
-	Until         when     `placeholder:"TIME" help:"Before this time."`
-	Limit         int      `placeholder:"N" help:"At most so many clicks; of ader, so many cycles."`
+	Until         when     `placeholder:"TIME" help:"Before this time, written the same way."`
+	Limit         int      `placeholder:"N" help:"At most so many clicks; of ader, so many cycles. By default all."`
 	Every         int      `placeholder:"N" help:"Of ader: every Nth session of a period is asked for, instead of all."`
-	PartClicks    string   `key:"window.part_clicks" placeholder:"N" help:"Clicks of a session that are scored and learned together; 1 asks for each click given the one before."`
-	Last          float64  `placeholder:"SHARE" default:"1" help:"Of prequential: the tables are of this last share of the tests, such as 0.8; what is learned before it is learned all the same."`
+	PartClicks    string   `key:"window.part_clicks" placeholder:"N" help:"Clicks of a session that are scored and learned together (50); 1 asks for each click given those before."`
+	Last          float64  `placeholder:"SHARE" default:"1" help:"Of prequential: the tables are of this last share of the tests, such as 0.8 (${default}, all); what comes before is learned all the same."`
 	Period        string   `placeholder:"COLUMN" help:"Of ader: how the column with the period is called (period)."`
 	Validate      bool     `help:"Of leave-one-out: ask for the last item but one, and train on neither; what is chosen by that can be reported on the last."`
 	Repeats       bool     `help:"Of leave-one-out: leave the items that a user had before among the candidates, for files in which users come back to items."`
@@ -220,9 +220,9 @@ type ReplayCmd struct {
 
 // AsideCmd is about records put aside.
 type AsideCmd struct {
-	List    AsideListCmd    `cmd:"" help:"List them."`
-	Show    AsideShowCmd    `cmd:"" help:"Show one of them whole."`
-	Redrive AsideRedriveCmd `cmd:"" help:"Send them to their topic again, after what was wrong has been put right."`
+	List    AsideListCmd    `cmd:"" help:"List the records that were put aside."`
+	Show    AsideShowCmd    `cmd:"" help:"Show one such record whole."`
+	Redrive AsideRedriveCmd `cmd:"" help:"Send such records to their topic again, after what was wrong has been put right."`
 }
 
 // BookFlags say whose records aside are meant.
@@ -275,7 +275,7 @@ type AsideRedriveCmd struct {
 // KeyCmd is about keys.
 type KeyCmd struct {
 	Make KeyMakeCmd `cmd:"" help:"Make a key, write its seed to a file that only its owner can read, and print its public key."`
-	Show KeyShowCmd `cmd:"" help:"Print the public key of a file."`
+	Show KeyShowCmd `cmd:"" help:"Print the public key of the seed in a file."`
 }
 
 // KeyMakeCmd makes a key.

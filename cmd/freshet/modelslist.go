@@ -165,9 +165,9 @@ func (l listedModel) write(to io.Writer, now time.Time) error {
 // said tells a person what an order says.
 func said(o *publisher.Order) string {
 	if o == nil {
-		return "Nothing was ordered: replicas follow the head."
+		return "Nothing was ordered: replicas follow the newest version."
 	}
-	text := "replicas follow the head"
+	text := "replicas follow the newest version"
 	if o.Version != 0 {
 		text = fmt.Sprintf("replicas are pinned to version %d", o.Version)
 	}

@@ -48,7 +48,7 @@ type ModelsRollbackCmd struct {
 // ModelsCandidateCmd has a share of the users answered from another version.
 type ModelsCandidateCmd struct {
 	OrderFlags
-	Version atVersion `arg:"" help:"Its number, or head."`
+	Version atVersion `arg:"" help:"Its number, or head, the newest."`
 	Share   float64   `required:"" placeholder:"S" help:"Of the users, such as 0.1. They are the same on all replicas, and stay when the share grows. pin and unpin end the trial."`
 }
 

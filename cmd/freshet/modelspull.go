@@ -16,7 +16,7 @@ import (
 // ModelsPullCmd downloads a version.
 type ModelsPullCmd struct {
 	ModelFlags
-	Version atVersion `arg:"" default:"head" help:"Its number, or head (${default})."`
+	Version atVersion `arg:"" default:"head" help:"Its number, or head, the newest (${default})."`
 	Out     string    `required:"" placeholder:"DIR" help:"Directory for it; what an earlier pull brought there is not fetched again."`
 	Force   bool      `help:"Replace another version that is in the directory."`
 	JSON    bool      `name:"json" help:"Print the summary as one JSON object."`
@@ -25,7 +25,7 @@ type ModelsPullCmd struct {
 // ModelsVerifyCmd checks a version.
 type ModelsVerifyCmd struct {
 	ModelFlags
-	Version atVersion `arg:"" default:"head" help:"Its number, or head (${default})."`
+	Version atVersion `arg:"" default:"head" help:"Its number, or head, the newest (${default})."`
 	Dir     string    `placeholder:"DIR" help:"Check what was pulled into this directory instead, which needs no NATS."`
 	JSON    bool      `name:"json" help:"Print the summary as one JSON object."`
 }

@@ -15,7 +15,7 @@ import (
 // ModelsShowCmd shows one version.
 type ModelsShowCmd struct {
 	ModelFlags
-	Version atVersion `arg:"" default:"head" help:"Its number, or head (${default})."`
+	Version atVersion `arg:"" default:"head" help:"Its number, or head, the newest (${default})."`
 	JSON    bool      `name:"json" help:"Print the manifest as JSON."`
 }
 
