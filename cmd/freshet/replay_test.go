@@ -211,25 +211,32 @@ func TestReplayRefusals(t *testing.T) {
 		{"missing", []string{good + "x"}, []string{"no such file"}},
 		{"directory", []string{filepath.Dir(good)}, []string{"directory"}},
 		{"over itself", []string{good, "--csv", good}, []string{"is the file that is read"}},
+		{"order", []string{good, "--sort", "yes"}, []string{"--sort is not for"}},
 		{"fields", []string{good, "--format", "lists", "--fields", "user_id=who"}, []string{"--fields is for csv and jsonl"}},
 		{"nothing to train on", []string{written(t, "t.txt", "a 1 2 3\nb 3 2 1\nc 4 5 6\nd 7 8 9\n"), "--format", "lists", "--validate"}, []string{"--validate", "four"}},
 	} {
-		args := append([]string{"replay", "--protocol", "leave-one-out"}, tc.args...)
+		args := append([]string{"--protocol", "leave-one-out"}, tc.args...)
 		if tc.args == nil {
-			args, tc.says = []string{"replay", good}, []string{"is not known from its ending"} // prequential needs times
+			args, tc.says = []string{good}, []string{"is not known from its ending"} // prequential needs times
 		}
-		out, errs, code := freshet(t, nil, args...)
-		if code != 1 || out != "" {
-			t.Errorf("%s: exit %d, standard output %q", tc.name, code, out)
-		}
-		for _, want := range tc.says {
-			if !strings.Contains(errs, want) {
-				t.Errorf("%s: it does not say %q:\n%s", tc.name, want, errs)
-			}
-		}
+		refusesReplay(t, tc.name, args, tc.says...)
 	}
 	if b, _ := os.ReadFile(other); string(b) != "something else\n" {
 		t.Error("a file that is no table of results was written over")
+	}
+}
+
+// refusesReplay checks that a replay ends before it trains, and what it says is wrong.
+func refusesReplay(t *testing.T, name string, args []string, says ...string) {
+	t.Helper()
+	out, errs, code := freshet(t, nil, append([]string{"replay"}, args...)...)
+	if code != 1 || out != "" {
+		t.Errorf("%s: exit %d, standard output %q", name, code, out)
+	}
+	for _, want := range says {
+		if !strings.Contains(errs, want) {
+			t.Errorf("%s: it does not say %q:\n%s", name, want, errs)
+		}
 	}
 }
 

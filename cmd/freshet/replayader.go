@@ -73,6 +73,7 @@ func (c *ReplayCmd) only(protocol string) error {
 	refuse((leave || ader) && c.From != (when{}), "--from", whole)
 	refuse((leave || ader) && c.Until != (when{}), "--until", whole)
 	refuse((leave || ader) && c.PartClicks != "", "--part-clicks", "it has no windows")
+	refuse((leave || ader) && c.Sort != "", "--sort", "it puts events in order itself")
 	refuse(leave && c.Limit != 0, "--limit", whole)
 	refuse(leave && c.Parquet != "", "--parquet", "it has no figures over time; --csv has each evaluation")
 	refuse(leave && c.Report != "", "--report", "it has no figures over time")

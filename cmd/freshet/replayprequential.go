@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -29,6 +30,7 @@ func (c *ReplayCmd) prequential(ctx context.Context, a *app) (err error) {
 		return interrupted(ctx, err, "while the input was read")
 	}
 	c.inputName = log.name
+	log.tellAside(a.log)
 	e := &replay.StreamExperiment{Open: log.open, Arms: arms, Bounds: replay.Bounds{Limit: int64(c.Limit)}, Last: c.Last}
 	if c.DataDirectory != "" { // elsewhere the log was made of what is within them
 		newest, err := log.newest()
@@ -119,6 +121,21 @@ func (l *replayLog) open() (replay.Feed, error) {
 		return nil, err
 	}
 	return boundedFeed{f}, nil
+}
+
+// tellAside says which records are in no part: a file whose rows are out of order would else lose most of them without a word.
+func (l *replayLog) tellAside(log *slog.Logger) {
+	counts := l.store.Totals().Counts
+	for i, reason := range schema.Reasons {
+		n := counts.Rejected[i]
+		switch {
+		case n == 0:
+		case reason == schema.ReasonLate:
+			log.Warn("records are left out: they come later than window.lateness allows; --sort yes puts the rows of a file in order", "records", n, "of", counts.In())
+		default:
+			log.Info("records are left out", "reason", reason, "records", n, "of", counts.In())
+		}
+	}
 }
 
 // newest is the time of the newest click in the log, in ms.

@@ -126,10 +126,10 @@ func TestReplayStream(t *testing.T) {
 	if _, errs, code := freshet(t, nil, append(base, clicks, "--keep-log", kept, "--limit", "3000")...); code != 1 || !strings.Contains(errs, "holds the log of another input") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
-	if some := check2(t, append(base, clicks, "--limit", "3000")...); some.Clicks > 3000 || some.Arms[0].Digest == digest {
+	if some := streamOf(t, append(base, clicks, "--limit", "3000")...); some.Clicks > 3000 || some.Arms[0].Digest == digest {
 		t.Errorf("%d clicks", some.Clicks)
 	}
-	if some := check2(t, append(base, "--data-dir", kept, "--until", "2026-01-01T08:00:20Z")...); some.Clicks == 0 || some.Clicks >= r.Clicks {
+	if some := streamOf(t, append(base, "--data-dir", kept, "--until", "2026-01-01T08:00:20Z")...); some.Clicks == 0 || some.Clicks >= r.Clicks {
 		t.Errorf("%d clicks of %d", some.Clicks, r.Clicks)
 	}
 
@@ -149,13 +149,39 @@ func TestReplayStream(t *testing.T) {
 	}
 }
 
-func check2(t *testing.T, args ...string) streamed {
+// streamOf replays and returns the result.
+func streamOf(t *testing.T, args ...string) streamed {
 	t.Helper()
 	out, errs, code := freshet(t, nil, args...)
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
 	return streamedIn(t, out)
+}
+
+// Rows that come too late for their windows are left out of the log, and named; in the order of their times none is.
+func TestReplaySorts(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString("user,item,ts\n")
+	for at := 300; at > 0; at-- {
+		fmt.Fprintf(&b, "u%d,i%d,%d\n", at%7, at%11, 1700000000+at)
+	}
+	file := written(t, "backwards.csv", b.String())
+	out, errs, code := freshet(t, nil, "replay", file, "--json", "--arm", "a:dim=16,heads=1,blocks=1")
+	if code != 0 || !strings.Contains(errs, "--sort yes") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	if r := streamedIn(t, out); r.Clicks == 0 || r.Clicks == 300 {
+		t.Errorf("%d clicks of 300 rows, the newest first", r.Clicks)
+	}
+	out, errs, code = freshet(t, nil, "replay", file, "--json", "--arm", "a:dim=16,heads=1,blocks=1", "--sort", "yes")
+	if code != 0 || strings.Contains(errs, "left out") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	if r := streamedIn(t, out); r.Clicks != 300 {
+		t.Errorf("%d clicks of 300 rows in order", r.Clicks)
+	}
 }
 
 func TestReplayStreamRefusals(t *testing.T) {
@@ -181,15 +207,7 @@ func TestReplayStreamRefusals(t *testing.T) {
 		{"ader with a word", []string{written(t, "p.csv", "user,item,ts,period\nu,i,1700000000,3\nu,j,1700000001,May\n"), "--protocol", "ader"}, []string{"line 3:", `its period is "May": want a whole number`}},
 		{"ader of a topic", []string{"--source", "kafka", "--protocol", "ader", "--keep-log", dir}, []string{"reads a file: name one", "--keep-log is not for"}},
 	} {
-		out, errs, code := freshet(t, nil, append([]string{"replay"}, tc.args...)...)
-		if code != 1 || out != "" {
-			t.Errorf("%s: exit %d, standard output %q", tc.name, code, out)
-		}
-		for _, want := range tc.says {
-			if !strings.Contains(errs, want) {
-				t.Errorf("%s: it does not say %q:\n%s", tc.name, want, errs)
-			}
-		}
+		refusesReplay(t, tc.name, tc.args, tc.says...)
 	}
 	if b, _ := os.ReadFile(html); string(b) != "my page" {
 		t.Error("a file that is no report was written over")
