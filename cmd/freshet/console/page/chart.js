@@ -20,6 +20,11 @@ const LINE_HEIGHT = 15; // least distance of two values at the right end
 
 const path = (points, x, y) => points.map((p, i) => `${i === 0 ? "M" : "L"}${x(p.at).toFixed(1)} ${y(p.value).toFixed(1)}`).join("");
 
+// reachOf is how far back both drawings go, in seconds: whole minutes.
+export function reachOf(history) {
+  return [60, 120, 180, 240, KEPT_SECONDS].find((s) => s >= history.reach) ?? KEPT_SECONDS;
+}
+
 // swatch shows how the line of an arm looks.
 export function swatch(arm) {
   return svg("svg", { class: "swatch", viewBox: "0 0 28 10", "aria-hidden": "true" },
@@ -31,7 +36,7 @@ export function drawChart(frame, history, now) {
   const width = frame.clientWidth, height = frame.clientHeight;
   const named = width >= NAMED_FROM;
   const right = width - (named ? RIGHT_NAMED : RIGHT), bottom = height - MARGIN.bottom;
-  const reach = [60, 120, 180, 240, KEPT_SECONDS].find((s) => s >= history.reach) ?? KEPT_SECONDS;
+  const reach = reachOf(history);
   const arms = ARMS.filter((arm) => DRAWN.includes(arm.key)).map((arm) => ({ ...arm, lines: history.lines((sample) => sample.recall[arm.key]) })).filter((arm) => arm.lines.length > 0);
   const top = ceiling(Math.max(0, ...arms.flatMap((arm) => arm.lines.flat().map((p) => p.value))));
   const x = (at) => Math.max(MARGIN.left, right - ((now - at) / reach) * (right - MARGIN.left));
@@ -100,7 +105,7 @@ export function drawSpark(frame, history, now) {
   const lines = history.lines((sample) => sample.rate);
   const values = lines.flat().map((p) => p.value);
   const most = Math.max(1, ...values);
-  const reach = Math.max(60, history.reach);
+  const reach = reachOf(history);
   const x = (at) => 2 + (width - 6) * (1 - Math.min(1, (now - at) / reach));
   const y = (value) => height - 2 - (height - 6) * (value / most);
   const label = values.length === 0 ? "clicks per second over time: not measured yet"

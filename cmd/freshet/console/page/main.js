@@ -3,7 +3,7 @@
 import { by, put, rows, text } from "./dom.js";
 import { count, moment, rate, score, seconds, span } from "./figures.js";
 import { ARMS, REASONS, readStatus } from "./reading.js";
-import { CLASSES, DRAWN, drawChart, drawSpark, swatch } from "./chart.js";
+import { CLASSES, DRAWN, drawChart, drawSpark, reachOf, swatch } from "./chart.js";
 import { History } from "./history.js";
 import { poll } from "./poll.js";
 import { askForToken, listen, token } from "./recommend.js";
@@ -41,6 +41,8 @@ function away(problem, wait, needsToken) {
 function draw() {
   drawChart(by("chart"), history, clock());
   drawSpark(by("spark"), history, clock());
+  const minutes = reachOf(history) / 60;
+  put("spark-reach", minutes === 1 ? "the last minute" : `the last ${minutes} minutes`);
 }
 
 function showHead(status) {
