@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/objects"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
@@ -73,7 +74,7 @@ func report(t *testing.T, js jetstream.JetStream, v schema.Version) {
 }
 
 func TestOldVersionsAreCollected(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := open(t, js, config("a")) // bases are 1, 5, 9, 13, 17
 	for i := range 14 {
 		publish(t, p, float32(i))
@@ -135,7 +136,7 @@ func TestOldVersionsAreCollected(t *testing.T) {
 }
 
 func TestWhatIsNotPublishedYetStays(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	fail := false
 	a := open(t, failing{js, &fail}, config("a"))
 	publish(t, a, 1)
@@ -165,7 +166,7 @@ func TestWhatIsNotPublishedYetStays(t *testing.T) {
 
 // Objects without a manifest go, whole or in pieces, unless they are of another model that has only begun.
 func TestOrphansAreCollected(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := open(t, js, config("a"))
 	m := publish(t, p, 1)
 	bucket, err := objects.Open(t.Context(), js, publisher.ObjectsBucket)
@@ -225,7 +226,7 @@ func (s stoppingStream) Purge(ctx context.Context, opts ...jetstream.StreamPurge
 // Wherever a collection stops, all that is needed is whole, and the next one finishes.
 func TestCollectionMayStopAnywhere(t *testing.T) {
 	for left := 0; ; left++ {
-		js := dial(t, startNATS(t, t.TempDir(), 0))
+		js := dial(t, natstest.Start(t, t.TempDir(), 0))
 		cfg := config("a")
 		cfg.Keep = 100
 		p := open(t, js, cfg)
@@ -264,7 +265,7 @@ func TestCollectionMayStopAnywhere(t *testing.T) {
 
 // Whatever is published, by whom, with what crashes, and collected when: what the head's chain and the replicas' need is whole.
 func TestCollectKeepsWhatIsNeeded(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))

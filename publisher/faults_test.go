@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -47,7 +48,7 @@ func (f failingKV) Update(ctx context.Context, key string, value []byte, revisio
 }
 
 func TestCrashBeforeTheHeadLeavesTheOldVersionWhole(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	fail := false
 	a := open(t, failing{js, &fail}, config("a"))
 	publish(t, a, 1)
@@ -108,7 +109,7 @@ func (l lossyKV) Update(ctx context.Context, key string, value []byte, revision 
 }
 
 func TestLostAnswersAreNotLostWrites(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	lose := 0
 	p := open(t, lossy{js, &lose}, config("a"))
 	for i := range 5 {
@@ -120,14 +121,14 @@ func TestLostAnswersAreNotLostWrites(t *testing.T) {
 }
 
 func TestNATSComesBackEmpty(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	js := dial(t, s)
 	p := open(t, js, config("a"))
 	publish(t, p, 1)
 	publish(t, p, 2)
-	at := port(s)
-	stopNATS(s)
-	startNATS(t, t.TempDir(), at)
+	at := natstest.Port(s)
+	natstest.Stop(s)
+	natstest.Start(t, t.TempDir(), at)
 	var m schema.Manifest
 	for i := 0; ; i++ { // the first attempts find no buckets, then a head that is gone
 		var err error

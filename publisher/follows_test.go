@@ -5,12 +5,13 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/schema"
 )
 
 // A base has what changed beside it only where that follows on what this publisher published last, and all its objects are there as long as it is.
 func TestWhatChangedStandsBesideABase(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := open(t, js, config("a")) // three deltas between bases
 	both := func(x float32) publisher.Update {
 		u := update(schema.KindBase, x, x)

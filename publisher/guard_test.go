@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -46,7 +47,7 @@ func TestReasons(t *testing.T) {
 }
 
 func TestGuard(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	cfg := config("a")
 	cfg.Metric, cfg.MaxDrop = "hit_rate_20", 0.2
 	registry := prometheus.NewRegistry()

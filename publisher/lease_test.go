@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -47,7 +48,7 @@ func expire(t *testing.T, js jetstream.JetStream) {
 }
 
 func TestSecondWriterIsRefusedAtItsStart(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	a := open(t, js, config("host-a"))
 	publish(t, a, 1)
 	before, held := readAll(t, js), writer(t, js)
@@ -72,7 +73,7 @@ func TestSecondWriterIsRefusedAtItsStart(t *testing.T) {
 }
 
 func TestTakeOver(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	a := open(t, js, config("host-a"))
 	first := publish(t, a, 1)
 	cfg := config("host-b")
@@ -91,7 +92,7 @@ func TestTakeOver(t *testing.T) {
 
 // What an overtaken writer had begun may still move the head once; it does not stop the one that has the line.
 func TestLastWordOfTheWriterBefore(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	a := open(t, js, config("host-a"))
 	publish(t, a, 1)
 	cfg := config("host-b")
@@ -116,7 +117,7 @@ func TestLastWordOfTheWriterBefore(t *testing.T) {
 }
 
 func TestRestartAfterKillNeedNotWait(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	cfg := config("host:1")
 	cfg.Holder = "the directory's id"
 	epoch := publish(t, open(t, js, cfg), 1).Epoch
@@ -142,18 +143,18 @@ func TestRestartAfterKillNeedNotWait(t *testing.T) {
 // A lease that expired while NATS was away is taken again by a sole writer, and is lost where another took it.
 func TestNATSAwayLongerThanTheLease(t *testing.T) {
 	dir := t.TempDir()
-	s := startNATS(t, dir, 0)
+	s := natstest.Start(t, dir, 0)
 	js, other := dial(t, s), dial(t, s)
 	p := open(t, js, config("a"))
 	first := publish(t, p, 1)
-	at := port(s)
-	stopNATS(s)
+	at := natstest.Port(s)
+	natstest.Stop(s)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	if _, err := p.Publish(ctx, update(schema.KindDelta, 2)); err == nil || errors.Is(err, publisher.ErrLine) {
 		t.Fatalf("without NATS: %v", err)
 	}
 	cancel()
-	startNATS(t, dir, at)
+	natstest.Start(t, dir, at)
 	var m schema.Manifest
 	for i := 0; ; i++ {
 		var err error
@@ -181,7 +182,7 @@ func TestNATSAwayLongerThanTheLease(t *testing.T) {
 
 // Clocks that differ by days decide nothing: the lease is the server's, and epochs count on from what is known.
 func TestClocksThatDiffer(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	var epoch schema.WriterEpoch
 	for i, off := range []time.Duration{0, -48 * time.Hour, 48 * time.Hour, -1e6 * time.Hour} {
 		cfg := config("same")
@@ -208,7 +209,7 @@ func TestClocksThatDiffer(t *testing.T) {
 
 // Who holds the line hears of it when another takes it, without publishing; a lease that is gone comes back, and goes with its holder.
 func TestHold(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := open(t, js, config("a"))
 	epoch := writer(t, js).Epoch
 	ctx, cancel := context.WithCancel(t.Context())

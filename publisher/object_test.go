@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 func TestObjectsOfManyChunks(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	rows := make([]float32, 400_000) // 2 tables of more than 3 chunks
 	for i := range rows {
 		rows[i] = float32(i)
@@ -71,7 +72,7 @@ func puts(t *testing.T, js jetstream.JetStream) uint64 {
 }
 
 func TestWhatTheChainHasIsNotPutAgain(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := open(t, js, config("a"))
 	first := publish(t, p, 1, 2)
 	before := puts(t, js)
@@ -99,7 +100,7 @@ func TestWhatTheChainHasIsNotPutAgain(t *testing.T) {
 }
 
 func TestDamagedObjectsAreRefused(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	m := publish(t, open(t, js, config("a")), 1, 2)
 	objects, _ := js.ObjectStore(t.Context(), publisher.ObjectsBucket)
 	o := m.Objects[0]

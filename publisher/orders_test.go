@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nkeys"
@@ -20,7 +21,7 @@ func order(serial uint64, v schema.Version) publisher.Order {
 }
 
 func TestOrdersAreGivenByCompareAndSet(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	open(t, js, config("trainer-1"))
 	s := store(t, js)
 	if _, _, err := s.OrderBytes(t.Context(), "shop"); !errors.Is(err, publisher.ErrNoOrder) {
@@ -145,7 +146,7 @@ func FuzzParseOrder(f *testing.F) {
 
 // The line is walked back by parents, over bases, until one is gone.
 func TestPublishedWalksTheLineBack(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	cfg := config("trainer-1")
 	cfg.BaseEvery, cfg.Keep = 2, 8
 	p := open(t, js, cfg)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -69,7 +70,7 @@ func store(t testing.TB, js jetstream.JetStream) *publisher.Store {
 }
 
 func TestPublishedVersionCanBeReadBack(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := open(t, js, config("a"))
 	var kinds []schema.Kind
 	for i := range 6 {
@@ -150,7 +151,7 @@ func readAll(t *testing.T, js jetstream.JetStream) map[string][]byte {
 }
 
 func TestUpdateMistakesAreRefused(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := open(t, js, config("a"))
 	publish(t, p, 1)
 	for name, change := range map[string]func(u *publisher.Update){
@@ -170,7 +171,7 @@ func TestUpdateMistakesAreRefused(t *testing.T) {
 }
 
 func TestSignature(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	pair, err := nkeys.CreateUser()
 	if err != nil {
 		t.Fatal(err)
@@ -273,7 +274,7 @@ func TestGoldenManifest(t *testing.T) {
 }
 
 func TestReports(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := open(t, js, config("a"))
 	want := publisher.Report{ID: "r1", Model: "shop", Version: 3, Step: 9, AppliedAt: time.UnixMilli(1_700_000_000_123).UTC(), Address: "http://r1:8080"}
 	other := want
@@ -341,7 +342,7 @@ func FuzzParseManifest(f *testing.F) {
 }
 
 func BenchmarkPublishDelta(b *testing.B) {
-	js := dial(b, startNATS(b, b.TempDir(), 0))
+	js := dial(b, natstest.Start(b, b.TempDir(), 0))
 	cfg := config("a")
 	cfg.BaseEvery = publisher.MaxChain
 	p := open(b, js, cfg)

@@ -9,21 +9,13 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/freshet-ml/freshet/cmd/freshet/embed"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 )
 
 // Whom NATS does not let in reads that, and not that there is no NATS; and whom it does, runs.
 func TestNATSCredentials(t *testing.T) {
 	t.Parallel()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true,
-		StoreDir: t.TempDir(), Users: []*server.User{{Username: "joe", Password: "s3cret"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("nats server does not start")
-	}
+	s := natstest.Run(t, &server.Options{Users: []*server.User{{Username: "joe", Password: "s3cret"}}})
 	kafka, err := embed.StartKafka(embed.KafkaConfig{DataDir: t.TempDir(), Topic: "clicks", Partitions: 1})
 	if err != nil {
 		t.Fatal(err)

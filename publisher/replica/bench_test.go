@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 )
 
 // BenchmarkRecommend answers a user with two clicks from 10 000 items, through the handler, on one goroutine.
 func BenchmarkRecommend(b *testing.B) {
-	js := dial(b, startNATS(b, b.TempDir(), 0))
+	js := dial(b, natstest.Start(b, b.TempDir(), 0))
 	newTrainee(b, 10_000).publish(b, newPublisher(b, js, nil))
 	r, _ := start(b, config("r1"), js, nil)
 	serves(b, r, 1)
@@ -33,7 +34,7 @@ func BenchmarkRecommend(b *testing.B) {
 
 // BenchmarkServe answers a user with five clicks from 3 700 items over connections that stay open, some at a time, as callers would. The callers run on the same cores.
 func BenchmarkServe(b *testing.B) {
-	js := dial(b, startNATS(b, b.TempDir(), 0))
+	js := dial(b, natstest.Start(b, b.TempDir(), 0))
 	newTrainee(b, 3700).publish(b, newPublisher(b, js, nil))
 	r, _ := start(b, config("r1"), js, nil)
 	serves(b, r, 1)
@@ -78,7 +79,7 @@ func BenchmarkServe(b *testing.B) {
 
 // BenchmarkPublishToAdopt takes a delta of 10 000 items from Publish to being served.
 func BenchmarkPublishToAdopt(b *testing.B) {
-	js := dial(b, startNATS(b, b.TempDir(), 0))
+	js := dial(b, natstest.Start(b, b.TempDir(), 0))
 	p := newPublisher(b, js, func(c *publisher.Config) { c.BaseEvery = publisher.MaxChain })
 	trainee := newTrainee(b, 10_000)
 	r, _ := start(b, config("r1"), js, nil)

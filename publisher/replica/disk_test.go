@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 )
 
@@ -26,7 +27,7 @@ func diskFailures(t testing.TB, r *replica.Replica) float64 {
 // counted; that the newest is on the disk after the first version that follows on the fault; and that it serves from there.
 func diskFault(t *testing.T, dir string, strike, heal func() error) {
 	t.Helper()
-	server := startNATS(t, t.TempDir(), 0)
+	server := natstest.Start(t, t.TempDir(), 0)
 	js := dial(t, server)
 	p := newPublisher(t, js, func(c *publisher.Config) { c.BaseEvery = 100 })
 	trainee := newTrainee(t, 300)
@@ -57,7 +58,7 @@ func diskFault(t *testing.T, dir string, strike, heal func() error) {
 	want := ask(t, r.Handler(), body(20, "i1", "i9"))
 	asked.end()
 	stop()
-	stopNATS(server)
+	natstest.Stop(server)
 	again, _ := start(t, cfg, js, nil)
 	serves(t, again, m.Version)
 	if diff := cmp.Diff(want, ask(t, again.Handler(), body(20, "i1", "i9"))); diff != "" {
@@ -85,7 +86,7 @@ func TestDiskInTheWay(t *testing.T) {
 // TestDamagedDisk starts a replica on a directory in which one file is cut, has another byte, or is gone. Without NATS it serves
 // what is whole or nothing; with NATS it serves the newest version; and once it has, it does so without NATS again.
 func TestDamagedDisk(t *testing.T) {
-	server := startNATS(t, t.TempDir(), 0)
+	server := natstest.Start(t, t.TempDir(), 0)
 	js := dial(t, server)
 	p := newPublisher(t, js, nil)
 	trainee := newTrainee(t, 30)

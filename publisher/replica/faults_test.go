@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 )
@@ -42,8 +43,8 @@ type faultWorld struct {
 
 func newFaultWorld(t *testing.T, items int) *faultWorld {
 	w := &faultWorld{T: t, trainee: newTrainee(t, items), dir: t.TempDir()}
-	w.server = startNATS(t, w.dir, 0)
-	w.port = port(w.server)
+	w.server = natstest.Start(t, w.dir, 0)
+	w.port = natstest.Port(w.server)
 	w.js = dial(t, w.server)
 	w.p = newPublisher(t, w.js, impatient)
 	w.link = newProxy(t, w.server.Addr().String())
@@ -66,12 +67,7 @@ func dialImpatiently(t testing.TB, url string) (*nats.Conn, jetstream.JetStream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		closed := make(chan struct{})
-		nc.SetClosedHandler(func(*nats.Conn) { close(closed) })
-		nc.Close()
-		<-closed
-	})
+	natstest.CloseAtEnd(t, nc)
 	return nc, js
 }
 
@@ -156,13 +152,13 @@ func TestFaults(t *testing.T) {
 		heal   func(w *faultWorld) // nothing = the next version heals
 	}{
 		{"NATS is down for long, and comes back with its data", 20, func(w *faultWorld) {
-			stopNATS(w.server)
+			natstest.Stop(w.server)
 			before := w.blind.Load()
 			// Ten minutes are 30 attempts at the default backoff.
 			eventually(w, "the replica has looked for NATS for long", func() bool { return w.blind.Load() >= before+40 })
 		}, func(w *faultWorld) { w.restart(w.dir) }},
 		{"NATS is down for long, and comes back with nothing", 20, func(w *faultWorld) {
-			stopNATS(w.server)
+			natstest.Stop(w.server)
 			before := w.blind.Load()
 			eventually(w, "the replica has looked for NATS for long", func() bool { return w.blind.Load() >= before+40 })
 		}, func(w *faultWorld) { w.restart(w.TempDir()) }},
@@ -313,7 +309,7 @@ func TestFaults(t *testing.T) {
 // restart starts NATS again where it was, and publishes as soon as that is possible.
 func (w *faultWorld) restart(dir string) {
 	w.Helper()
-	startNATS(w, dir, w.port)
+	natstest.Start(w, dir, w.port)
 	eventually(w, "the publisher publishes again", func() bool {
 		_, err := w.p.Publish(w.Context(), w.update(w, w.p.NextKind()))
 		return err == nil

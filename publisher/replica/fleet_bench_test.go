@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/model"
@@ -15,7 +16,7 @@ import (
 // until the last of them serves the version, and what the NATS server sends for it.
 func BenchmarkServingFleet(b *testing.B) {
 	const items, size, deltas = 10_000, 100, 20
-	server := startNATS(b, b.TempDir(), 0)
+	server := natstest.Start(b, b.TempDir(), 0)
 	p := newPublisher(b, dial(b, server), func(c *publisher.Config) { c.BaseEvery = publisher.MaxChain })
 	cfg := model.DefaultConfig()
 	cfg.LossWithoutHistory, cfg.NegativesUniform = true, 1000

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
@@ -22,7 +23,7 @@ import (
 )
 
 func TestReplicasAnswerAsTheModelItself(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	a, _ := start(t, config("r1"), js, nil) // before there is a publisher
 	p := newPublisher(t, js, nil)
 	trainee := newTrainee(t, 30)
@@ -57,7 +58,7 @@ func TestReplicasAnswerAsTheModelItself(t *testing.T) {
 }
 
 func TestLateReplicaWalksTheWholeChain(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := newPublisher(t, js, func(c *publisher.Config) { c.BaseEvery = 100 })
 	trainee := newTrainee(t, 10)
 	for range 21 {
@@ -72,7 +73,7 @@ func TestLateReplicaWalksTheWholeChain(t *testing.T) {
 }
 
 func TestReplicaReports(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := newPublisher(t, js, nil)
 	trainee := newTrainee(t, 10)
 	start(t, config("r1"), js, nil)
@@ -91,7 +92,7 @@ func TestReplicaReports(t *testing.T) {
 }
 
 func TestLastGoodVersionServesWithNATSDown(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	js := dial(t, s)
 	p := newPublisher(t, js, nil)
 	trainee := newTrainee(t, 10)
@@ -109,7 +110,7 @@ func TestLastGoodVersionServesWithNATSDown(t *testing.T) {
 	if len(files) != 4 { // base 6 and delta 7
 		t.Errorf("%d objects on the disk, want 4", len(files))
 	}
-	stopNATS(s)
+	natstest.Stop(s)
 
 	again, stop := start(t, cfg, js, nil)
 	serves(t, again, 7)
@@ -151,7 +152,7 @@ func lastOnDisk(dir string) schema.Version {
 // Whatever the order of versions, refusals, takeovers and restarts: the replica ends at the newest version, answers as the
 // model itself, and never goes back.
 func TestAnyOrderOfEvents(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	line := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		line++
@@ -231,7 +232,7 @@ func must(m schema.Manifest, err error) schema.Manifest {
 
 // Under load, while version after version is swapped in, no request fails and each answer is that of the version it names (I8).
 func TestSwapsUnderLoad(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := newPublisher(t, js, nil)
 	trainee := newTrainee(t, 50)
 	r, _ := start(t, config("r1"), js, nil)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
@@ -27,7 +28,7 @@ func sum(b []byte) string {
 // serving returns a replica that serves version 1 of 30 items.
 func serving(t testing.TB, change func(*replica.Config), h replica.Histories) (*replica.Replica, *trainee) {
 	t.Helper()
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	trainee := newTrainee(t, 30)
 	trainee.publish(t, newPublisher(t, js, nil))
 	cfg := config("r1")
@@ -155,7 +156,7 @@ func TestBadRequests(t *testing.T) {
 
 // TestVersionThatHasSeenNoClick: there is no moment it is trained through, and 0 is said, not the beginning of time.
 func TestVersionThatHasSeenNoClick(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	update := newTrainee(t, 30).update(t, schema.KindBase)
 	update.TrainedThrough.EventTime = schema.BeginningOfTime
 	if _, err := newPublisher(t, js, nil).Publish(t.Context(), update); err != nil {

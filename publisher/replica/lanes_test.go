@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
@@ -97,7 +98,7 @@ func TestCandidateAnswersAShareOfTheUsers(t *testing.T) {
 }
 
 func TestOrderHoldsWithNATSDown(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	js := dial(t, s)
 	p := newPublisher(t, js, nil)
 	trainee := newTrainee(t, 10)
@@ -118,7 +119,7 @@ func TestOrderHoldsWithNATSDown(t *testing.T) {
 		return json.Unmarshal(b, &l) == nil && len(l.Chain) == 3 && len(l.Candidate) == 1
 	})
 	stop()
-	stopNATS(s)
+	natstest.Stop(s)
 
 	again, stop := start(t, cfg, js, nil)
 	serves(t, again, 3)
@@ -148,7 +149,7 @@ func TestOrderHoldsWithNATSDown(t *testing.T) {
 
 // Over many adoptions in both lanes memory stays where it was: a version is freed after its last request.
 func TestOldVersionsAreFreed(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := newPublisher(t, js, func(c *publisher.Config) { c.BaseEvery = 2 })
 	trainee := newTrainee(t, 2000)
 	r, _ := start(t, config("r1"), js, nil)
@@ -183,7 +184,7 @@ func TestOldVersionsAreFreed(t *testing.T) {
 
 // Whatever the order of versions, orders and restarts: the replica ends at what the last order says, and each lane answers as its version does.
 func TestAnyOrderOfOrders(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	line := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		line++

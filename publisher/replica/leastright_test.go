@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/publisher/snapshots"
 	"github.com/freshet-ml/freshet/schema"
@@ -52,7 +53,7 @@ func startSecure(t *testing.T) *secure {
 		t.Fatalf("TLS %v, %d users, JetStream %v: the test does not see the configuration", o.TLSConfig, len(o.Nkeys), o.JetStream)
 	}
 	o.HTTPPort, o.HTTPHost, o.SyncAlways = 0, "", false
-	s.server = runNATS(t, o)
+	s.server = natstest.Run(t, o)
 	return s
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/baseline"
@@ -80,7 +81,7 @@ func send(t testing.TB, p *publisher.Publisher, u publisher.Update) schema.Manif
 // TestTablesAloneAreAdopted: what was clicked since the weights moves answers, of those who are known and of those who are not, and a replica that starts with NATS down
 // has it all from its disk.
 func TestTablesAloneAreAdopted(t *testing.T) {
-	server := startNATS(t, t.TempDir(), 0)
+	server := natstest.Start(t, t.TempDir(), 0)
 	js := dial(t, server)
 	c, p := newCounting(t, 60), newPublisher(t, js, nil)
 	c.click(3, 4, 3, 5)
@@ -125,7 +126,7 @@ func TestTablesAloneAreAdopted(t *testing.T) {
 		}
 	}
 	stop()
-	again, _ := start(t, cfg, dial(t, startNATS(t, t.TempDir(), 0)), nil)
+	again, _ := start(t, cfg, dial(t, natstest.Start(t, t.TempDir(), 0)), nil)
 	serves(t, again, m.Version)
 	if diff := cmp.Diff(after, ask(t, again.Handler(), body(10, "i7")).Items); diff != "" {
 		t.Errorf("from the disk (-before +after the start):\n%s", diff)
@@ -133,7 +134,7 @@ func TestTablesAloneAreAdopted(t *testing.T) {
 }
 
 func TestDamagedTablesAreRefused(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	c, p := newCounting(t, 20), newPublisher(t, js, nil)
 	r, _ := start(t, config("r1"), js, nil)
 	drop := func(names ...string) func(u *publisher.Update) {
@@ -201,7 +202,7 @@ func TestDamagedTablesAreRefused(t *testing.T) {
 
 // Under load, while versions with weights and of tables alone are swapped in, each answer has the model, the tables and the marks of the one version that it names (I8).
 func TestTablesSwapUnderLoad(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	c, p := newCounting(t, 50), newPublisher(t, js, nil)
 	r, _ := start(t, config("r1"), js, nil)
 	clicked := schema.EventTime(now.UnixMilli() - 1000)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/model"
@@ -95,7 +96,7 @@ func cacheRequests(t testing.TB, r *replica.Replica, outcome string) float64 {
 // TestRememberedAnswersAreTheOthers: over histories that grow and lose their beginnings, open sessions, and versions with and without weights, a replica that remembers a few users answers as one
 // that remembers none.
 func TestRememberedAnswersAreTheOthers(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	c, p := newCounting(t, 30), newPublisher(t, js, nil)
 	c.click(3, 4, 3, 5)
 	histories := newGrowing()
@@ -166,7 +167,7 @@ func TestRememberedAnswersAreTheOthers(t *testing.T) {
 
 // TestMemoryIsFreedWithItsWeights: new tables keep what was read, new weights do not, whether or not the user comes again.
 func TestMemoryIsFreedWithItsWeights(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	c, p := newCounting(t, 30), newPublisher(t, js, nil)
 	histories := newGrowing()
 	histories.add("u1", "i1", "i2")
@@ -197,7 +198,7 @@ func TestMemoryIsFreedWithItsWeights(t *testing.T) {
 
 // TestOneUserAsksFromManySides at once, while weights change: each answer is that of its version, and in the end nobody has the memory.
 func TestOneUserAsksFromManySides(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	c, p := newCounting(t, 30), newPublisher(t, js, nil)
 	histories := newGrowing()
 	r, _ := start(t, config("r1"), js, histories)
@@ -243,7 +244,7 @@ func TestOneUserAsksFromManySides(t *testing.T) {
 
 // TestNewItemsAlone: who clicked nothing that the version knows is answered by what is popular, marked so, and by the model as soon as a version knows one of the items.
 func TestNewItemsAlone(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	c, p := newCounting(t, 30), newPublisher(t, js, nil)
 	c.click(3, 4, 3, 5)
 	histories := newGrowing()
@@ -272,7 +273,7 @@ func TestNewItemsAlone(t *testing.T) {
 
 // BenchmarkUser asks for a user with 256 tokens of history, from 10 000 items of width 64, in a replica that remembers what it has read and in one that does not.
 func BenchmarkUser(b *testing.B) {
-	js := dial(b, startNATS(b, b.TempDir(), 0))
+	js := dial(b, natstest.Start(b, b.TempDir(), 0))
 	full := model.DefaultConfig()
 	full.MaxTokens = 256
 	full.NegativesUniform, full.NegativesRecent = 8, 8

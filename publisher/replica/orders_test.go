@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
@@ -63,7 +64,7 @@ type world struct {
 
 func newWorld(t *testing.T, versions int, change func(*replica.Config)) *world {
 	t.Helper()
-	w := &world{js: dial(t, startNATS(t, t.TempDir(), 0)), trainee: newTrainee(t, 30), answers: map[schema.Version][]replica.Item{}}
+	w := &world{js: dial(t, natstest.Start(t, t.TempDir(), 0)), trainee: newTrainee(t, 30), answers: map[schema.Version][]replica.Item{}}
 	w.p = newPublisher(t, w.js, nil)
 	for range versions {
 		w.publish(t)
@@ -158,7 +159,7 @@ func TestUnpinDoesNotLetAnOlderHeadIn(t *testing.T) {
 func TestOrdersThatMustNotBeObeyed(t *testing.T) {
 	seed, key := newSeed(t)
 	foreign, _ := newSeed(t)
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := newPublisher(t, js, func(c *publisher.Config) { c.Seed = seed })
 	trainee := newTrainee(t, 10)
 	for range 3 {
@@ -288,7 +289,7 @@ func TestPinnedVersionThatIsGone(t *testing.T) {
 
 // A bucket of orders that comes into being after the replica has started is found.
 func TestFirstOrderOfAnOldStore(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := newPublisher(t, js, nil)
 	if err := js.DeleteKeyValue(t.Context(), publisher.OrdersBucket); err != nil {
 		t.Fatal(err)

@@ -10,13 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
 )
 
 func TestWarmUpIsWithTheLastUsers(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := newPublisher(t, js, nil)
 	trainee := newTrainee(t, 10)
 	cfg := config("r1")

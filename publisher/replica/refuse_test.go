@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
@@ -64,7 +65,7 @@ func encoded(t *testing.T, m schema.Manifest) []byte {
 
 // Whatever is wrong with an update, the replica says so under a reason of its own and goes on serving what it has.
 func TestBadUpdatesAreRefused(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	seed, key := newSeed(t)
 	foreignSeed, _ := newSeed(t)
 	trainee := newTrainee(t, 20)
@@ -236,7 +237,7 @@ func column(table schema.Table, x float32) []float32 {
 }
 
 func TestRefusedForNowIsTriedAgain(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	trainee := newTrainee(t, 20)
 	p := newPublisher(t, js, nil)
 	held := trainee.publish(t, p)
@@ -265,7 +266,7 @@ func TestRefusedForNowIsTriedAgain(t *testing.T) {
 }
 
 func TestPinnedConfig(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := newPublisher(t, js, nil)
 	newTrainee(t, 5).publish(t, p)
 	cfg := config("r1")
@@ -279,7 +280,7 @@ func TestPinnedConfig(t *testing.T) {
 
 // The steps of doc.go by which one key takes the place of another: no replica ever refuses what is good.
 func TestKeysAreRotated(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	oldSeed, oldKey := newSeed(t)
 	newSeed, newKey := newSeed(t)
 	trusting := func(id string, keys ...string) *replica.Replica {

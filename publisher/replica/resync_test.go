@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
@@ -31,7 +32,7 @@ func purge(t *testing.T, js jetstream.JetStream, versions ...schema.Version) {
 func TestResyncFromTheBaseOfTheHead(t *testing.T) {
 	for _, held := range []schema.Version{0, 1, 3} {
 		t.Run(fmt.Sprintf("from version %d", held), func(t *testing.T) {
-			js := dial(t, startNATS(t, t.TempDir(), 0))
+			js := dial(t, natstest.Start(t, t.TempDir(), 0))
 			p := newPublisher(t, js, func(c *publisher.Config) { c.BaseEvery, c.Keep = 2, 8 })
 			trainee := newTrainee(t, 10)
 			cfg := config("r1")
@@ -65,7 +66,7 @@ func TestResyncFromTheBaseOfTheHead(t *testing.T) {
 func TestHoleInTheChainOfTheHead(t *testing.T) {
 	for _, hole := range []schema.Version{1, 3} { // the base, and a delta
 		t.Run(fmt.Sprintf("at version %d", hole), func(t *testing.T) {
-			js := dial(t, startNATS(t, t.TempDir(), 0))
+			js := dial(t, natstest.Start(t, t.TempDir(), 0))
 			p := newPublisher(t, js, nil) // base 1, deltas to 5, base 6
 			trainee := newTrainee(t, 10)
 			cfg := config("r1")
@@ -111,7 +112,7 @@ func TestHoleInTheChainOfTheHead(t *testing.T) {
 
 // A replica that cannot reach the head, because an object on the way is lost, says so, and gets a base long before one is due.
 func TestLostObjectBringsTheBaseForward(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := newPublisher(t, js, func(c *publisher.Config) { c.BaseEvery = 1000 })
 	go p.Reports(t.Context(), func(publisher.Report) {})
 	trainee, cfg := newTrainee(t, 10), config("r1")

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -102,22 +103,6 @@ func file(t testing.TB, name, content string) string {
 	return path
 }
 
-// runNATS runs a server with these options until the test ends.
-func runNATS(t testing.TB, o *server.Options) *server.Server {
-	t.Helper()
-	o.Host, o.Port, o.NoSigs, o.NoLog, o.JetStream, o.StoreDir = "127.0.0.1", server.RANDOM_PORT, true, true, true, t.TempDir()
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go s.Start()
-	if !s.ReadyForConnections(20 * time.Second) {
-		t.Fatal("nats server does not start")
-	}
-	t.Cleanup(func() { stopNATS(s) })
-	return s
-}
-
 // connect dials s as a process does, and returns what an operator reads: nothing where the connection comes about.
 func connect(t testing.TB, s *server.Server, security publisher.Security) error {
 	t.Helper()
@@ -176,12 +161,12 @@ func TestConnectionsAreRefusedInWords(t *testing.T) {
 	stranger, _ := nkeys.CreateUser()
 	strange, _ := stranger.Seed()
 
-	plain := runNATS(t, &server.Options{})
-	guarded := runNATS(t, &server.Options{Users: []*server.User{{Username: "joe", Password: "s3cret"}}, Nkeys: []*server.NkeyUser{{Nkey: public}}})
-	secure := runNATS(t, &server.Options{TLSConfig: ca.server(t, "server", false)})
-	renamed := runNATS(t, &server.Options{TLSConfig: ca.server(t, "elsewhere", false)})
-	expired := runNATS(t, &server.Options{TLSConfig: ca.server(t, "expired", false)})
-	mutual := runNATS(t, &server.Options{TLSConfig: ca.server(t, "server", true)})
+	plain := natstest.Run(t, &server.Options{})
+	guarded := natstest.Run(t, &server.Options{Users: []*server.User{{Username: "joe", Password: "s3cret"}}, Nkeys: []*server.NkeyUser{{Nkey: public}}})
+	secure := natstest.Run(t, &server.Options{TLSConfig: ca.server(t, "server", false)})
+	renamed := natstest.Run(t, &server.Options{TLSConfig: ca.server(t, "elsewhere", false)})
+	expired := natstest.Run(t, &server.Options{TLSConfig: ca.server(t, "expired", false)})
+	mutual := natstest.Run(t, &server.Options{TLSConfig: ca.server(t, "server", true)})
 	trusts := publisher.TLS{CAFile: ca.file("ca.pem")}
 	shown := publisher.TLS{CAFile: ca.file("ca.pem"), CertFile: ca.file("client.pem"), KeyFile: ca.file("client.key")}
 	for _, c := range []struct {
@@ -227,7 +212,7 @@ func TestConnectionsAreRefusedInWords(t *testing.T) {
 // Who lacks a right reads which, and not that there is no NATS: the server leaves such a request unanswered.
 func TestMissingRightsAreSaid(t *testing.T) {
 	nothing := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{">"}}}
-	s := runNATS(t, &server.Options{Users: []*server.User{{Username: "joe", Password: "s3cret", Permissions: nothing}}})
+	s := natstest.Run(t, &server.Options{Users: []*server.User{{Username: "joe", Password: "s3cret", Permissions: nothing}}})
 	options, err := publisher.Security{User: "joe", Password: "s3cret"}.Options()
 	if err != nil {
 		t.Fatal(err)

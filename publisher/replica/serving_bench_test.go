@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/model"
@@ -32,7 +33,7 @@ const baseEvery = 64
 // newShop publishes a base of items of width 64, as change leaves it. The deltas that follow have about touched rows each.
 func newShop(tb testing.TB, items, touched int, change func(publisher.Update)) *shop {
 	tb.Helper()
-	server := startNATS(tb, tb.TempDir(), 0)
+	server := natstest.Start(tb, tb.TempDir(), 0)
 	cfg := model.DefaultConfig()
 	cfg.MaxSessions, cfg.MaxTokens, cfg.LossWithoutHistory, cfg.NegativesUniform = 60, 300, true, touched
 	s := &shop{newTraineeOf(tb, cfg, items), server.ClientURL(), newPublisher(tb, dial(tb, server), func(c *publisher.Config) { c.BaseEvery = baseEvery })}

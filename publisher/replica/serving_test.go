@@ -5,13 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 // TestBytesAnswerAsFloatsDo: a replica that looks at bytes first recommends what the exact one does, before and after a delta.
 func TestBytesAnswerAsFloatsDo(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := newPublisher(t, js, nil)
 	trainee := newTrainee(t, 3000)
 	v := trainee.publish(t, p)
@@ -40,7 +41,7 @@ func TestIndexIsUsedWhereItIsGoodEnough(t *testing.T) {
 		least  float64
 		used   bool
 	}{{64, 0.01, true}, {1, 1, false}} {
-		js := dial(t, startNATS(t, t.TempDir(), 0))
+		js := dial(t, natstest.Start(t, t.TempDir(), 0))
 		p := newPublisher(t, js, nil)
 		trainee := newTrainee(t, 3000)
 		v := trainee.publish(t, p)

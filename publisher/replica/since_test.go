@@ -7,13 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 )
 
 // TestLiveClicksCountAsTheRequestsOwn: what came live, in a request, in the log, or in several of them counts once, whichever way it comes, also after the log has it.
 func TestLiveClicksCountAsTheRequestsOwn(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	c, p := newCounting(t, 30), newPublisher(t, js, nil)
 	c.click(3, 4, 3, 5)
 	v := send(t, p, c.base(t)).Version

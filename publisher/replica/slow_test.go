@@ -7,13 +7,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 )
 
 // TestSlowCallersHoldUpNobody: those who stop in the middle of a request, and those who ask and do not read, hold up neither others nor
 // adoptions, although only one request is computed at a time.
 func TestSlowCallersHoldUpNobody(t *testing.T) {
-	js := dial(t, startNATS(t, t.TempDir(), 0))
+	js := dial(t, natstest.Start(t, t.TempDir(), 0))
 	p := newPublisher(t, js, nil)
 	trainee := newTrainee(t, 1000)
 	cfg := config("r1")

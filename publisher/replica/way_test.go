@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
@@ -24,7 +25,7 @@ func TestWayAcrossABase(t *testing.T) {
 		"damaged":                  {base: 2, damage: true, bases: 1, want: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			js := dial(t, startNATS(t, t.TempDir(), 0))
+			js := dial(t, natstest.Start(t, t.TempDir(), 0))
 			p := newPublisher(t, js, func(c *publisher.Config) { c.BaseEvery = 45 })
 			trainee, cfg := newTrainee(t, 1000), config("r1")
 			cfg.Dir = t.TempDir()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/snapshots"
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
@@ -71,7 +72,7 @@ func noise(n int) []byte {
 
 // A claim shows what the one before has written, and ends all writing of it.
 func TestClaimFences(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	a, b := open(t, s.ClientURL(), "a"), open(t, s.ClientURL(), "b")
 	old := claim(t, a, 3)
 	if at, ok := old.Left(); !ok || at != (snapshots.At{}) {
@@ -111,7 +112,7 @@ func TestClaimFences(t *testing.T) {
 }
 
 func TestRelease(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	a, b := open(t, s.ClientURL(), "a"), open(t, s.ClientURL(), "b")
 	c := claim(t, a, 0)
 	place := snapshots.At{Offset: 7, Emit: 3}
@@ -132,7 +133,7 @@ func TestRelease(t *testing.T) {
 // Any number of owners, of whom each may believe that it still is the one: a mark that was recorded is seen by every later
 // owner until two snapshots cover it, no fenced owner writes anything, and what is in the bucket is bounded.
 func TestOwnersProperty(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	stores := []*snapshots.Store{open(t, s.ClientURL(), "a"), open(t, s.ClientURL(), "b"), open(t, s.ClientURL(), "c")}
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -199,7 +200,7 @@ func TestOwnersProperty(t *testing.T) {
 
 // A topic that was made anew under its name is another one. Brokers that tell no id are believed.
 func TestAnotherTopic(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	store := func(id string) *snapshots.Store {
 		st, err := snapshots.New(dial(t, s.ClientURL()), snapshots.Config{Topic: "clicks", Group: "freshet", Owner: "a", TopicID: id})
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/snapshots"
 	"github.com/google/go-cmp/cmp"
 )
@@ -15,7 +16,7 @@ import (
 // Where NATS is away nothing is recorded, and it does not take long to find out; where it is back, everything goes on.
 func TestNATSIsAway(t *testing.T) {
 	dir := t.TempDir()
-	s := startNATS(t, dir, 0)
+	s := natstest.Start(t, dir, 0)
 	js := dial(t, s.ClientURL())
 	store, err := snapshots.New(js, snapshots.Config{Topic: "clicks", Group: "freshet", Owner: "a", Timeout: 300 * time.Millisecond})
 	if err != nil {
@@ -24,8 +25,8 @@ func TestNATSIsAway(t *testing.T) {
 	c := claim(t, store, 0)
 	record(t, c, tick(1, 1))
 	mustSave(t, c, snapshots.At{Offset: 1, Emit: 2}, noise(10))
-	back := port(s)
-	stopNATS(s)
+	back := natstest.Port(s)
+	natstest.Stop(s)
 	if err := c.Record(t.Context(), tick(2, 2)); err == nil || errors.Is(err, snapshots.ErrFenced) || errors.Is(err, snapshots.ErrDoubt) {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func TestNATSIsAway(t *testing.T) {
 	if _, err := store.Claim(t.Context(), 0); err == nil {
 		t.Fatal("a partition is claimed without NATS")
 	}
-	startNATS(t, dir, back)
+	natstest.Start(t, dir, back)
 	until(t, func() bool { return js.Conn().IsConnected() })
 	until(t, func() bool { return c.Check(t.Context()) == nil })
 	record(t, c, tick(3, 3)) // not refused as a moment ago: NATS was known to be away
@@ -57,7 +58,7 @@ func until(t testing.TB, f func() bool) {
 
 // NATS came back without what it held: the owner's next write brings the entry back.
 func TestNATSLosesTheEntry(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	js := dial(t, s.ClientURL())
 	entries, snapshotsName := snapshots.Buckets("clicks", "freshet")
 	for what, lose := range map[string]func() error{
@@ -104,7 +105,7 @@ func TestNATSLosesTheEntry(t *testing.T) {
 // The answer to a mark's write is lost. Record does not return before it is known that the mark is there: nothing passes the
 // place meanwhile.
 func TestDoubt(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	w := newWire(t, s.Addr().String())
 	store := open(t, w.url(), "a")
 	c := claim(t, store, 0)
@@ -138,7 +139,7 @@ func TestDoubt(t *testing.T) {
 
 // The context ends in doubt.
 func TestDoubtRemains(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	w := newWire(t, s.Addr().String())
 	c := claim(t, open(t, w.url(), "a"), 0)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/objects"
 	"github.com/freshet-ml/freshet/publisher/snapshots"
 	"github.com/freshet-ml/freshet/schema"
@@ -17,7 +18,7 @@ import (
 
 // A snapshot that a fenced owner was writing when it was fenced is not entered, whatever its place.
 func TestFencedWhileSaving(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	a, b := open(t, s.ClientURL(), "a"), open(t, s.ClientURL(), "b")
 	old := claim(t, a, 0)
 	var now *snapshots.Claim
@@ -52,7 +53,7 @@ func stored(t testing.TB, url string) []string {
 
 // The last two snapshots stay, and the marks that a reader of the older one needs.
 func TestWhatIsKept(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	c := claim(t, open(t, s.ClientURL(), "a"), 0)
 	var all []snapshots.Snapshot
 	for i := range 5 {
@@ -85,7 +86,7 @@ func TestWhatIsKept(t *testing.T) {
 
 // A damaged snapshot says so, and the one before is as it was.
 func TestDamagedSnapshot(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	js := dial(t, s.ClientURL())
 	_, name := snapshots.Buckets("clicks", "freshet")
 	for what, damage := range map[string]func(*objects.Bucket, snapshots.Snapshot) error{
@@ -138,7 +139,7 @@ func TestDamagedSnapshot(t *testing.T) {
 
 // There is a bound on marks, an entry of as many goes through, and snapshots make room again.
 func TestMarksAreBounded(t *testing.T) {
-	s := startNATS(t, t.TempDir(), 0)
+	s := natstest.Start(t, t.TempDir(), 0)
 	entries, _ := snapshots.Buckets("clicks", "freshet")
 	claim(t, open(t, s.ClientURL(), "a"), 0)
 	kv, err := dial(t, s.ClientURL()).KeyValue(t.Context(), entries)
