@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
@@ -18,7 +19,7 @@ func TestSlowCallersHoldUpNobody(t *testing.T) {
 	p := newPublisher(t, js, nil)
 	trainee := newTrainee(t, 1000)
 	cfg := config("r1")
-	cfg.MaxInFlight = 1
+	cfg.MaxInFlight, cfg.MaxWait = 1, time.Minute // a busy machine is slow for everybody; who is held up for ever still gets a 429
 	r, _ := start(t, cfg, js, nil)
 	serves(t, r, trainee.publish(t, p).Version)
 	asked := poll(t, r)
