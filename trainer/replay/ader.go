@@ -209,12 +209,12 @@ func (r *periodRun) cycle(ctx context.Context, cycle int) error {
 			}
 			r.learn(&sum, some, pace, &result)
 			steps++
-			r.watch(CycleMoment{Cycle: cycle + 1, Epoch: epoch, Epochs: epochs, Loss: sum.loss / float64(max(1, sum.targets))})
+			r.watch(CycleMoment{Cycle: cycle + 1, Epoch: epoch, Epochs: epochs, Loss: sum.mean()})
 		}
-		if sum.steps > 0 && sum.skipped == sum.steps {
-			return fmt.Errorf("no step of epoch %d had finite numbers (the last was not in %s): give a lower lr or row_rate", epoch, sum.where)
+		if err := sum.stuck(epoch); err != nil {
+			return err
 		}
-		result.Loss = sum.loss / float64(max(1, sum.targets))
+		result.Loss = sum.mean()
 	}
 	r.result.Took += result.Took // before the test: what a live arm learns there is counted by learn
 	if err := r.test(ctx, cycle, &result); err != nil {
@@ -262,13 +262,7 @@ func (r *periodRun) learn(sum *learned, sessions []int32, pace float64, result *
 	began := r.now()
 	l := r.network.Learn(batch, pace)
 	result.Took += r.now().Sub(began)
-	sum.loss += l.loss
-	sum.targets += l.targets
-	sum.steps += l.steps
-	sum.skipped += l.skipped
-	if l.where != "" {
-		sum.where = l.where
-	}
+	sum.add(l)
 	result.Tokens += int64(l.tokens)
 	result.Skipped += l.skipped
 	r.result.Flops += l.flops

@@ -216,17 +216,7 @@ func (a *Arm) fields() fields {
 }
 
 // Settings returns everything that makes the arm what it is, as KEY=VALUE,... in the order of the keys: given as an arm, it is the same arm.
-func (a Arm) Settings() string {
-	f := a.fields()
-	var b strings.Builder
-	for i, name := range f.names() {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(name + "=" + f.text(name))
-	}
-	return b.String()
-}
+func (a Arm) Settings() string { return a.fields().String() }
 
 // parts takes apart what errors.Join put together.
 func parts(err error) []error {

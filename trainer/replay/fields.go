@@ -56,6 +56,15 @@ func (f fields) names() []string {
 	return names
 }
 
+// String writes all of them as KEY=VALUE,… in the order of the keys.
+func (f fields) String() string {
+	names := f.names()
+	for i, name := range names {
+		names[i] = name + "=" + f.text(name)
+	}
+	return strings.Join(names, ",")
+}
+
 // set sets a field to what text says, or says what is wrong with it.
 func (f fields) set(name, text string) error {
 	v, ok := f[name]

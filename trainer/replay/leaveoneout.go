@@ -2,9 +2,11 @@ package replay
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 // sequence is one user's items as they go into a model. Its slices are parts of Sequences.
@@ -41,6 +43,41 @@ type learned struct {
 	where   string // that was
 	tokens  int    // items read, padding and what the model itself adds to them not counted: the same for all models
 	flops   float64
+}
+
+// learnedIn is what one step did that read so many tokens.
+func learnedIn(s model.StepStats, tokens int) learned {
+	l := learned{tokens: tokens, flops: s.Flops, steps: 1}
+	if s.Skipped {
+		l.skipped, l.where = 1, s.Where
+	} else {
+		l.loss, l.targets = s.Loss*float64(s.Examples), s.Examples
+	}
+	return l
+}
+
+// add takes in what another batch did.
+func (l *learned) add(b learned) {
+	l.loss += b.loss
+	l.targets += b.targets
+	l.steps += b.steps
+	l.skipped += b.skipped
+	if b.where != "" {
+		l.where = b.where
+	}
+	l.tokens += b.tokens
+	l.flops += b.flops
+}
+
+// mean is the loss of a target.
+func (l *learned) mean() float64 { return l.loss / float64(max(1, l.targets)) }
+
+// stuck says so where no step of an epoch has moved anything.
+func (l *learned) stuck(epoch int) error {
+	if l.steps > 0 && l.skipped == l.steps {
+		return fmt.Errorf("no step of epoch %d had finite numbers (the last was not in %s): give a lower lr or row_rate", epoch, l.where)
+	}
+	return nil
 }
 
 // split is the protocol: which of a user's items are trained on, and which is asked for.

@@ -91,14 +91,7 @@ func (n *network) place(batch []sequence) (tokens int) {
 func (n *network) Learn(batch []sequence, pace float64) learned {
 	tokens := n.place(batch)
 	n.m.Pace(pace)
-	s := n.m.Learn(n.examples)
-	out := learned{tokens: tokens, flops: s.Flops, steps: 1}
-	if s.Skipped {
-		out.skipped, out.where = 1, s.Where
-	} else {
-		out.loss, out.targets = s.Loss*float64(s.Examples), s.Examples
-	}
-	return out
+	return learnedIn(n.m.Learn(n.examples), tokens)
 }
 
 // rankedAtOnce bounds the sequences of one forward, which keeps what all of them need.

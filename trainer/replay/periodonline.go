@@ -209,12 +209,12 @@ func (r *onlineRun) train(ctx context.Context, cycle, to int, result *CycleResul
 				return err
 			}
 			r.took(s, &sum, result)
-			r.watch(CycleMoment{Cycle: cycle + 1, Epoch: epoch, Epochs: epochs, Loss: sum.loss / float64(max(1, sum.targets))})
+			r.watch(CycleMoment{Cycle: cycle + 1, Epoch: epoch, Epochs: epochs, Loss: sum.mean()})
 		}
-		if sum.steps > 0 && sum.skipped == sum.steps {
-			return fmt.Errorf("no step of epoch %d had finite numbers (the last was not in %s): give a lower lr or row_rate", epoch, sum.where)
+		if err := sum.stuck(epoch); err != nil {
+			return err
 		}
-		result.Loss = sum.loss / float64(max(1, sum.targets))
+		result.Loss = sum.mean()
 	}
 	return nil
 }
@@ -249,16 +249,12 @@ func (r *onlineRun) lesson(cycle, to int, rng *rand.Rand) (steps int, step func(
 
 // took adds up what a step did.
 func (r *onlineRun) took(s model.StepStats, sum *learned, result *CycleResult) {
-	sum.steps++
-	if s.Skipped {
-		sum.skipped, sum.where = sum.skipped+1, s.Where
-		result.Skipped++
-	} else {
-		sum.loss, sum.targets = sum.loss+s.Loss*float64(s.Examples), sum.targets+s.Examples
-	}
-	result.Tokens += int64(s.Tokens)
-	r.result.Flops += s.Flops
-	r.done += int64(s.Tokens)
+	l := learnedIn(s, s.Tokens)
+	sum.add(l)
+	result.Skipped += l.skipped
+	result.Tokens += int64(l.tokens)
+	r.result.Flops += l.flops
+	r.done += int64(l.tokens)
 }
 
 // each goes through a log in batches.

@@ -222,23 +222,14 @@ func (r *run) epoch(ctx context.Context, epoch int, users []int32) (float64, err
 		}
 		l := r.learner.Learn(batch, t.paceOf(r.steps, steps))
 		r.steps += l.steps
-		sum.loss += l.loss
-		sum.targets += l.targets
-		sum.steps += l.steps
-		sum.skipped += l.skipped
-		if l.where != "" {
-			sum.where = l.where
-		}
+		sum.add(l)
 		r.tokens += int64(l.tokens)
 		r.flops += l.flops
 		r.done += int64(l.tokens)
-		r.watch(Moment{Epoch: epoch, Loss: sum.loss / float64(max(1, sum.targets))})
+		r.watch(Moment{Epoch: epoch, Loss: sum.mean()})
 	}
 	r.skipped += sum.skipped
-	if sum.steps > 0 && sum.skipped == sum.steps {
-		return 0, fmt.Errorf("no step of epoch %d had finite numbers (the last was not in %s): give a lower lr or row_rate", epoch, sum.where)
-	}
-	return sum.loss / float64(max(1, sum.targets)), nil
+	return sum.mean(), sum.stuck(epoch)
 }
 
 func (r *run) watch(m Moment) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/freshet-ml/freshet/trainer/learn"
@@ -135,14 +134,4 @@ func (a *StreamArm) fields() fields {
 }
 
 // Settings returns everything that makes the arm what it is, as KEY=VALUE,…
-func (a StreamArm) Settings() string {
-	f := a.fields()
-	var b strings.Builder
-	for i, name := range f.names() {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(name + "=" + f.text(name))
-	}
-	return b.String()
-}
+func (a StreamArm) Settings() string { return a.fields().String() }

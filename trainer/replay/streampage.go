@@ -122,16 +122,21 @@ func (r *StreamReport) resultSection() page.Section {
 	return s
 }
 
-// timeSection draws the arms' models and the best baseline over event time.
-func (r *StreamReport) timeSection(arms []sketch) page.Section {
-	kind := r.kindNamed(r.kind())
-	names := []string{}
+// withBest names the arms and the baseline that is highest in recall@20 of a group.
+func withBest(arms []sketch, of evaluate.Group) (names []string) {
 	for _, a := range arms {
 		names = append(names, a.name)
 	}
-	if best := bestBaseline(kind.Whole, "recall_at_20"); best != "" {
+	if best := bestBaseline(of, "recall_at_20"); best != "" {
 		names = append(names, best)
 	}
+	return names
+}
+
+// timeSection draws the arms' models and the best baseline over event time.
+func (r *StreamReport) timeSection(arms []sketch) page.Section {
+	kind := r.kindNamed(r.kind())
+	names := withBest(arms, kind.Whole)
 	line := func(metric func(evaluate.Scores) float64) (series []page.Series) {
 		for i, name := range names {
 			s := page.Series{Name: name, Arm: colourOf(i)}
@@ -227,13 +232,7 @@ var sliceTitles = [][2]string{{"clicks", "By clicks of the item before"}, {"age"
 
 func (r *StreamReport) sliceSection(arms []sketch) page.Section {
 	kind := r.kindNamed(r.kind())
-	names := []string{}
-	for _, a := range arms {
-		names = append(names, a.name)
-	}
-	if best := bestBaseline(kind.Whole, "recall_at_20"); best != "" {
-		names = append(names, best)
-	}
+	names := withBest(arms, kind.Whole)
 	var grid page.Grid
 	for _, by := range sliceTitles {
 		d := page.Dots{Title: by[1], X: page.Axis{Label: "recall@20", Percent: true}}
