@@ -53,6 +53,13 @@ type RecordFlags struct {
 	SchemaFile     string `key:"source.schema_file" placeholder:"FILE" help:"Schema of Avro (.avsc) or Protobuf (.proto) records without a registry."`
 }
 
+// ReaderFlags say how a node reads the topic.
+type ReaderFlags struct {
+	Format     string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
+	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
+	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
+}
+
 // NATSFlags say where versions go.
 type NATSFlags struct {
 	NATS string `name:"nats" key:"nats.url" placeholder:"URL" help:"NATS server with JetStream; up runs its own where none is given."`
@@ -101,10 +108,8 @@ type IngestCmd struct {
 	ListenFlags
 	FlightFlags
 	RecordFlags
-	Format     string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
-	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
-	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
-	NATS       string `name:"nats" key:"nats.url" placeholder:"URL" help:"NATS server with JetStream, through which partitions move between the nodes of the group."`
+	ReaderFlags
+	NATS string `name:"nats" key:"nats.url" placeholder:"URL" help:"NATS server with JetStream, through which partitions move between the nodes of the group."`
 }
 
 // TrainCmd is ingest and trainer in one process.
@@ -117,10 +122,8 @@ type TrainCmd struct {
 	FlightFlags
 	FeedFlags
 	RecordFlags
-	Format     string `key:"source.format" placeholder:"json|avro|protobuf" help:"Of the records; by default what their schema says, else JSON."`
-	Group      string `key:"kafka.group" placeholder:"NAME" help:"Consumer group (freshet)."`
-	Partitions string `key:"kafka.assign" placeholder:"0-3,7" help:"Read these partitions, and join no group; 4- is all from 4 on."`
-	Seed       string `key:"train.seed" placeholder:"N" help:"Of the model (1)."`
+	ReaderFlags
+	Seed string `key:"train.seed" placeholder:"N" help:"Of the model (1)."`
 }
 
 // ServeCmd is one replica.

@@ -52,6 +52,16 @@ func (f *ModelFlags) open(ctx context.Context, a *app, c *closers) (*publisher.S
 	return store, err
 }
 
+// openAt opens the store of versions, and returns the manifest of v with it.
+func (f *ModelFlags) openAt(ctx context.Context, a *app, v atVersion, c *closers) (*publisher.Store, schema.Manifest, error) {
+	store, err := f.open(ctx, a, c)
+	if err != nil {
+		return nil, schema.Manifest{}, err
+	}
+	m, err := v.manifest(ctx, store, a.cfg.Publish.Model)
+	return store, m, err
+}
+
 // checking is the configuration by which versions are checked: that of a replica here.
 func (f *ModelFlags) checking(a *app) replica.Config {
 	return replica.Config{ID: roleOperator, Model: a.cfg.Publish.Model, TrustedKeys: a.cfg.Serve.TrustedKeys,

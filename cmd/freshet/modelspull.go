@@ -46,11 +46,7 @@ type checkedVersion struct {
 func (c *ModelsPullCmd) Run(ctx context.Context, a *app) (err error) {
 	var closers closers
 	defer closers.close(&err)
-	store, err := c.open(ctx, a, &closers)
-	if err != nil {
-		return err
-	}
-	m, err := c.Version.manifest(ctx, store, a.cfg.Publish.Model)
+	store, m, err := c.openAt(ctx, a, c.Version, &closers)
 	if err != nil {
 		return err
 	}
@@ -122,11 +118,7 @@ func (c *ModelsVerifyCmd) Run(ctx context.Context, a *app) (err error) {
 		}
 		return tellChecked(a, c.JSON, checked, c.Dir)
 	}
-	store, err := c.open(ctx, a, &closers)
-	if err != nil {
-		return err
-	}
-	m, err := c.Version.manifest(ctx, store, a.cfg.Publish.Model)
+	store, m, err := c.openAt(ctx, a, c.Version, &closers)
 	if err != nil {
 		return err
 	}

@@ -23,11 +23,7 @@ type ModelsShowCmd struct {
 func (c *ModelsShowCmd) Run(ctx context.Context, a *app) (err error) {
 	var closers closers
 	defer closers.close(&err)
-	store, err := c.open(ctx, a, &closers)
-	if err != nil {
-		return err
-	}
-	m, err := c.Version.manifest(ctx, store, a.cfg.Publish.Model)
+	_, m, err := c.openAt(ctx, a, c.Version, &closers)
 	if err != nil {
 		return err
 	}
