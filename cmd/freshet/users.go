@@ -53,7 +53,7 @@ type toldCollector struct{ told *live.Broadcast }
 
 var (
 	toldClicks    = prometheus.NewDesc("freshet_live_told_total", "Clicks that replicas were told of when they were durable.", nil, nil)
-	toldLost      = prometheus.NewDesc("freshet_live_lost_total", "Those that a listener was too slow for: they come with their part.", nil, nil)
+	toldLost      = prometheus.NewDesc("freshet_live_lost_total", "Clicks that a listener was too slow to be told of: they come to it with their part.", nil, nil)
 	toldListeners = prometheus.NewDesc("freshet_live_listeners", "Who listens: the replicas of this process, and of others over Arrow Flight.", nil, nil)
 )
 

@@ -160,10 +160,10 @@ func (l *LiveClicks) drop(user string, unwanted func(liveClick) bool) {
 
 var (
 	liveHeard   = prometheus.NewDesc("freshet_live_clicks_total", "Clicks that came before their part.", nil, nil)
-	liveDropped = prometheus.NewDesc("freshet_live_clicks_dropped_total", "Those that made room before they were seen in a part: for newer clicks of their user, or for other users.", []string{"reason"}, nil)
-	liveHeld    = prometheus.NewDesc("freshet_live_clicks_held", "Those that are held.", nil, nil)
-	liveUsers   = prometheus.NewDesc("freshet_live_users", "Users of whom some are held.", nil, nil)
-	liveBytes   = prometheus.NewDesc("freshet_live_bytes", "Memory that they take, about.", nil, nil)
+	liveDropped = prometheus.NewDesc("freshet_live_clicks_dropped_total", "Clicks that came before their part and made room before they were seen in it, by reason: for newer clicks of their user, or for other users.", []string{"reason"}, nil)
+	liveHeld    = prometheus.NewDesc("freshet_live_clicks_held", "Clicks that came before their part and are held until it has come.", nil, nil)
+	liveUsers   = prometheus.NewDesc("freshet_live_users", "Users of whom clicks are held that came before their part.", nil, nil)
+	liveBytes   = prometheus.NewDesc("freshet_live_bytes", "Memory of the clicks that came before their part, about.", nil, nil)
 )
 
 // Describe sends what Collect sends.
