@@ -2,6 +2,7 @@ package baseline_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -254,17 +255,13 @@ func TestDeltaHoldsOnlyWhatChanged(t *testing.T) {
 		if o.Name == baseline.ObjectNeighbours {
 			continue
 		}
-		rows, err := schema.Col[[]int32](o.Table, "row")
+		got, err := schema.Col[[]int32](o.Table, "row")
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := []int32{}
-		for _, r := range rows {
-			got = append(got, r)
-		}
 		// the session that made room had two items of its own
 		if o.Name == baseline.ObjectPostings {
-			if !contains(got, 3) || !contains(got, 5) || len(got) > 4 {
+			if !slices.Contains(got, 3) || !slices.Contains(got, 5) || len(got) > 4 {
 				t.Errorf("postings of %v", got)
 			}
 			continue
@@ -273,13 +270,4 @@ func TestDeltaHoldsOnlyWhatChanged(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", o.Name, diff)
 		}
 	}
-}
-
-func contains(rows []int32, row int32) bool {
-	for _, r := range rows {
-		if r == row {
-			return true
-		}
-	}
-	return false
 }
