@@ -136,11 +136,11 @@ func (c *ReplayCmd) input(ctx context.Context, a *app, dir *datadir.Dir) (*input
 	if a.cfg.Source.Kind() == config.KindKafka {
 		return c.topic(ctx, a)
 	}
-	return c.stream(ctx, a, dir)
+	return c.stream(a, dir)
 }
 
 // stream is a file, or the simulated shop.
-func (c *ReplayCmd) stream(ctx context.Context, a *app, dir *datadir.Dir) (*input, error) {
+func (c *ReplayCmd) stream(a *app, dir *datadir.Dir) (*input, error) {
 	cfg := a.cfg.Config
 	records, err := decodeConfig(cfg.Source)
 	if err != nil {

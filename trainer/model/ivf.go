@@ -54,7 +54,7 @@ func (l *list) add(s *Served, r Row, code []int8) {
 }
 
 // remove moves the last row to the place of another.
-func (l *list) remove(s *Served, r Row, code []int8) {
+func (l *list) remove(r Row, code []int8) {
 	at, last := slices.Index(l.rows, r), len(l.rows)-1
 	if at < last {
 		nn.TileRow(code, l.codes.tiles, last)
@@ -105,7 +105,7 @@ func (x *index) follow(s *Served, touched []int32) *index {
 			l.set(s, slices.Index(l.rows, r), r, code)
 		case was != now:
 			if was > 0 {
-				own(was-1).remove(s, r, code)
+				own(was-1).remove(r, code)
 			}
 			if now > 0 {
 				own(now-1).add(s, r, code)

@@ -118,7 +118,7 @@ func (l *layout) add(c *Config, e *Example, number int, place func(Row) int32) {
 		l.queries[q].gap = l.since[len(l.since)-1]
 	}
 	if c.TimeBias {
-		l.fillBuckets(first, l.tokens()-first)
+		l.fillBuckets(l.tokens() - first)
 	}
 }
 
@@ -267,8 +267,8 @@ func (l *layout) token(c *Config, item, position, sees int32, first int, key, as
 	l.times, l.asker = append(l.times, key), append(l.asker, asks)
 }
 
-// fillBuckets computes the bucket of each token of the sequence with itself and those before it; the others are not read.
-func (l *layout) fillBuckets(first, n int) {
+// fillBuckets computes the bucket of each of the n tokens of the sequence with itself and those before it; the others are not read.
+func (l *layout) fillBuckets(n int) {
 	l.pairs = append(l.pairs, int32(len(l.bucket)))
 	size := len(l.bucket) + n*n
 	for cap(l.bucket) < size {
