@@ -340,7 +340,7 @@ func same(t *testing.T, served *model.Served, live *baseline.Served, base map[st
 	}
 	answer := func(s *model.Served, tables *baseline.Served) []model.Scored {
 		q := model.Query{At: 1 << 40, Past: []model.ServedSession{{At: 1 << 40, Events: []model.ServedEvent{{ItemID: "i1", Action: schema.ActionClick}}}}}
-		all, _ := s.With(tables).Recommend(q, s.Items(), nil)
+		all, _ := s.With(tables).Recommend(q, s.Items())
 		return all
 	}
 	want := answer(whole, tables)

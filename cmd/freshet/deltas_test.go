@@ -112,7 +112,7 @@ func (d *deltaLine) test(p *schema.Part) {
 	}
 	q.Marks = d.tables.Marks(nil, baseline.Request{Clicks: append(earlier, session...), Begin: len(earlier),
 		Session: baseline.SessionKey(p.UserID, p.SessionStart), Now: p.Due, Kinds: baseline.AllKinds})
-	list, ok := d.served.Recommend(q, 20, nil)
+	list, ok := d.served.Recommend(q, 20)
 	if !ok {
 		return
 	}

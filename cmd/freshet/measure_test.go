@@ -322,7 +322,7 @@ func TestMeasureVersions(t *testing.T) {
 		q.Marks = marks
 		best := func(precision model.Precision, k int) map[string]bool {
 			at := time.Now()
-			list, _ := served[precision].Recommend(q, k, nil)
+			list, _ := served[precision].Recommend(q, k)
 			took.add(fmt.Sprint(precision, " ", k), float64(time.Since(at).Microseconds()))
 			ids := map[string]bool{}
 			for _, s := range list {

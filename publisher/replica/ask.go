@@ -22,26 +22,26 @@ type asked struct {
 
 // recommender scores a query: a version all of it, a memory what it has not read yet.
 type recommender interface {
-	Recommend(q model.Query, k int, keep func(itemID, category string) bool) (best []model.Scored, ok bool)
+	Recommend(q model.Query, k int) (best []model.Scored, ok bool)
 }
 
 var _, _ recommender = (*model.Served)(nil), (*model.Memory)(nil)
 
 // answer returns the best k items of a version for a request.
-func (r *Replica) answer(from built, q asked, k int, keep func(id, category string) bool) ([]model.Scored, bool) {
-	return r.score(from.served, from.tables, q, k, keep)
+func (r *Replica) answer(from built, q asked, k int) ([]model.Scored, bool) {
+	return r.score(from.served, from.tables, q, k)
 }
 
 // score is answer by what may have read a part of the past, with the marks that the tables give the request now.
-func (r *Replica) score(by recommender, tables *baseline.Served, q asked, k int, keep func(id, category string) bool) ([]model.Scored, bool) {
+func (r *Replica) score(by recommender, tables *baseline.Served, q asked, k int) ([]model.Scored, bool) {
 	if tables == nil {
-		return by.Recommend(q.query, k, keep)
+		return by.Recommend(q.query, k)
 	}
 	marks := r.marks.Get().(*[]model.Mark)
 	defer r.marks.Put(marks)
 	*marks = tables.Marks((*marks)[:0], q.request)
 	q.query.Marks = *marks
-	return by.Recommend(q.query, k, keep)
+	return by.Recommend(q.query, k)
 }
 
 // ask puts the known history and the request's clicks together, and returns the items in them as well, where they are not to be recommended. It reads of them what the trainer reads of a part's user, so

@@ -236,7 +236,7 @@ func TestTablesSwapUnderLoad(t *testing.T) {
 		q := model.Query{At: schema.EventTime(now.UnixMilli()), User: "u1"}
 		q.Past = []model.ServedSession{model.NewServedSession([]schema.Click{{ItemID: "i1", Action: schema.ActionClick, EventTime: clicked}, {ItemID: "i7", Action: schema.ActionClick, EventTime: clicked}})}
 		q.Marks = tables.Marks(nil, baseline.Request{Clicks: []model.Row{1, 7}, Session: baseline.SessionKey("u1", clicked), Now: q.At, Kinds: baseline.AllKinds})
-		scored, _ := c.direct.With(tables).Recommend(q, 20, nil)
+		scored, _ := c.direct.With(tables).Recommend(q, 20)
 		var want []replica.Item
 		for _, s := range scored {
 			want = append(want, replica.Item{ItemID: s.ItemID, Score: s.Score, Source: replica.SourceModel})

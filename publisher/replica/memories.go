@@ -215,19 +215,19 @@ func (u *remembered) catchUp(served *model.Served, parts []partID, sessions []mo
 }
 
 // answerUser is answer with what was read of the user's history before.
-func (r *Replica) answerUser(from built, q asked, k int, keep func(id, category string) bool) (best []model.Scored, ok bool) {
+func (r *Replica) answerUser(from built, q asked, k int) (best []model.Scored, ok bool) {
 	if len(q.closed) == 0 || q.query.User == "" {
-		return r.answer(from, q, k, keep)
+		return r.answer(from, q, k)
 	}
 	u := r.memories.take(from.served, q.query.User)
 	if u == nil {
-		return r.answer(from, q, k, keep)
+		return r.answer(from, q, k)
 	}
 	failed := true
 	defer func() { r.memories.give(u, failed) }()
 	r.memories.requests.WithLabelValues(u.catchUp(from.served, q.closed, q.query.Past[:len(q.closed)])).Inc()
 	q.query.Past = q.query.Past[len(q.closed):]
-	best, ok = r.score(u.memory, from.tables, q, k, keep)
+	best, ok = r.score(u.memory, from.tables, q, k)
 	failed = false
 	return best, ok
 }

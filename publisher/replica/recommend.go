@@ -60,12 +60,12 @@ func (r *Replica) recommend(ctx context.Context, v *version, lane Lane, q Reques
 	asked.query.Filter, asked.query.Interests = filter, q.Interests
 	source := SourceModel
 	end = r.traced(ctx, "retrieve")
-	scored, known := r.answerUser(v.built, asked, q.K, nil)
+	scored, known := r.answerUser(v.built, asked, q.K)
 	end()
 	if known {
 		r.requests.add(q)
 	} else {
-		source, scored = SourceBaseline, v.served.Popular(q.K, keeps(filter))
+		source, scored = SourceBaseline, v.served.Popular(q.K, filter)
 		// Popularity is a logarithm, of a share or of a weight that counts from 1970; a caller gets the share of the most popular item's.
 		for i := len(scored) - 1; i >= 0; i-- {
 			scored[i].Score = float32(math.Exp2(float64(scored[i].Score - scored[0].Score)))
@@ -84,22 +84,4 @@ func (r *Replica) recommend(ctx context.Context, v *version, lane Lane, q Reques
 		answer.Items[i] = Item{s.ItemID, s.Score, source}
 	}
 	return answer
-}
-
-// keeps is a filter as popular items take it; nil = all.
-func keeps(f model.Filter) func(id, category string) bool {
-	if len(f.Categories)+len(f.Allow)+len(f.Deny) == 0 {
-		return nil
-	}
-	set := func(names []string) map[string]bool {
-		out := make(map[string]bool, len(names))
-		for _, name := range names {
-			out[name] = true
-		}
-		return out
-	}
-	categories, allow, deny := set(f.Categories), set(f.Allow), set(f.Deny)
-	return func(id, category string) bool {
-		return !deny[id] && (len(categories) == 0 || categories[category]) && (len(allow) == 0 || allow[id])
-	}
 }

@@ -25,7 +25,7 @@ func (r *Replica) warmUp(next *version) (err error) {
 		}
 		return nil
 	}
-	popular := next.served.Popular(10, nil)
+	popular := next.served.Popular(10, model.Filter{})
 	if err := check(popular); err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (r *Replica) warmUp(next *version) (err error) {
 		queries = append(queries, asked)
 	}
 	for _, q := range queries {
-		scored, ok := r.answer(next.built, q, defaultK, nil)
+		scored, ok := r.answer(next.built, q, defaultK)
 		if err := check(scored); err != nil {
 			return fmt.Errorf("warm up: %w", err)
 		}

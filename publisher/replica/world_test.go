@@ -238,8 +238,6 @@ func rejected(t testing.TB, r *replica.Replica, reason replica.Reason) float64 {
 	return metric(t, r, fmt.Sprintf(`freshet_updates_rejected_total{reason="%s"}`, reason))
 }
 
-func keepAll(string, string) bool { return true }
-
 // expected is what direct answers to clicks on the items, one session, now.
 func expected(direct *model.Served, k int, items ...string) []replica.Item {
 	var clicks []schema.Click
@@ -251,9 +249,9 @@ func expected(direct *model.Served, k int, items ...string) []replica.Item {
 		q.Past = []model.ServedSession{model.NewServedSession(clicks)}
 	}
 	source := replica.SourceModel
-	scored, ok := direct.Recommend(q, k, keepAll)
+	scored, ok := direct.Recommend(q, k)
 	if !ok {
-		source, scored = replica.SourceBaseline, direct.Popular(k, keepAll)
+		source, scored = replica.SourceBaseline, direct.Popular(k, model.Filter{})
 	}
 	var out []replica.Item
 	for i, s := range scored {

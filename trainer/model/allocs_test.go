@@ -26,7 +26,7 @@ func TestMemoryAllocatesOnlyItsAnswer(t *testing.T) {
 		for i := range past[:18] {
 			m.Extend(past[i])
 		}
-		if _, ok := m.Recommend(q, 20, nil); !ok {
+		if _, ok := m.Recommend(q, 20); !ok {
 			t.Fatal("no answer")
 		}
 		if bound := 8*cfg.Dim*cfg.Blocks*cfg.MaxTokens + 32*cfg.MaxTokens + 56*cfg.MaxSessions; m.Bytes() > bound || m.Tokens() < 90 {

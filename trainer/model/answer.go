@@ -38,10 +38,10 @@ type answer struct {
 	scan    scan
 }
 
-// Recommend returns the k items that score highest, best first, equal scores in the order of their rows, among those that keep accepts; nil keeps
-// all. It looks at every row: the answer is exact. Items that the version does not know are left out of the past; where that leaves
+// Recommend returns the k items that score highest, best first, equal scores in the order of their rows, among those that q.Filter keeps.
+// It looks at every row: the answer is exact. Items that the version does not know are left out of the past; where that leaves
 // nothing, ok is false, and Popular is the answer to give. Under Config.Terms the scores have the terms of q.Marks and of the tables of With.
-func (s *Served) Recommend(q Query, k int, keep func(itemID, category string) bool) (best []Scored, ok bool) {
+func (s *Served) Recommend(q Query, k int) (best []Scored, ok bool) {
 	a := s.lend()
 	defer s.pools.answers.Put(a)
 	a.name(s, q.Past)
@@ -50,7 +50,7 @@ func (s *Served) Recommend(q Query, k int, keep func(itemID, category string) bo
 	}
 	a.read = a.past
 	z := a.whole(s, Example{Past: a.past, At: q.At, Scene: q.Scene, User: q.User})
-	return s.best(a, z, &q, k, keep), true
+	return s.best(a, z, &q, k), true
 }
 
 // name sets a.past to what the version knows of sessions.

@@ -100,7 +100,7 @@ func BenchmarkRecommend(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, ok := s.Recommend(q, 20, nil); !ok {
+				if _, ok := s.Recommend(q, 20); !ok {
 					b.Fatal("no history")
 				}
 			}

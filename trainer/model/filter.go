@@ -14,15 +14,14 @@ type rowFilter struct {
 	allow      []Row  // rising; nil = all
 	deny       []Row  // rising
 	categories []bool // by number; nil = all
-	keep       func(itemID, category string) bool
 
 	allowed []Row // the memory of allow
 	chosen  []bool
 }
 
-// filter sets to to f and keep, and says whether there is anything that they may keep.
-func (s *Served) filter(to *rowFilter, f *Filter, keep func(itemID, category string) bool) bool {
-	to.allow, to.categories, to.keep = nil, nil, keep
+// filter sets to to f, and says whether there is anything that it may keep.
+func (s *Served) filter(to *rowFilter, f *Filter) bool {
+	to.allow, to.categories = nil, nil
 	to.deny = s.rowsOf(to.deny[:0], f.Deny)
 	if f.Allow != nil {
 		to.allowed = s.rowsOf(to.allowed[:0], f.Allow)
@@ -58,19 +57,15 @@ func (s *Served) rowsOf(to []Row, ids []string) []Row {
 
 // all says whether every item may be recommended.
 func (f *rowFilter) all() bool {
-	return f.allow == nil && f.categories == nil && len(f.deny) == 0 && f.keep == nil
+	return f.allow == nil && f.categories == nil && len(f.deny) == 0
 }
 
-// keeps says whether a row is of an item, one that may be recommended.
+// keeps says whether a row is of an item, one that may be recommended. Of a filter with allow only those rows are asked for.
 func (f *rowFilter) keeps(s *Served, r Row) bool {
 	l, at := s.names[int(r)/chunkRows], int(r)%chunkRows
 	if f.categories != nil && !f.categories[l.numbers[at]] || l.ids[at] == "" {
 		return false
 	}
-	if len(f.deny) > 0 {
-		if _, denied := slices.BinarySearch(f.deny, r); denied {
-			return false
-		}
-	}
-	return f.keep == nil || f.keep(l.ids[at], l.categories[at])
+	_, denied := slices.BinarySearch(f.deny, r)
+	return !denied
 }

@@ -14,7 +14,7 @@ func (s *Served) bestBy(z []float32, q Query, k int) []Scored {
 	a := s.lend()
 	defer s.pools.answers.Put(a)
 	a.since = 3
-	return s.best(a, z, &q, k, nil)
+	return s.best(a, z, &q, k)
 }
 
 // wholeNumbers sets a model's vectors and biases to small whole numbers, whose sums are exact and often equal.

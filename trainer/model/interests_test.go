@@ -60,8 +60,8 @@ func TestInterestsShareTheAnswer(t *testing.T) {
 			}
 			return n
 		}
-		plain := of(s.best(a, z, &Query{}, 20, nil))
-		shared := of(s.best(a, z, &Query{Interests: 2}, 20, nil))
+		plain := of(s.best(a, z, &Query{}, 20))
+		shared := of(s.best(a, z, &Query{Interests: 2}, 20))
 		if plain != [6]int{20} || shared != [6]int{15, 5} {
 			t.Errorf("%+v: without interests %v, with two %v: want 20 of the first, and 15 and 5", how, plain, shared)
 		}
@@ -88,13 +88,13 @@ func TestInterestsKeepTheirPromise(t *testing.T) {
 			}
 		}
 		k := rapid.SampledFrom([]int{0, 1, 3, 20, items, items + 5}).Draw(t, "k")
-		all, known := s.Recommend(q, items, nil)
+		all, known := s.Recommend(q, items)
 		scores := map[string]float32{}
 		for _, b := range all {
 			scores[b.ItemID] = b.Score
 		}
 		q.Interests = rapid.IntRange(2, 9).Draw(t, "interests")
-		got, ok := s.Recommend(q, k, nil)
+		got, ok := s.Recommend(q, k)
 		if ok != known || len(got) != min(k, len(all)) {
 			t.Fatalf("%d items, want %d of %d", len(got), k, len(all))
 		}
@@ -108,14 +108,14 @@ func TestInterestsKeepTheirPromise(t *testing.T) {
 				t.Fatalf("place %d scores %v, the one before %v", i, g.Score, got[i-1].Score)
 			}
 		}
-		if again, _ := s.Recommend(q, k, nil); !slices.Equal(again, got) {
+		if again, _ := s.Recommend(q, k); !slices.Equal(again, got) {
 			t.Fatal("two times another answer")
 		}
 		memory := s.Remember("")
 		defer memory.Forget()
 		memory.Extend(past...)
 		q.Past = nil
-		if kept, _ := memory.Recommend(q, k, nil); len(kept) != len(got) {
+		if kept, _ := memory.Recommend(q, k); len(kept) != len(got) {
 			t.Fatalf("%d items of a memory, %d at once", len(kept), len(got))
 		}
 	})

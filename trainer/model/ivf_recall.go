@@ -133,7 +133,7 @@ func (s *Served) tune(a *answer, queries []pastQuery) {
 // bestFor returns the best rows for a query, rising.
 func (s *Served) bestFor(c *scan, q *pastQuery) []Row {
 	c.take(s, q.since, nil)
-	if !s.filter(&c.filter, &Filter{}, nil) {
+	if !s.filter(&c.filter, &Filter{}) {
 		return nil
 	}
 	return slices.Clone(c.rising(s.find(c, q.z, measuredOf)))
@@ -188,7 +188,7 @@ func (s *Served) queries(a *answer) (all []pastQuery) {
 	}
 	ages := [...]schema.EventTime{20_000, 120_000, 3_600_000, 86_400_000} // ms
 	at := schema.EventTime(1_700_000_000_000)
-	for i, item := range s.Popular(10*measured, nil) {
+	for i, item := range s.Popular(10*measured, Filter{}) {
 		if i%10 > 0 {
 			continue
 		}

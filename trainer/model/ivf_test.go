@@ -149,7 +149,7 @@ func TestIndexFollowsDeltas(t *testing.T) {
 		var versions []version
 		for range rapid.IntRange(1, 5).Draw(t, "deltas") {
 			checkIndex(t, s)
-			versions = append(versions, version{s, s.bestWith(z, 2, marks, 10, nil)})
+			versions = append(versions, version{s, s.bestWith(z, 2, marks, 10, Filter{})})
 			admit(rng.IntN(400))
 			m.Forward(liveExamples(m, rng, 3, 3, 1))
 			m.Step()
@@ -163,12 +163,12 @@ func TestIndexFollowsDeltas(t *testing.T) {
 			exact.probing = false
 			k := s.items.n / 2
 			if candidates(k) >= s.items.n {
-				sameScores(t, all.bestWith(z, 2, marks, k, nil), exact.bestWith(z, 2, marks, k, nil), 1e-4) // a cosine is divided by the temperature
+				sameScores(t, all.bestWith(z, 2, marks, k, Filter{}), exact.bestWith(z, 2, marks, k, Filter{}), 1e-4) // a cosine is divided by the temperature
 			}
 		}
 		checkIndex(t, s)
 		for i, v := range versions {
-			if got := v.s.bestWith(z, 2, marks, 10, nil); !slices.Equal(got, v.want) {
+			if got := v.s.bestWith(z, 2, marks, 10, Filter{}); !slices.Equal(got, v.want) {
 				t.Fatalf("version %d changed after later deltas", i)
 			}
 			checkIndex(t, v.s)
@@ -272,7 +272,7 @@ func TestRecallIsMeasured(t *testing.T) {
 	}
 	z := make([]float32, m.cfg.Dim)
 	z[0] = 1
-	if !slices.Equal(s.bestOf(z, 50, nil), serve(t, m, Float32).bestOf(z, 50, nil)) {
+	if !slices.Equal(s.bestOf(z, 50, Filter{}), serve(t, m, Float32).bestOf(z, 50, Filter{})) {
 		t.Error("an index that is not good enough is used")
 	}
 	if r := indexed(t, m, Serving{Index: Auto}, func() []float32 { return z }).Retrieval(); r != (Retrieval{Index: Exact, Recall: 1}) {
@@ -318,7 +318,7 @@ func TestIndexFromManySides(t *testing.T) {
 	lives := []Live{randomLive(rng, items), randomLive(rng, items), nil}
 	z, want := query(), [][]Scored{}
 	for _, l := range lives {
-		want = append(want, s.With(l).bestWith(z, 3, nil, 20, nil))
+		want = append(want, s.With(l).bestWith(z, 3, nil, 20, Filter{}))
 	}
 	var all sync.WaitGroup
 	for i, l := range lives {
@@ -326,7 +326,7 @@ func TestIndexFromManySides(t *testing.T) {
 		for range 3 {
 			all.Go(func() {
 				for range 5 {
-					if got := with.bestWith(z, 3, nil, 20, nil); !slices.Equal(got, want[i]) {
+					if got := with.bestWith(z, 3, nil, 20, Filter{}); !slices.Equal(got, want[i]) {
 						t.Errorf("tables %d: another answer", i)
 					}
 				}

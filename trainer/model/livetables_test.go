@@ -13,11 +13,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-func (s *Served) bestWith(z []float32, since uint8, marks []Mark, k int, keep func(id, category string) bool) []Scored {
+func (s *Served) bestWith(z []float32, since uint8, marks []Mark, k int, f Filter) []Scored {
 	a := s.lend()
 	defer s.pools.answers.Put(a)
 	a.since = since
-	return s.best(a, z, &Query{Marks: marks}, k, keep)
+	return s.best(a, z, &Query{Marks: marks, Filter: f}, k)
 }
 
 // TestServedHasTheTrainersTerms compares whole rankings with those of the trainer, for what is read at once and for a memory, with tables that know fewer items than the
@@ -58,9 +58,9 @@ func TestServedHasTheTrainersTerms(t *testing.T) {
 				if !memory.Follow(with) {
 					t.Fatal("a memory does not take the tables of its own version")
 				}
-				remembered, _ := memory.Recommend(Query{Past: q.Past[cut:], At: q.At, Scene: q.Scene, Marks: q.Marks}, items, nil)
+				remembered, _ := memory.Recommend(Query{Past: q.Past[cut:], At: q.At, Scene: q.Scene, Marks: q.Marks}, items)
 				memory.Forget()
-				got, ok := with.Recommend(q, items, nil)
+				got, ok := with.Recommend(q, items)
 				if ok != (len(e.Past) > 0) {
 					t.Fatalf("example %d with %d sessions: ok %v", i, len(e.Past), ok)
 				} else if !ok {
@@ -131,9 +131,9 @@ func TestBestHasTheTerms(t *testing.T) {
 		}
 		slices.SortFunc(e.Marks, func(a, b Mark) int { return 16*int(a.Row-b.Row) + int(a.Of) - int(b.Of) })
 		e.Marks = slices.CompactFunc(e.Marks, func(a, b Mark) bool { return a.Row == b.Row && a.Of == b.Of })
-		var keep func(id, category string) bool
+		var f Filter
 		if rapid.Bool().Draw(t, "filter") {
-			keep = func(id, _ string) bool { return len(id)%2 == 0 }
+			f = Filter{Categories: []string{"0", "2", "4", "6", "8"}}
 		}
 		k := rapid.SampledFrom([]int{0, 1, 2, 10, 100, n, n + 7}).Draw(t, "k")
 		since := gapBucket(e.Past[0].At, e.At)
@@ -148,7 +148,7 @@ func TestBestHasTheTerms(t *testing.T) {
 			for r := range scores {
 				scores[r] += termsByDefinition(s.w, cfg.specs(), live, e, Row(r))
 			}
-			got, want := s.bestWith(z, since, e.Marks, k, keep), naiveBest(s, scores, k, keep)
+			got, want := s.bestWith(z, since, e.Marks, k, f), naiveBest(s, scores, k, keepsNaively(&f))
 			if p == Float32 || candidates(k) >= n {
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Fatalf("precision %s (-want +got):\n%s", p, diff)
@@ -175,11 +175,11 @@ func TestBytesRecallTheExactWithTerms(t *testing.T) {
 	for range 100 {
 		z, marks, since := query(), manyMarks(rng, items, 200), uint8(rng.IntN(gaps))
 		want := map[string]bool{}
-		for _, b := range exact.bestWith(z, since, marks, 100, nil) {
+		for _, b := range exact.bestWith(z, since, marks, 100, Filter{}) {
 			want[b.ItemID] = true
 		}
 		hit := 0.
-		for _, b := range bytes.bestWith(z, since, marks, 100, nil) {
+		for _, b := range bytes.bestWith(z, since, marks, 100, Filter{}) {
 			if want[b.ItemID] {
 				hit++
 			}
@@ -199,9 +199,9 @@ func TestApplyKeepsTheTables(t *testing.T) {
 	plain := load(t, m.Snapshot(true, nil))
 	z := make([]float32, m.cfg.Dim)
 	z[1] = 1
-	without := plain.bestOf(z, 20, nil)
+	without := plain.bestOf(z, 20, Filter{})
 	first := plain.With(live)
-	want := first.bestOf(z, 20, nil)
+	want := first.bestOf(z, 20, Filter{})
 	for i := range 30 {
 		m.Admit(fmt.Sprint("new-", i), infoOf(i), 0)
 	}
@@ -215,17 +215,17 @@ func TestApplyKeepsTheTables(t *testing.T) {
 		name      string
 		got, want []Scored
 	}{
-		{"after a delta", second.bestOf(z, 60, nil), all.With(live).bestOf(z, 60, nil)},
-		{"newer tables", second.With(newer).bestOf(z, 60, nil), all.With(newer).bestOf(z, 60, nil)},
-		{"none again", second.With(nil).bestOf(z, 60, nil), all.bestOf(z, 60, nil)},
-		{"the version before", first.bestOf(z, 20, nil), want},
-		{"the one without tables", plain.bestOf(z, 20, nil), without},
+		{"after a delta", second.bestOf(z, 60, Filter{}), all.With(live).bestOf(z, 60, Filter{})},
+		{"newer tables", second.With(newer).bestOf(z, 60, Filter{}), all.With(newer).bestOf(z, 60, Filter{})},
+		{"none again", second.With(nil).bestOf(z, 60, Filter{}), all.bestOf(z, 60, Filter{})},
+		{"the version before", first.bestOf(z, 20, Filter{}), want},
+		{"the one without tables", plain.bestOf(z, 20, Filter{}), without},
 	} {
 		if diff := cmp.Diff(c.want, c.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}
-	if slices.Equal(want, without) || slices.Equal(second.bestOf(z, 60, nil), all.bestOf(z, 60, nil)) {
+	if slices.Equal(want, without) || slices.Equal(second.bestOf(z, 60, Filter{}), all.bestOf(z, 60, Filter{})) {
 		t.Error("the tables make no difference")
 	}
 	if second.live.chunks[0].Load() != first.live.chunks[0].Load() {
@@ -240,7 +240,7 @@ func TestTablesAtOnce(t *testing.T) {
 	e := termedExamples(rng, 1500, 1, 5, 5)[0]
 	q := queryOf(m, e)
 	q.Marks = randomMarks(rng, 1500)
-	want, ok := served.With(live).Recommend(q, 20, nil)
+	want, ok := served.With(live).Recommend(q, 20)
 	if !ok {
 		t.Fatal("no answer")
 	}
@@ -249,7 +249,7 @@ func TestTablesAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
-				if got, _ := fresh.Recommend(q, 20, nil); !slices.Equal(got, want) {
+				if got, _ := fresh.Recommend(q, 20); !slices.Equal(got, want) {
 					t.Errorf("%v, alone it was %v", got, want)
 				}
 			})

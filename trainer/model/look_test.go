@@ -65,7 +65,7 @@ func TestFaultsOfHelpersAreTheCallers(t *testing.T) {
 			}
 		}()
 		a := s.lend()
-		if !s.filter(&a.scan.filter, &Filter{}, nil) {
+		if !s.filter(&a.scan.filter, &Filter{}) {
 			t.Fatal("nothing is kept")
 		}
 		s.look(&a.scan, 5, func(_ *Served, _ *scan, _ []float32, chunk int) {

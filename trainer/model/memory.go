@@ -97,14 +97,14 @@ func (m *Memory) Extend(past ...ServedSession) (cut bool) {
 const together = 48
 
 // Recommend is Served.Recommend of what was read and of q.Past after it, which is not kept: sessions that may still go on.
-func (m *Memory) Recommend(q Query, k int, keep func(itemID, category string) bool) (best []Scored, ok bool) {
+func (m *Memory) Recommend(q Query, k int) (best []Scored, ok bool) {
 	a := m.s.lend()
 	defer m.s.pools.answers.Put(a)
 	z, ok := m.ask(a, q)
 	if !ok {
 		return nil, false
 	}
-	return m.s.best(a, z, &q, k, keep), true
+	return m.s.best(a, z, &q, k), true
 }
 
 // ask returns the query vector.

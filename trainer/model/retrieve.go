@@ -23,18 +23,18 @@ type scan struct {
 	lists  top
 }
 
-// best names the rows that score highest for a query vector and the marks of q, of those that its filter and keep accept.
+// best names the rows that score highest for a query vector and the marks of q, of those that its filter keeps.
 //
 // Rows are scored a chunk at a time, and of a chunk's scores only those are looked at that are above the worst of the best so far: no score outlives its chunk. Marks join
 // the scores of their chunk: no row is looked at apart. By bytes, and by an index, what scores high is scored again, exactly.
-func (s *Served) best(a *answer, z []float32, q *Query, k int, keep func(itemID, category string) bool) []Scored {
+func (s *Served) best(a *answer, z []float32, q *Query, k int) []Scored {
 	c := &a.scan
 	defer c.release()
 	if s.index != nil {
 		s.pools.past.add(z, a.since)
 	}
 	c.take(s, a.since, q.Marks)
-	if k = max(0, min(k, s.items.n)); k == 0 || !s.filter(&c.filter, &q.Filter, keep) {
+	if k = max(0, min(k, s.items.n)); k == 0 || !s.filter(&c.filter, &q.Filter) {
 		return []Scored{}
 	}
 	if q.Interests > 1 && len(a.read) > 0 {
@@ -67,31 +67,49 @@ func (s *Served) find(c *scan, z []float32, k int) []ScoredRow {
 	return s.look(c, k, (*Served).score)
 }
 
-// Popular returns the k most popular items among those that keep accepts, with a base-2 logarithm of how popular they are: as of the tables of With, by TermPopular1, or
+// Popular returns the k most popular items among those that f keeps, with a base-2 logarithm of how popular they are: as of the tables of With, by TermPopular1, or
 // as of when their rows were last published.
-func (s *Served) Popular(k int, keep func(itemID, category string) bool) []Scored {
+func (s *Served) Popular(k int, f Filter) []Scored {
 	a := s.lend()
 	defer s.pools.answers.Put(a)
 	c := &a.scan
 	defer c.release()
 	c.effect.marks = nil
-	if k = max(0, min(k, s.items.n)); k == 0 || !s.filter(&c.filter, &Filter{}, keep) {
+	if k = max(0, min(k, s.items.n)); k == 0 || !s.filter(&c.filter, &f) {
 		return []Scored{}
 	}
-	return s.named(s.look(c, k, func(s *Served, _ *scan, scores []float32, chunk int) {
-		if s.live == nil {
-			copy(scores, s.popularity[chunk])
-			return
+	if c.filter.allow == nil {
+		return s.named(s.look(c, k, func(s *Served, _ *scan, scores []float32, chunk int) { s.popularityOf(chunk, scores) }))
+	}
+	c.top.reset(k, len(c.filter.allow))
+	var scores [chunkRows]float32
+	of := -1
+	for _, r := range c.filter.allow {
+		if chunk := int(r) / chunkRows; chunk != of {
+			s.popularityOf(chunk, scores[:])
+			of = chunk
 		}
-		for j, share := range s.live.chunk(chunk)[TermPopular1][:len(scores)] {
-			scores[j] = share * math.Log2E
+		if score := scores[int(r)%chunkRows]; c.top.wants(score) && c.filter.keeps(s, r) {
+			c.top.add(r, score)
 		}
-	}))
+	}
+	return s.named(c.top.sorted())
+}
+
+// popularityOf sets scores to the popularity of the rows of a chunk, as many as there are scores.
+func (s *Served) popularityOf(chunk int, scores []float32) {
+	if s.live == nil {
+		copy(scores, s.popularity[chunk])
+		return
+	}
+	for j, share := range s.live.chunk(chunk)[TermPopular1][:len(scores)] {
+		scores[j] = share * math.Log2E
+	}
 }
 
 // release lets go of what is the caller's.
 func (c *scan) release() {
-	c.effect.marks, c.filter.keep, c.sided = nil, nil, false
+	c.effect.marks, c.sided = nil, false
 }
 
 // candidates is how many rows Int8 scores again for the k best of them: measured recall is above .999.

@@ -54,7 +54,7 @@ func scoredNaively(s *Served, z []float32) []float64 {
 func naiveBest(s *Served, scores []float64, k int, keep func(id, category string) bool) []Scored {
 	var rows []int
 	for r, score := range scores {
-		if !math.IsNaN(score) && (keep == nil || keep(s.id(Row(r)), s.names[r/chunkRows].categories[r%chunkRows])) {
+		if !math.IsNaN(score) && keep(s.id(Row(r)), s.names[r/chunkRows].categories[r%chunkRows]) {
 			rows = append(rows, r)
 		}
 	}
@@ -74,10 +74,10 @@ func naiveBest(s *Served, scores []float64, k int, keep func(id, category string
 	return best
 }
 
-func (s *Served) bestOf(z []float32, k int, keep func(id, category string) bool) []Scored {
+func (s *Served) bestOf(z []float32, k int, f Filter) []Scored {
 	a := s.lend()
 	defer s.pools.answers.Put(a)
-	return s.best(a, z, &Query{}, k, keep)
+	return s.best(a, z, &Query{Filter: f}, k)
 }
 
 // TestBestIsTheNaiveBest on vectors of small whole numbers, whose products are exact and often equal: the same items in the same order with the same scores, also where all
@@ -115,15 +115,10 @@ func TestBestIsTheNaiveBest(t *testing.T) {
 		}
 		z := make([]float32, 4)
 		whole(z, 2)
-		var keep func(id, category string) bool
-		switch rapid.IntRange(0, 3).Draw(t, "filter") {
-		case 1:
-			keep = func(id, category string) bool { return category == "3" || id == "item-9" }
-		case 2:
-			keep = func(id, _ string) bool { return len(id)%2 == 0 }
-		case 3:
-			keep = func(id, _ string) bool { return id == "item-4" || id == "item-1023" }
-		}
+		f := rapid.SampledFrom([]Filter{
+			{}, {Categories: []string{"3"}, Deny: []string{"item-13"}}, {Categories: []string{"0", "2", "4", "6", "8"}}, {Allow: []string{"item-4", "item-1023"}},
+		}).Draw(t, "filter")
+		keep := keepsNaively(&f)
 		k := rapid.SampledFrom([]int{-1, 0, 1, 2, 10, 100, n - 1, n, n + 7}).Draw(t, "k")
 		for _, p := range []Precision{Float32, Int8} {
 			o := m.Snapshot(true, nil).Objects()
@@ -132,7 +127,7 @@ func TestBestIsTheNaiveBest(t *testing.T) {
 				t.Fatal(err)
 			}
 			scores := scoredNaively(s, z)
-			got, want := s.bestOf(z, k, keep), naiveBest(s, scores, k, keep)
+			got, want := s.bestOf(z, k, f), naiveBest(s, scores, k, keep)
 			if len(got) != len(want) {
 				t.Fatalf("precision %s: %d items, want %d", p, len(got), len(want))
 			}
@@ -150,7 +145,7 @@ func TestBestIsTheNaiveBest(t *testing.T) {
 				if exact && math.Abs(float64(g.Score-want[i].Score)) > 1e-5 {
 					t.Fatalf("precision %s: place %d scores %v, want %v", p, i, g.Score, want[i].Score)
 				}
-				if keep != nil && !keep(g.ItemID, s.names[r/chunkRows].categories[r%chunkRows]) {
+				if !keep(g.ItemID, s.names[r/chunkRows].categories[r%chunkRows]) {
 					t.Fatalf("precision %s: item %s was not to be kept", p, g.ItemID)
 				}
 				if i > 0 {
@@ -174,17 +169,17 @@ func TestNumbersThatAreNone(t *testing.T) {
 			s := serve(t, m, p)
 			z := make([]float32, cfg.Dim)
 			z[3] = float32(math.NaN())
-			if got := s.bestOf(z, 5, nil); len(got) != 0 {
+			if got := s.bestOf(z, 5, Filter{}); len(got) != 0 {
 				t.Errorf("precision %s: %v", p, got)
 			}
 			z[3] = float32(math.Inf(1))
-			for _, g := range s.bestOf(z, 5, nil) {
+			for _, g := range s.bestOf(z, 5, Filter{}) {
 				if g.Score != float32(math.Inf(1)) {
 					t.Errorf("precision %s: an endless query scores %v first", p, g.Score)
 				}
 			}
 			clear(z)
-			if got := s.bestOf(z, 5, nil); len(got) != 5 {
+			if got := s.bestOf(z, 5, Filter{}); len(got) != 5 {
 				t.Errorf("precision %s: a query of zeros has %d answers, want 5", p, len(got))
 			}
 		}
@@ -228,11 +223,11 @@ func clustered(m *Model, rng *rand.Rand) (query func() []float32) {
 
 func recall(exact, other *Served, z []float32, k int) float64 {
 	want := map[string]bool{}
-	for _, b := range exact.bestOf(z, k, nil) {
+	for _, b := range exact.bestOf(z, k, Filter{}) {
 		want[b.ItemID] = true
 	}
 	hit := 0
-	for _, b := range other.bestOf(z, k, nil) {
+	for _, b := range other.bestOf(z, k, Filter{}) {
 		if want[b.ItemID] {
 			hit++
 		}
@@ -308,13 +303,13 @@ func TestDeltasOfBytesAndLengths(t *testing.T) {
 					z[j] = float32(rng.NormFloat64())
 				}
 				whole := serve(t, m, p)
-				if diff := cmp.Diff(whole.bestOf(z, 50, nil), s.bestOf(z, 50, nil)); diff != "" {
+				if diff := cmp.Diff(whole.bestOf(z, 50, Filter{}), s.bestOf(z, 50, Filter{})); diff != "" {
 					t.Fatalf("cosine %v, precision %s (-whole +delta):\n%s", cosine, p, diff)
 				}
-				versions = append(versions, version{s, z, s.bestOf(z, 50, nil)})
+				versions = append(versions, version{s, z, s.bestOf(z, 50, Filter{})})
 			}
 			for i, v := range versions {
-				if got := v.s.bestOf(v.z, 50, nil); !slices.Equal(got, v.want) {
+				if got := v.s.bestOf(v.z, 50, Filter{}); !slices.Equal(got, v.want) {
 					t.Errorf("cosine %v, precision %s: version %d changed after later deltas", cosine, p, i)
 				}
 				for r := 0; p == Int8 && r < v.s.items.n; r++ {
@@ -347,7 +342,7 @@ func TestEqualScoresByBytes(t *testing.T) {
 	for j := range z {
 		z[j] = 1
 	}
-	if diff := cmp.Diff(want[:50], serve(t, m, Int8).bestOf(z, 50, nil)); diff != "" {
+	if diff := cmp.Diff(want[:50], serve(t, m, Int8).bestOf(z, 50, Filter{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

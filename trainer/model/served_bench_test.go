@@ -105,7 +105,7 @@ func BenchmarkTop100(b *testing.B) {
 					b.ReportAllocs()
 					n, done := 0, reportCPU(b)
 					for b.Loop() {
-						if got := s.bestWith(queries[n%64], 3, marks, 100, nil); len(got) != 100 {
+						if got := s.bestWith(queries[n%64], 3, marks, 100, Filter{}); len(got) != 100 {
 							b.Fatal(len(got))
 						}
 						n++
@@ -182,13 +182,13 @@ func BenchmarkAnswer(b *testing.B) {
 		b.Run(string(p), func(b *testing.B) {
 			memory := serve(b, m, p).With(live).Remember("")
 			memory.Extend(past...)
-			memory.Recommend(q, 20, nil) // the bucket's bases
+			memory.Recommend(q, 20) // the bucket's bases
 			b.ReportAllocs()
 			var took []time.Duration
 			done := reportCPU(b)
 			for b.Loop() {
 				at := time.Now()
-				if best, ok := memory.Recommend(q, 20, nil); !ok || len(best) != 20 {
+				if best, ok := memory.Recommend(q, 20); !ok || len(best) != 20 {
 					b.Fatal(len(best))
 				}
 				took = append(took, time.Since(at))
@@ -223,7 +223,7 @@ func BenchmarkIndex(b *testing.B) {
 			b.Run(fmt.Sprintf("%d/%s", items, way.name), func(b *testing.B) {
 				n, done := 0, reportCPU(b)
 				for b.Loop() {
-					way.s.bestOf(queries[n%64], 100, nil)
+					way.s.bestOf(queries[n%64], 100, Filter{})
 					n++
 				}
 				done(n)

@@ -48,7 +48,7 @@ func TestServedScoresAsTheTrainerDoes(t *testing.T) {
 	z := m.asked(batch)
 	d := m.cfg.Dim
 	for i, e := range batch {
-		got, ok := served.Recommend(queryOf(m, e), items, nil)
+		got, ok := served.Recommend(queryOf(m, e), items)
 		if ok != (len(e.Past) > 0) {
 			t.Fatalf("example %d with %d sessions: ok %v", i, len(e.Past), ok)
 		}
@@ -68,11 +68,13 @@ func TestServedScoresAsTheTrainerDoes(t *testing.T) {
 				t.Fatalf("example %d: place %d scores more than the one before", i, j)
 			}
 		}
-		first, _ := served.Recommend(queryOf(m, e), 10, nil)
+		first, _ := served.Recommend(queryOf(m, e), 10)
 		if diff := cmp.Diff(got[:10], first); diff != "" {
 			t.Fatalf("the first 10 of all differ from the first 10 (-all +10):\n%s", diff)
 		}
-		odd, _ := served.Recommend(queryOf(m, e), 10, func(id, category string) bool { return category == "1" })
+		q := queryOf(m, e)
+		q.Filter.Categories = []string{"1"}
+		odd, _ := served.Recommend(q, 10)
 		var want []Scored
 		for _, s := range got {
 			r, _ := m.Row(s.ItemID)
@@ -92,16 +94,16 @@ func TestUnknownItemsAreLeftOut(t *testing.T) {
 	known := ServedSession{At: 1000, Events: []ServedEvent{{"item-3", schema.ActionClick}}}
 	with := ServedSession{At: 1000, Events: []ServedEvent{{"new-1", schema.ActionClick}, {"item-3", schema.ActionClick}}}
 	only := ServedSession{At: 500, Events: []ServedEvent{{"new-2", schema.ActionClick}}}
-	a, ok := served.Recommend(Query{Past: []ServedSession{known}, At: 5000}, 5, nil)
-	b, ok2 := served.Recommend(Query{Past: []ServedSession{only, with}, At: 5000}, 5, nil)
+	a, ok := served.Recommend(Query{Past: []ServedSession{known}, At: 5000}, 5)
+	b, ok2 := served.Recommend(Query{Past: []ServedSession{only, with}, At: 5000}, 5)
 	if diff := cmp.Diff(a, b); diff != "" || !ok || !ok2 {
 		t.Errorf("unknown items changed the answer:\n%s", diff)
 	}
-	if got, ok := served.Recommend(Query{Past: []ServedSession{only}, At: 5000}, 5, nil); ok || got != nil {
+	if got, ok := served.Recommend(Query{Past: []ServedSession{only}, At: 5000}, 5); ok || got != nil {
 		t.Errorf("a past of unknown items alone gives %v, %v", got, ok)
 	}
 	for _, k := range []int{-1, 0} {
-		if got, _ := served.Recommend(Query{Past: []ServedSession{known}}, k, nil); len(got) != 0 {
+		if got, _ := served.Recommend(Query{Past: []ServedSession{known}}, k); len(got) != 0 {
 			t.Errorf("k=%d gives %v", k, got)
 		}
 	}
@@ -110,10 +112,40 @@ func TestUnknownItemsAreLeftOut(t *testing.T) {
 func TestPopular(t *testing.T) {
 	m, _ := trained(t, small(), 40, 0)
 	served := load(t, m.Snapshot(true, func(r Row) float32 { return float32(r % 10) }))
-	got := served.Popular(5, func(id, _ string) bool { return id != "item-9" })
+	got := served.Popular(5, Filter{Deny: []string{"item-9"}})
 	want := []Scored{{"item-19", 9}, {"item-29", 9}, {"item-39", 9}, {"item-8", 8}, {"item-18", 8}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("popular (-want +got):\n%s", diff)
+	}
+}
+
+// TestPopularFilterIsTheNaiveOne: what a filter leaves of the most popular items is what it keeps of all of them by definition, in the same order.
+func TestPopularFilterIsTheNaiveOne(t *testing.T) {
+	m := filled(t, small(), 2*chunkRows+100)
+	served := load(t, m.Snapshot(true, func(r Row) float32 { return float32(r % 100) }))
+	all := served.Popular(m.items.n, Filter{})
+	if len(all) != m.items.n {
+		t.Fatalf("%d of %d items", len(all), m.items.n)
+	}
+	for _, f := range []Filter{
+		{Categories: []string{"1", "3", "none"}},
+		{Deny: []string{all[0].ItemID, all[7].ItemID, "nobody"}},
+		{Allow: []string{"item-5", "item-2100", "item-1030", "item-1", "item-99", "nobody"}},
+		{Allow: []string{"item-5", "item-13", "item-1030", "item-2100"}, Deny: []string{"item-13"}, Categories: []string{"0", "3", "5"}},
+		{Allow: []string{}},
+	} {
+		for _, k := range []int{1, 3, 50} {
+			want := []Scored{}
+			for _, s := range all {
+				r, _ := m.Row(s.ItemID)
+				if len(want) < k && keepsNaively(&f)(s.ItemID, m.categories[r]) {
+					want = append(want, s)
+				}
+			}
+			if diff := cmp.Diff(want, served.Popular(k, f)); diff != "" {
+				t.Errorf("%+v, %d (-want +got):\n%s", f, k, diff)
+			}
+		}
 	}
 }
 
@@ -155,7 +187,7 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 		var versions []version
 		q := Query{Past: []ServedSession{{At: 1000, Events: []ServedEvent{{"item-0", schema.ActionClick}}}}, At: 60_000}
 		for range rapid.IntRange(1, 5).Draw(t, "deltas") {
-			want, _ := served.Recommend(q, 50, nil)
+			want, _ := served.Recommend(q, 50)
 			versions = append(versions, version{served, want})
 			admit(rng.IntN(600))
 			for range rng.IntN(3) {
@@ -173,15 +205,15 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a, _ := served.Recommend(q, fresh.Items(), nil)
-			b, _ := fresh.Recommend(q, fresh.Items(), nil)
+			a, _ := served.Recommend(q, fresh.Items())
+			b, _ := fresh.Recommend(q, fresh.Items())
 			if diff := cmp.Diff(b, a); diff != "" {
 				t.Fatalf("after the delta (-whole +delta):\n%s", diff)
 			}
-			if diff := cmp.Diff(fresh.Popular(20, nil), served.Popular(20, nil)); diff != "" {
+			if diff := cmp.Diff(fresh.Popular(20, Filter{}), served.Popular(20, Filter{})); diff != "" {
 				t.Fatalf("popular after the delta (-whole +delta):\n%s", diff)
 			}
-			if n := len(served.Popular(served.Items(), nil)); n != m.Live() {
+			if n := len(served.Popular(served.Items(), Filter{})); n != m.Live() {
 				t.Fatalf("%d items are served, %d have a row", n, m.Live())
 			}
 			for i := range names {
@@ -192,7 +224,7 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 			}
 		}
 		for i, v := range versions {
-			if got, _ := v.s.Recommend(q, 50, nil); !slices.Equal(got, v.want) {
+			if got, _ := v.s.Recommend(q, 50); !slices.Equal(got, v.want) {
 				t.Fatalf("version %d changed after later deltas", i)
 			}
 		}
@@ -266,7 +298,7 @@ func TestServedIsSafeForManyGoroutines(t *testing.T) {
 	var want [][]Scored
 	for _, e := range randomExamples(rng, 300, 8, 5, 5) {
 		q := queryOf(m, e)
-		best, _ := served.Recommend(q, 10, nil)
+		best, _ := served.Recommend(q, 10)
 		queries, want = append(queries, q), append(want, best)
 	}
 	m.Admit("item-7", schema.ItemInfo{Category: "x"}, 0)
@@ -276,7 +308,7 @@ func TestServedIsSafeForManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for i := range 40 {
 				j := (i + g) % len(queries)
-				if got, _ := served.Recommend(queries[j], 10, nil); !slices.Equal(got, want[j]) {
+				if got, _ := served.Recommend(queries[j], 10); !slices.Equal(got, want[j]) {
 					t.Errorf("query %d: %v, alone it was %v", j, got, want[j])
 				}
 				if g == 0 && i%10 == 0 {
@@ -323,8 +355,8 @@ func FuzzLoadServed(f *testing.F) {
 			}
 			return
 		}
-		s.Popular(3, nil)
-		s.Recommend(Query{Past: []ServedSession{{Events: []ServedEvent{{"item-0", schema.ActionClick}}}}}, 3, nil)
+		s.Popular(3, Filter{})
+		s.Recommend(Query{Past: []ServedSession{{Events: []ServedEvent{{"item-0", schema.ActionClick}}}}}, 3)
 	})
 }
 

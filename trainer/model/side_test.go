@@ -219,7 +219,7 @@ func TestServedFollowsSideInformation(t *testing.T) {
 	m, _ := trained(t, small(), 60, 10)
 	before := load(t, m.Snapshot(true, nil))
 	q := Query{Past: []ServedSession{{At: 1000, Events: []ServedEvent{{"item-3", schema.ActionClick}}}}, At: 60_000}
-	was, _ := before.Recommend(q, 60, nil)
+	was, _ := before.Recommend(q, 60)
 	m.Admit("item-3", schema.ItemInfo{Category: "6", Price: 39}, 0)
 	m.Admit("item-9", schema.ItemInfo{Category: "never seen", Price: 1e6}, 0)
 	o := m.Snapshot(false, nil).Objects()
@@ -227,12 +227,12 @@ func TestServedFollowsSideInformation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	now, _ := after.Recommend(q, 60, nil)
-	whole, _ := load(t, m.Snapshot(true, nil)).Recommend(q, 60, nil)
+	now, _ := after.Recommend(q, 60)
+	whole, _ := load(t, m.Snapshot(true, nil)).Recommend(q, 60)
 	if diff := cmp.Diff(whole, now); diff != "" {
 		t.Errorf("after the delta (-whole +delta):\n%s", diff)
 	}
-	again, _ := before.Recommend(q, 60, nil)
+	again, _ := before.Recommend(q, 60)
 	if !slices.Equal(was, again) || slices.Equal(was, now) {
 		t.Error("the version before has changed, or the one after has not")
 	}
