@@ -27,7 +27,7 @@ func (p *Publisher) openLine(ctx context.Context) error {
 	}
 	store.ObjectTimeout = p.cfg.PutTimeout
 	p.store = store
-	head, _, _, err := p.readHead(ctx)
+	head, _, err := p.readHead(ctx)
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (p *Publisher) openLine(ctx context.Context) error {
 		return err
 	}
 	// Again: whoever held the line may have moved the head until now.
-	m, _, revision, err := p.readHead(ctx)
+	m, revision, err := p.readHead(ctx)
 	if err != nil {
 		return err
 	}
@@ -51,15 +51,15 @@ func (p *Publisher) openLine(ctx context.Context) error {
 }
 
 // readHead returns the head, or a zero manifest and revision where there is none.
-func (p *Publisher) readHead(ctx context.Context) (schema.Manifest, []byte, uint64, error) {
+func (p *Publisher) readHead(ctx context.Context) (schema.Manifest, uint64, error) {
 	m, stored, revision, err := p.store.head(ctx, p.cfg.Model)
 	switch {
 	case errors.Is(err, ErrNoHead):
-		return schema.Manifest{}, nil, 0, nil
+		return schema.Manifest{}, 0, nil
 	case err != nil && stored != nil:
 		err = fmt.Errorf("%w: it was not written by this program or is damaged; publish under another model name, or remove the key", err)
 	}
-	return m, stored, revision, err
+	return m, revision, err
 }
 
 // goOnFrom accepts a head that this publisher did not write.
