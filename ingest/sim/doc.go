@@ -38,7 +38,8 @@
 //
 // Each click, cart and purchase carries {"oracle_rank":r} in its context: the place of its item in the distribution above,
 // given all that is hidden but had an influence, ties counted against it. The share of r ≤ 20 among any set of clicks is
-// the best recall@20 that any model can reach on it in the long run.
+// the best recall@20 that any model can reach on it in the long run. Who sees the clicks alone reaches less: TestWhatCanBeKnown
+// asks readers that know these equations and infer the rest.
 //
 // # Caveats
 //

@@ -11,7 +11,11 @@ import (
 	"github.com/freshet-ml/freshet/schema"
 )
 
-var records = flag.Int("records", 30_000, "how many records the yardsticks run over")
+var (
+	records = flag.Int("records", 30_000, "how many records the yardsticks run over")
+	seed    = flag.Uint64("seed", 1, "of the shop that the partial oracles run over")
+	every   = flag.Int("every", 7, "the partial oracles are asked for one in so many items")
+)
 
 // score is recall@20 and MRR@20. Ties count against, items not seen before are misses.
 type score struct {
