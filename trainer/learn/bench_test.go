@@ -8,6 +8,7 @@ import (
 
 	"github.com/freshet-ml/freshet/schema"
 	"github.com/freshet-ml/freshet/trainer/baseline"
+	"github.com/freshet-ml/freshet/trainer/evaluate"
 	"github.com/freshet-ml/freshet/trainer/recency"
 )
 
@@ -37,7 +38,7 @@ func benchItem(rng *rand.Rand, items int) string {
 	return fmt.Sprint("i", int(float64(items)*rng.Float64()*rng.Float64()*rng.Float64()))
 }
 
-// BenchmarkClick is what a click costs, all of it, in micro-batches of 64 parts, by how many items and users there are.
+// BenchmarkClick is what a click costs, all of it, in micro-batches of 64 parts, by how many items and users there are. A click is tested with tests/click.
 func BenchmarkClick(b *testing.B) {
 	for _, size := range []struct{ items, users int }{{10_000, 10_000}, {100_000, 10_000}, {1_000_000, 10_000}, {10_000, 100_000}, {10_000, 1_000_000}, {1_000_000, 1_000_000}} {
 		b.Run(fmt.Sprintf("items=%d/users=%d", size.items, size.users), func(b *testing.B) {
@@ -73,13 +74,21 @@ func BenchmarkClick(b *testing.B) {
 			for range 100 { // sessions to find neighbours among, and warm memory
 				batch()
 			}
+			clicks, tests := 0, 0
+			l.Tested = func(_ *schema.Part, t *evaluate.Test) {
+				if t.Kind == evaluate.NextPart {
+					tests++
+				}
+			}
 			b.ResetTimer()
-			clicks := 0
+			used := cpuTime(b)
 			for b.Loop() {
 				batch()
 				clicks += 64
 			}
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(clicks), "µs/click")
+			b.ReportMetric(float64((cpuTime(b)-used).Microseconds())/float64(clicks), "cpu-µs/click")
+			b.ReportMetric(float64(tests)/float64(clicks), "tests/click")
 		})
 	}
 }
