@@ -45,6 +45,9 @@ func (m *Model) judgeWithin(known, k, n int, seen func(i int) []Row, bound int) 
 	b, d := min(n, len(m.batch)), m.cfg.Dim
 	k = max(0, min(k, known))
 	ranks, tops = make([][]int32, b), make([][]ScoredRow, b)
+	if b == 0 {
+		return ranks, tops // the terms of all rows would be asked for in vain
+	}
 	best := make([]ScoredRow, 0, b*k)
 	group := max(1, min(b, bound/max(1, known)))
 	m.ranks.scores = sized(m.ranks.scores, group*known)

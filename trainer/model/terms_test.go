@@ -177,6 +177,31 @@ func TestScoresHaveTheTerms(t *testing.T) {
 	}
 }
 
+// countedLive counts how often the terms of neighbouring rows are asked for.
+type countedLive struct {
+	Live
+	asked int
+}
+
+func (l *countedLive) ItemTerms(dst []float32, from Row) {
+	l.asked++
+	l.Live.ItemTerms(dst, from)
+}
+
+// TestNoLookAsksForNothing: a batch of which nothing is tested costs nothing that grows with the table.
+func TestNoLookAsksForNothing(t *testing.T) {
+	m, live, rng := termedModel(t, small(), 60, 1)
+	counted := &countedLive{Live: live}
+	m.Attach(counted)
+	m.Forward(termedExamples(rng, 60, 8, 4, 3))
+	if ranks, tops := m.Judge(50, 5, 0); len(ranks) != 0 || len(tops) != 0 || counted.asked != 0 {
+		t.Errorf("%d ranks, %d lists, the terms asked for %d times, of no example", len(ranks), len(tops), counted.asked)
+	}
+	if m.Judge(50, 5, 1); counted.asked == 0 {
+		t.Error("no terms asked for, of one example")
+	}
+}
+
 // TestTopsAreTheSorted scores: rows that are equal in every bit come by their rows, what is not a number never comes, and few rows are all there are.
 func TestTopsAreTheSorted(t *testing.T) {
 	m, _, rng := termedModel(t, small(), 60, 3)
