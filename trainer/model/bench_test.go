@@ -84,6 +84,30 @@ func benchStep(b *testing.B, terms bool) {
 	b.ReportMetric(float64(64*n)/b.Elapsed().Seconds(), "examples/s")
 }
 
+// BenchmarkLook is what the tests of a micro-batch cost: 16 examples, with a hundred marks each, are compared with all items, and the best 100 kept.
+func BenchmarkLook(b *testing.B) {
+	for _, items := range []int{10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(items), func(b *testing.B) {
+			m := filled(b, DefaultConfig(), items)
+			rng := rand.New(rand.NewPCG(1, 1))
+			m.Attach(randomLive(rng, items))
+			batch := benchBatch(rng, items)[:16]
+			for i := range batch {
+				batch[i].Marks = manyMarks(rng, items, 100)
+			}
+			m.Forward(batch)
+			m.Judge(items, 100, len(batch))
+			b.ReportAllocs()
+			b.ResetTimer()
+			used := cpuTime(b)
+			for b.Loop() {
+				m.Judge(items, 100, len(batch))
+			}
+			b.ReportMetric(float64((cpuTime(b)-used).Nanoseconds())/float64(b.N*items*len(batch)), "cpu-ns/score")
+		})
+	}
+}
+
 func BenchmarkRecommend(b *testing.B) {
 	for _, items := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprint(items), func(b *testing.B) {

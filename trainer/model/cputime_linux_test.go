@@ -25,3 +25,12 @@ func reportCPU(b *testing.B) (done func(n int)) {
 		runtime.UnlockOSThread()
 	}
 }
+
+// cpuTime is that of the whole process, in all its goroutines.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

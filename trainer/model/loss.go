@@ -1,7 +1,6 @@
 package model
 
 import (
-	"math"
 	"slices"
 
 	"github.com/freshet-ml/freshet/trainer/nn"
@@ -176,13 +175,4 @@ func (n *net[F]) pull(l *lane[F], r Row, grad F, z, dz []F, sharp F) {
 	nn.AddScaled(dz, grad*sharp, n.outs.unit[int(place)*d:][:d])
 	nn.AddScaled(l.dOuts[int(place)*d:][:d], grad*sharp, z)
 	l.dBias[place] += grad
-}
-
-// rankOf is the 1-based rank of a target's score among scores, in which it is. A tie counts against the target; what is not a number comes last.
-func rankOf[F nn.Float](scores []F, target int) int32 {
-	of := scores[target]
-	if math.IsNaN(float64(of)) {
-		return int32(len(scores))
-	}
-	return int32(nn.CountAtLeast(scores, of))
 }

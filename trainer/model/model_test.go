@@ -168,22 +168,6 @@ func TestRanks(t *testing.T) {
 	}
 }
 
-// TestRanksInGroups forces the catalogue to be scored for a few examples at a time.
-func TestRanksInGroups(t *testing.T) {
-	m, rng := trained(t, small(), 60, 2)
-	batch := randomExamples(rng, 60, 20, 3, 3)
-	m.Forward(batch)
-	want := m.Ranks(60)
-	for _, bound := range []int{1, 61, 150} {
-		got, _ := m.judgeWithin(60, 0, len(m.batch), nil, bound)
-		for i := range got {
-			if !slices.Equal(got[i], want[i]) {
-				t.Errorf("bound %d, example %d: ranks %v, want %v", bound, i, got[i], want[i])
-			}
-		}
-	}
-}
-
 func TestLossWithoutHistoryIsAnOption(t *testing.T) {
 	for _, with := range []bool{false, true} {
 		cfg := small()

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
 // lives is what is kept of the rows as places that items come to and go from (Monolith, arXiv 2209.07663, §2.1: a table without collisions whose rows are
@@ -132,20 +131,6 @@ func (m *Model) Given(r Row) bool {
 // Renamed says whether a row was given to another item since the last Snapshot, or since the model was made or restored. What speaks of rows, and was published since,
 // would be read as of the item before.
 func (m *Model) Renamed() bool { return m.renamed }
-
-// hide keeps the rows that are no candidates out of the scores of all rows below the width of s.
-func (m *Model) hide(s nn.Block[float32]) {
-	none := float32(math.Inf(-1))
-	for _, rows := range [2][]Row{m.lives.free, m.lives.given} {
-		for _, r := range rows {
-			for i := range s.Rows {
-				if int(r) < s.Cols {
-					s.Data[i*s.Stride+int(r)] = none
-				}
-			}
-		}
-	}
-}
 
 // drawsForLive bounds the draws for a row that is not free.
 const drawsForLive = 64

@@ -107,51 +107,52 @@ func (c *catalogue[F]) spread(side, rows *rowGradients[F]) {
 	}
 }
 
-// scores sets out to z·v + b over the first n items. It multiplies with each side row once, and not with each item's sum.   z (R,D)  out (R,n)
-func (c *catalogue[F]) scores(out, z nn.Block[F], n int, work *nn.Workspace[F]) {
-	c.table.scores(out, z, n)
-	if c.side.n == 1 {
-		return // a stream without side information
-	}
+// sideScores returns (1/|F|)·(z·S + b) of all side rows, which the scores of the items take from there, so that a side row is multiplied with once, and not in each item's
+// sum. It is nil where that is nothing: without side information, or under Config.Cosine, which is of the sum.   z (R,D)  (R, side rows)
+func (c *catalogue[F]) sideScores(cfg *Config, z nn.Block[F], work *nn.Workspace[F]) []F {
 	m := c.side.n
+	if m == 1 || cfg.Cosine {
+		return nil
+	}
 	side := nn.Whole(work.Take(z.Rows*m), m)
 	c.side.scores(side, z, m)
+	for j := range side.Data {
+		side.Data[j] *= F(sideShare)
+	}
+	return side.Data
+}
+
+// compareChunk sets out to the scores of the first n items of a chunk: z·v + b, or under Config.Cosine z·v/|v|/Temperature + b for a z of length one. side is what sideScores
+// returned for z.   z (R,D)  out (R,n)
+func (c *catalogue[F]) compareChunk(cfg *Config, out, z nn.Block[F], side []F, chunk, n int, work *nn.Workspace[F]) {
+	if cfg.Cosine {
+		c.cosines(cfg, out, z, chunk, n, work)
+		return
+	}
+	c.table.chunkScores(out, z, chunk, n)
+	if side == nil {
+		return
+	}
+	of := c.of[chunk][:n]
 	for i := range z.Rows {
-		of, to := side.Data[i*side.Stride:][:m], out.Data[i*out.Stride:][:n]
-		for j := range of {
-			of[j] *= F(sideShare)
-		}
-		for from := 0; from < n; from += chunkRows {
-			rows := to[from:min(from+chunkRows, n)]
-			chunk := c.of[from/chunkRows][:len(rows)]
-			for j := range rows {
-				for _, s := range chunk[j] {
-					rows[j] += of[s]
-				}
+		from, to := side[i*c.side.n:][:c.side.n], out.Data[i*out.Stride:][:n]
+		for j := range to {
+			for _, s := range of[j] {
+				to[j] += from[s]
 			}
 		}
 	}
 }
 
-// compare sets out to the scores of the first n items: scores, or under Config.Cosine z·v/|v|/Temperature + b for a z of length one.   z (R,D)  out (R,n)
-func (c *catalogue[F]) compare(cfg *Config, out, z nn.Block[F], n int, work *nn.Workspace[F]) {
-	if !cfg.Cosine {
-		c.scores(out, z, n, work)
-		return
+func (c *catalogue[F]) cosines(cfg *Config, out, z nn.Block[F], chunk, n int, work *nn.Workspace[F]) {
+	unit, inv, bias := work.Take(n*c.dim), work.Take(n), work.Take(n)
+	for i := range n {
+		bias[i] = c.sum(unit[i*c.dim:][:c.dim], Row(chunk*chunkRows+i))
 	}
-	vectors, inv, bias := work.Take(chunkRows*c.dim), work.Take(chunkRows), work.Take(chunkRows)
-	for from := 0; from < n; from += chunkRows {
-		rows := min(chunkRows, n-from)
-		for i := range rows {
-			bias[i] = c.sum(vectors[i*c.dim:][:c.dim], Row(from+i))
-		}
-		unit := vectors[:rows*c.dim]
-		nn.Normalize(unit, inv[:rows], unit, c.dim)
-		block := out.Columns(from, from+rows)
-		nn.Gemm(block, nn.Plain, nn.Transposed, F(1/cfg.Temperature), z, nn.Whole(unit, c.dim), 0)
-		for i := range z.Rows {
-			nn.Add(block.Data[i*block.Stride:][:rows], bias[:rows])
-		}
+	nn.Normalize(unit, inv, unit, c.dim)
+	nn.Gemm(out, nn.Plain, nn.Transposed, F(1/cfg.Temperature), z, nn.Whole(unit, c.dim), 0)
+	for i := range z.Rows {
+		nn.Add(out.Data[i*out.Stride:][:n], bias)
 	}
 }
 

@@ -140,7 +140,12 @@ func TestSideScores(t *testing.T) {
 		}
 		for _, n := range []int{1, 500, chunkRows, items} {
 			out := make([]float32, queries*n)
-			m.items.scores(nn.Whole(out, n), nn.Whole(z, d), n, &m.ranks.work)
+			var work nn.Workspace[float32]
+			side := m.items.sideScores(&m.cfg, nn.Whole(z, d), &work)
+			for from := 0; from < n; from += chunkRows {
+				to := min(from+chunkRows, n)
+				m.items.compareChunk(&m.cfg, nn.Whole(out, n).Columns(from, to), nn.Whole(z, d), side, from/chunkRows, to-from, &work)
+			}
 			sum := make([]float32, d)
 			for i := range queries {
 				for r := range n {

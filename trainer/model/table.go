@@ -37,16 +37,19 @@ func (t *table[F]) biasOf(r Row) []F {
 func (t *table[F]) scores(out, z nn.Block[F], n int) {
 	for from := 0; from < n; from += chunkRows {
 		rows := min(chunkRows, n-from)
-		chunk := nn.Block[F]{Data: t.vectors[from/chunkRows], Rows: rows, Cols: t.dim, Stride: t.dim}
-		block := out.Columns(from, from+rows)
-		bias := t.bias[from/chunkRows][:rows]
-		if z.Rows == 1 {
-			nn.Gemv(block.Data[:rows], chunk, z.Data[:t.dim])
-		} else {
-			nn.Gemm(block, nn.Plain, nn.Transposed, 1, z, chunk, 0)
-		}
-		for i := range z.Rows {
-			nn.Add(block.Data[i*block.Stride:][:rows], bias)
-		}
+		t.chunkScores(out.Columns(from, from+rows), z, from/chunkRows, rows)
+	}
+}
+
+// chunkScores does so over the first n rows of a chunk.   z (R,D)  out (R,n)
+func (t *table[F]) chunkScores(out, z nn.Block[F], chunk, n int) {
+	vectors := nn.Block[F]{Data: t.vectors[chunk], Rows: n, Cols: t.dim, Stride: t.dim}
+	if z.Rows == 1 {
+		nn.Gemv(out.Data[:n], vectors, z.Data[:t.dim])
+	} else {
+		nn.Gemm(out, nn.Plain, nn.Transposed, 1, z, vectors, 0)
+	}
+	for i := range z.Rows {
+		nn.Add(out.Data[i*out.Stride:][:n], t.bias[chunk][:n])
 	}
 }

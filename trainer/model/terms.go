@@ -47,7 +47,7 @@ type Mark struct {
 }
 
 // Live gives the terms of items as the stream has them now, also of rows that it has never heard of. Under a Model they stay as they are from Forward until Step; under a
-// Served they never change, and many goroutines ask at once.
+// Served they never change. Either way many goroutines ask at once.
 type Live interface {
 	// ItemTerms sets dst to the terms of the rows from, from+1, ….   dst (rows, ItemTerms)
 	ItemTerms(dst []float32, from Row)

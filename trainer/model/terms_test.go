@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/freshet-ml/freshet/schema"
@@ -180,11 +181,11 @@ func TestScoresHaveTheTerms(t *testing.T) {
 // countedLive counts how often the terms of neighbouring rows are asked for.
 type countedLive struct {
 	Live
-	asked int
+	asked atomic.Int64
 }
 
 func (l *countedLive) ItemTerms(dst []float32, from Row) {
-	l.asked++
+	l.asked.Add(1)
 	l.Live.ItemTerms(dst, from)
 }
 
@@ -194,10 +195,10 @@ func TestNoLookAsksForNothing(t *testing.T) {
 	counted := &countedLive{Live: live}
 	m.Attach(counted)
 	m.Forward(termedExamples(rng, 60, 8, 4, 3))
-	if ranks, tops := m.Judge(50, 5, 0); len(ranks) != 0 || len(tops) != 0 || counted.asked != 0 {
-		t.Errorf("%d ranks, %d lists, the terms asked for %d times, of no example", len(ranks), len(tops), counted.asked)
+	if ranks, tops := m.Judge(50, 5, 0); len(ranks) != 0 || len(tops) != 0 || counted.asked.Load() != 0 {
+		t.Errorf("%d ranks, %d lists, the terms asked for %d times, of no example", len(ranks), len(tops), counted.asked.Load())
 	}
-	if m.Judge(50, 5, 1); counted.asked == 0 {
+	if m.Judge(50, 5, 1); counted.asked.Load() == 0 {
 		t.Error("no terms asked for, of one example")
 	}
 }
