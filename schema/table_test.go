@@ -2,11 +2,14 @@ package schema_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"runtime"
 	"testing"
 
-	"github.com/freshet-ml/freshet/schema"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/freshet-ml/freshet/schema"
 )
 
 func sample() schema.Table {
@@ -61,6 +64,41 @@ func TestColNamesTheFault(t *testing.T) {
 	}
 	if rows, err := schema.Col[[]int32](table, "row"); err != nil || rows[1] != 7 {
 		t.Errorf("row = %v, %v", rows, err)
+	}
+}
+
+// TestTableOfAnyLengths puts numbers of all sizes at every place of a table: whatever length it is that they stand for, no more memory is taken than the table may need.
+func TestTableOfAnyLengths(t *testing.T) {
+	whole, err := sample().Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for at := 0; at+8 <= len(whole); at += 2 {
+		for _, n := range []uint64{1<<64 - 1, 1 << 62, 1<<32 - 1, 1 << 31, 1<<24 - 1, 1 << 12} {
+			b := bytes.Clone(whole)
+			if n>>32 > 0 {
+				binary.LittleEndian.PutUint64(b[at:], n)
+			} else {
+				binary.LittleEndian.PutUint32(b[at:], uint32(n))
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := schema.DecodeTable(b)
+			runtime.ReadMemStats(&after)
+			if err != nil && !errors.Is(err, schema.ErrCorrupt) {
+				t.Fatalf("%d at byte %d: fault is not an ErrCorrupt: %v", n, at, err)
+			}
+			if err != nil {
+				refused++
+			}
+			if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<10+16*uint64(len(b)) {
+				t.Fatalf("%d at byte %d: %d bytes are allocated for a table of %d", n, at, grown, len(b))
+			}
+		}
+	}
+	if refused == 0 {
+		t.Fatal("nothing was refused")
 	}
 }
 
