@@ -23,8 +23,9 @@ type unpacker struct {
 	maxBytes   int
 
 	records  []Record
-	bytes    int    // of the keys and values of records
-	inflated []byte // of compressed batches, while a fetch is unpacked; records may point into it
+	last     schema.Offset // of the record that came last, or what lies before the first
+	bytes    int           // of the keys and values of records
+	inflated []byte        // of compressed batches, while a fetch is unpacked; records may point into it
 	passed   passed
 	open     map[int64]bool // producers whose records are left out at this point
 	aborted  []abortedTransaction
@@ -44,7 +45,7 @@ type passed struct {
 func (u *unpacker) unpack(f *fetched, emit func(Batch, passed) error) error {
 	defer u.rest(len(f.records) == 0)
 	slices.SortFunc(f.aborted, func(a, b abortedTransaction) int { return int(a.first - b.first) })
-	u.aborted = f.aborted
+	u.aborted, u.last = f.aborted, f.offset-1
 	clear(u.open)
 	u.reset()
 	emitted := f.offset
@@ -181,8 +182,12 @@ func (u *unpacker) body(b *storedBatch, flush func(schema.Offset) error) ([]byte
 	return inflated[at:], nil
 }
 
-// add adds a record, and emits those before it where they are enough.
+// add adds a record, and emits those before it where they are enough. Offsets grow: a record that came behind one with a higher offset would be taken for one that was read before.
 func (u *unpacker) add(p schema.Partition, r *storedRecord, flush func(schema.Offset) error) error {
+	if schema.Offset(r.offset) <= u.last {
+		return fmt.Errorf("%w: a record at offset %d comes behind offset %d", errDamaged, r.offset, u.last)
+	}
+	u.last = schema.Offset(r.offset)
 	size := len(r.key) + len(r.value)
 	if n := len(u.records); n > 0 && (n >= u.maxRecords || u.bytes+size > u.maxBytes) {
 		if err := flush(u.records[n-1].Offset + 1); err != nil {

@@ -272,6 +272,23 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestOffsetsGrow: a record whose offset is not above that of the one before is damage, and not one that was read already, which would be passed over without a word.
+func TestOffsetsGrow(t *testing.T) {
+	b := written(0, Outgoing{Value: []byte("a")}, Outgoing{Value: []byte("b")})
+	length, n := varint(b[batchHeader:])
+	second := b[batchHeader+n+int(length):]
+	_, n = varint(second)
+	_, stamp := varint(second[n+1:])
+	if delta, _ := varint(second[n+1+stamp:]); delta != 1 {
+		t.Fatalf("the second record has the offset %d", delta)
+	}
+	second[n+1+stamp] = 0
+	got, _, err := unpackAll(t, &fetched{highWatermark: 9, records: seal(b)}, 10, 1000)
+	if !errors.Is(err, errDamaged) || len(got) != 1 || string(got[0].Value) != "a" {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
 func TestInflateIsBounded(t *testing.T) {
 	var bomb bytes.Buffer
 	w, _ := zstd.NewWriter(&bomb)
