@@ -2,8 +2,9 @@
 export CGO_ENABLED = 0
 GO ?= go
 FUZZTIME ?= 20s
+FUZZBYTES ?= 10_000_000
 
-.PHONY: build test race fuzz lint bench up image clean
+.PHONY: build test race fuzz mutants lint bench up image clean
 
 build: ## the program, ./freshet
 	$(GO) build -trimpath -o freshet ./cmd/freshet
@@ -22,6 +23,13 @@ fuzz: ## every fuzz target for FUZZTIME each
 	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$(dirname $$file) || exit 1; \
 	  done; \
 	done
+
+mutants: ## FUZZBYTES bytes of mutated seeds through every fuzz target, the same on every machine (schema/fuzz)
+	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
+	  $(GO) test -c -o mutants.test $$dir; \
+	  (cd $$dir && FRESHET_FUZZ_BYTES=$(FUZZBYTES) $(CURDIR)/mutants.test -test.run '^Fuzz' -test.timeout 0 -test.v >$(CURDIR)/mutants.out 2>&1) || { tail -n 100 mutants.out; exit 1; }; \
+	  sed -n "s|.*mutants: |$$dir |p" mutants.out; \
+	done; rm -f mutants.test mutants.out
 
 lint: ## needs golangci-lint v2
 	golangci-lint run

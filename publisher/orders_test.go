@@ -11,6 +11,7 @@ import (
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nkeys"
 )
@@ -120,7 +121,8 @@ func TestOrderValidateNamesEveryFault(t *testing.T) {
 	}
 }
 
-func FuzzParseOrder(f *testing.F) {
+func FuzzParseOrder(t *testing.F) {
+	f := fuzz.Of(t)
 	b, _ := json.Marshal(order(1, 2))
 	f.Add(b)
 	f.Add([]byte(`{"format":1,"model":"m","serial":1,"candidate":{"version":3,"share":1e-9}}`))

@@ -16,6 +16,7 @@ import (
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
@@ -318,7 +319,8 @@ func TestConfigValidateNamesEveryFault(t *testing.T) {
 	}
 }
 
-func FuzzParseManifest(f *testing.F) {
+func FuzzParseManifest(t *testing.F) {
+	f := fuzz.Of(t)
 	f.Add([]byte(`{"format":1,"model":"m","version":1,"kind":"base","base":1,"objects":[{"name":"m/1/items.arrow","bytes":3,"sha256":"` +
 		strings.Repeat("0", 64) + `"}],"trained_through":{"event_time":0,"positions":{"0":1}},"step":1,"items":1,"config_digest":"","created_at":"2026-01-01T00:00:00Z"}`))
 	if b, err := os.ReadFile("testdata/manifest_2.json"); err == nil {

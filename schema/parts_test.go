@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 )
 
 // drawRow draws any row that a log can have.
@@ -217,7 +218,8 @@ func must[T any](v T, err error) T {
 }
 
 // FuzzReadParts damages messages: an error, never a panic, and no more memory than the message warrants.
-func FuzzReadParts(f *testing.F) {
+func FuzzReadParts(t *testing.F) {
+	f := fuzz.Of(t)
 	var b schema.PartsBuilder
 	for _, r := range goldenRows() {
 		b.AddRow(&r)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 )
 
 func sample() schema.Table {
@@ -102,7 +103,8 @@ func TestTableOfAnyLengths(t *testing.T) {
 	}
 }
 
-func FuzzDecodeTable(f *testing.F) {
+func FuzzDecodeTable(t *testing.F) {
+	f := fuzz.Of(t)
 	b, _ := sample().Bytes()
 	f.Add(b)
 	f.Add(b[:len(b)/2])

@@ -13,6 +13,7 @@ import (
 
 	"github.com/freshet-ml/freshet/ingest/aside"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 )
 
 func lines(err error) iter.Seq[string] { return strings.Lines(err.Error()) }
@@ -132,7 +133,8 @@ func TestClientSaysWhatToDo(t *testing.T) {
 }
 
 // FuzzQuery: no query makes the server fail, and what it takes is what it shows.
-func FuzzQuery(f *testing.F) {
+func FuzzQuery(t *testing.F) {
+	f := fuzz.Of(t)
 	for _, q := range []string{"", "limit=3", "reason=late&reason=invalid", "after=0:1&partition=0", "since=1&until=2", "since=%zz", "limit=-1", "after=0:9223372036854775807"} {
 		f.Add(q)
 	}
@@ -154,6 +156,71 @@ func FuzzQuery(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRedriven: no body makes the server fail or removes more than it names.
+func FuzzRedriven(t *testing.F) {
+	f := fuzz.Of(t)
+	for _, body := range []string{`{"records":["0:1","2:5"]}`, `{"records":[]}`, `{"records":["1:-1"]}`, `{"records":null,"more":1}`, `{"records":["0:1"]}{}`} {
+		f.Add("application/json", body)
+	}
+	f.Add("text/plain", "{}")
+	s := &shelf{}
+	h := aside.Handler(aside.Local{Shelf: s}, nil, slog.New(slog.DiscardHandler))
+	f.Fuzz(func(t *testing.T, kind, body string) {
+		s.records = nil
+		for o := range 6 {
+			s.put(rejected(o%3, o, schema.ReasonLate))
+		}
+		r := httptest.NewRequest("POST", "/v1/aside/redriven", strings.NewReader(body))
+		r.Header.Set("Content-Type", kind)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		var got struct {
+			Removed int
+			Error   *aside.Fault
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || (got.Error == nil) != (w.Code == 200) || w.Code != 200 && (w.Code < 400 || w.Code > 499) {
+			t.Fatalf("%q: %d %s", body, w.Code, w.Body)
+		}
+		if got.Removed > strings.Count(body, ":") {
+			t.Fatalf("%q removed %d", body, got.Removed)
+		}
+	})
+}
+
+// FuzzAnswer: whatever a node answers, its client reads it or says what is wrong, and ends.
+func FuzzAnswer(t *testing.F) {
+	f := fuzz.Of(t)
+	s := &shelf{}
+	for o := range 3 {
+		s.put(rejected(0, o, schema.ReasonLate))
+	}
+	h := aside.Handler(aside.Local{Shelf: s}, nil, slog.New(slog.DiscardHandler))
+	for _, path := range []string{"/v1/aside?limit=2", "/v1/aside/0/1", "/v1/aside/summary", "/v1/aside/0/9"} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		f.Add(w.Code, w.Header().Get(aside.NextHeader), w.Body.String())
+	}
+	f.Fuzz(func(t *testing.T, status int, next, body string) {
+		c := aside.Client{BaseURL: "http://node", HTTP: &http.Client{Transport: answers(func(*http.Request) *http.Response {
+			return &http.Response{StatusCode: status, Header: http.Header{aside.NextHeader: {next}}, Body: io.NopCloser(strings.NewReader(body))}
+		})}}
+		page, err := c.Page(t.Context(), aside.Filter{}, aside.Start, 2)
+		if err == nil && (status != 200 || page.More && page.Next == aside.Start) {
+			t.Fatalf("%d %q %q was taken: %+v", status, next, body, page)
+		}
+		_, one := c.Record(t.Context(), aside.Place{})
+		_, summary := c.Summary(t.Context(), aside.Filter{})
+		if status != 200 && (one == nil || summary == nil) {
+			t.Fatalf("%d %q was taken: %v, %v", status, body, one, summary)
+		}
+	})
+}
+
+// answers is an http.RoundTripper.
+type answers func(*http.Request) *http.Response
+
+func (a answers) RoundTrip(r *http.Request) (*http.Response, error) { return a(r), nil }
 
 // wants accepts one token.
 func wants(token string) func(http.Header) error {

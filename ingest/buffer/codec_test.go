@@ -21,6 +21,7 @@ import (
 	"github.com/freshet-ml/freshet/ingest/packed"
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 )
 
 var addGolden = flag.Bool("add-golden", false, "write golden files that do not exist yet")
@@ -290,7 +291,8 @@ func TestBytesAreThoseOfTheirFormat(t *testing.T) {
 }
 
 // FuzzDecode gives every decoder the bytes. None may panic, a fault is an ErrCorrupt, and what decodes is a fixed point.
-func FuzzDecode(f *testing.F) {
+func FuzzDecode(t *testing.F) {
+	f := fuzz.Of(t)
 	for _, value := range goldenValues() {
 		f.Add(value)
 		f.Add(value[:len(value)/2])

@@ -16,6 +16,7 @@ import (
 
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 )
 
 // TestAPartitionThatMovesMakesTheSameLog moves partitions between two nodes at drawn moments, some of which mirror the
@@ -240,7 +241,8 @@ func TestImportRefusesWhatIsNotWhole(t *testing.T) {
 	}
 }
 
-func FuzzImport(f *testing.F) {
+func FuzzImport(t *testing.F) {
+	f := fuzz.Of(t)
 	from := openMemory(f, Memory())
 	must(f, feedInputs(from, newInputs(4, 20)))
 	var stream bytes.Buffer

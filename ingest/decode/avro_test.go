@@ -11,6 +11,7 @@ import (
 
 	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 	"github.com/hamba/avro/v2"
 )
@@ -243,7 +244,8 @@ func TestAvroOfNothing(t *testing.T) {
 	}
 }
 
-func FuzzAvro(f *testing.F) {
+func FuzzAvro(t *testing.F) {
+	f := fuzz.Of(t)
 	d := avroDecoder(f, clickAvro, decode.Config{})
 	f.Add(marshal(f, clickAvro, fullOfAvro))
 	const odd = `{"type":"record","name":"Click","fields":[{"name":"a","type":{"type":"array","items":["null","Click",{"type":"map","values":"bytes"}]}},

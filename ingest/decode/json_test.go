@@ -7,6 +7,7 @@ import (
 	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -172,7 +173,8 @@ func TestActions(t *testing.T) {
 	}
 }
 
-func FuzzDecodeJSON(f *testing.F) {
+func FuzzDecodeJSON(t *testing.F) {
+	f := fuzz.Of(t)
 	f.Add([]byte(fullClick))
 	f.Add([]byte(`{"user_id":1,"item_id":null,"timestamp":"2023-11-14T22:13:20Z"}`))
 	f.Add([]byte(`{"timestamp":1,"item":{"price":-0},"context":{}}`))

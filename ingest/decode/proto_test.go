@@ -11,6 +11,7 @@ import (
 	"github.com/bufbuild/protocompile"
 	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
@@ -305,7 +306,8 @@ func TestProtobufImports(t *testing.T) {
 }
 
 // FuzzProtobuf holds what is read against the library: whatever it takes is taken, as the same values.
-func FuzzProtobuf(f *testing.F) {
+func FuzzProtobuf(t *testing.F) {
+	f := fuzz.Of(t)
 	const text = `syntax = "proto3"; import "google/protobuf/timestamp.proto"; import "google/protobuf/wrappers.proto";
 		message M { string user_id = 1; sint32 item_id = 2; google.protobuf.Timestamp timestamp = 3; oneof place { string scene = 4; int32 page = 5; In in = 6; }
 		message In { uint64 id = 1; In again = 2; } google.protobuf.DoubleValue cost = 7; map<string, In> props = 8; In context = 40; }`

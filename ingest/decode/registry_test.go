@@ -19,6 +19,7 @@ import (
 
 	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/sr"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
@@ -464,7 +465,8 @@ func TestSchemaFileOfFramedRecords(t *testing.T) {
 	}
 }
 
-func FuzzFramed(f *testing.F) {
+func FuzzFramed(t *testing.F) {
+	f := fuzz.Of(t)
 	o := openOffice(f)
 	o.SeedSchema("a", 1, 1, sr.Schema{Schema: clickAvro})
 	o.SeedSchema("b", 1, 2, sr.Schema{Schema: clickProto, Type: sr.TypeProtobuf})

@@ -15,6 +15,7 @@ import (
 	"github.com/freshet-ml/freshet/ingest/buffer"
 	"github.com/freshet-ml/freshet/ingest/packed"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -364,7 +365,8 @@ func TestMirrorRefusesWhatNoLogHolds(t *testing.T) {
 	}
 }
 
-func FuzzTicket(f *testing.F) {
+func FuzzTicket(t *testing.F) {
+	f := fuzz.Of(t)
 	f.Add([]byte(`{"partition":0,"from":7,"follow":true,"marks":true,"max_bytes":65536}`))
 	f.Add([]byte(`{"user":"u","n":3}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -377,7 +379,8 @@ func FuzzTicket(f *testing.F) {
 	})
 }
 
-func FuzzState(f *testing.F) {
+func FuzzState(t *testing.F) {
+	f := fuzz.Of(t)
 	f.Add(mustJSON(stateOf(buffer.Meta{Partition: 3, FirstEmit: 1, NextEmit: 7, Grows: []buffer.Grow{{Partitions: 4, Watermark: schema.BeginningOfTime}}})))
 	f.Add([]byte(`{"watermark":null}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/freshet-ml/freshet/ingest/packed"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 )
 
 // drawClick draws any click of user u, valid or not.
@@ -139,7 +140,8 @@ func TestGoldenBytes(t *testing.T) {
 }
 
 // FuzzDecode demands an error or clicks of any bytes, and that what came out goes in again.
-func FuzzDecode(f *testing.F) {
+func FuzzDecode(t *testing.F) {
+	f := fuzz.Of(t)
 	var all []byte
 	for _, c := range golden() {
 		f.Add(1, packed.Append(nil, &c))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/freshet-ml/freshet/ingest/packed"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 )
 
 // TestReadIsDecode: one click at a time, the same clicks.
@@ -39,7 +40,8 @@ func TestReadIsDecode(t *testing.T) {
 	})
 }
 
-func FuzzRead(f *testing.F) {
+func FuzzRead(t *testing.F) {
+	f := fuzz.Of(t)
 	b := packed.Append(nil, &schema.Click{ItemID: "i", Action: "wish", EventID: "e", Scene: "home", Item: schema.ItemInfo{Price: 1}, Context: []byte("{}")})
 	f.Add(b)
 	f.Add(b[:len(b)-1])

@@ -1,6 +1,10 @@
 package source
 
-import "time"
+import (
+	"io"
+	"strings"
+	"time"
+)
 
 func init() {
 	metadataTTL, backoffMin, backoffMax, groupBackoff, heartbeatMax, tlsTimeout = 200*time.Millisecond, 10*time.Millisecond, 500*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond, time.Second
@@ -10,4 +14,9 @@ func init() {
 func (c KafkaConfig) WithFetchBytes(n int) KafkaConfig {
 	c.fetchBytes = n
 	return c
+}
+
+// OpenText opens a text as OpenFile does a file of it.
+func OpenText(text, format string) (Stream, error) {
+	return openLines("text", format, io.NopCloser(strings.NewReader(text)), int64(len(text)), nil)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/freshet-ml/freshet/ingest/decode"
 	"github.com/freshet-ml/freshet/ingest/source"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -62,6 +63,16 @@ func read(t testing.TB, s source.Stream) []string {
 func open(t testing.TB, text, format string) source.Stream {
 	t.Helper()
 	s, err := source.OpenFile(write(t, text), format, source.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// openText is open without a file.
+func openText(t testing.TB, text, format string) source.Stream {
+	t.Helper()
+	s, err := source.OpenText(text, format)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,15 +173,17 @@ func TestLimitAndProgress(t *testing.T) {
 	}
 }
 
-func FuzzCSV(f *testing.F) {
+func FuzzCSV(t *testing.F) {
+	f := fuzz.Of(t)
 	f.Add("1,2,3")
 	f.Add(`"a ""b""",",",2014-04-07T10:51:09.277Z`)
 	f.Add("\"\n,,")
 	f.Fuzz(func(t *testing.T, row string) {
 		if strings.ContainsAny(row, "\r\n") || row == "" || len(row) > 1<<16 {
+			f.Leave()
 			return
 		}
-		s := open(t, "user,item,ts\n"+row+"\n", "csv")
+		s := openText(t, "user,item,ts\n"+row+"\n", "csv")
 		defer s.Close()
 		out, err := s.Next()
 		if err != nil {
@@ -187,15 +200,17 @@ func FuzzCSV(f *testing.F) {
 }
 
 // A line is passed on as it is, under the user that is in it.
-func FuzzJSONL(f *testing.F) {
+func FuzzJSONL(t *testing.F) {
+	f := fuzz.Of(t)
 	f.Add(fullClick)
 	f.Add(`{"user_id":3,"timestamp":"soon"}`)
 	f.Add("not json")
 	f.Fuzz(func(t *testing.T, line string) {
 		if strings.ContainsAny(line, "\r\n") || line == "" || len(line) > 1<<16 || strings.HasPrefix(line, "\x1f\x8b") || strings.HasPrefix(line, "\x28\xb5\x2f\xfd") {
+			f.Leave()
 			return
 		}
-		s := open(t, "{}\n"+line+"\n", "jsonl")
+		s := openText(t, "{}\n"+line+"\n", "jsonl")
 		defer s.Close()
 		if _, err := s.Next(); err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/s2"
@@ -310,7 +311,8 @@ func TestInflateIsBounded(t *testing.T) {
 }
 
 // FuzzRecordSet holds that no record set panics the reader, and that a record never lies outside of its bounds.
-func FuzzRecordSet(f *testing.F) {
+func FuzzRecordSet(t *testing.F) {
+	f := fuzz.Of(t)
 	batch := written(0, Outgoing{Key: []byte("u"), Value: []byte("click")}, Outgoing{Value: bytes.Repeat([]byte("x"), 300)})
 	f.Add(batch, int64(0))
 	for codec := range byte(6) {
@@ -319,6 +321,7 @@ func FuzzRecordSet(f *testing.F) {
 	f.Add(append(batch, batch[:70]...), int64(0))
 	f.Fuzz(func(t *testing.T, set []byte, offset int64) {
 		if offset < 0 {
+			f.Leave()
 			return
 		}
 		for range 2 { // as it is, and then with checksums that hold, so that what lies behind them is reached
@@ -345,7 +348,8 @@ func FuzzRecordSet(f *testing.F) {
 }
 
 // FuzzFetchAnswer holds that no answer panics the reader of the protocol.
-func FuzzFetchAnswer(f *testing.F) {
+func FuzzFetchAnswer(t *testing.F) {
+	f := fuzz.Of(t)
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x06clicks\x00\x00\x00\x01"), int16(11))
 	f.Fuzz(func(t *testing.T, answer []byte, version int16) {
 		c := fetchCall{topic: "clicks", version: version, answer: answer}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/freshet-ml/freshet/ingest/window"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 )
 
 // goldenConfig makes of goldenSteps sessions with and without parts, ids and pending clicks.
@@ -271,7 +272,8 @@ func TestPartsNeverChange(t *testing.T) {
 }
 
 // FuzzReplay demands of any journal that it is refused or makes a whole state that can be stored.
-func FuzzReplay(f *testing.F) {
+func FuzzReplay(t *testing.F) {
+	f := fuzz.Of(t)
 	f.Add(readHex(f, "journal.hex"))
 	f.Add([]byte{1, 4, 2, 5, 1})
 	f.Fuzz(func(t *testing.T, journal []byte) {
@@ -290,7 +292,8 @@ func FuzzReplay(f *testing.F) {
 }
 
 // FuzzRestore demands of any page that it is refused or makes a whole state that can be stored and goes on.
-func FuzzRestore(f *testing.F) {
+func FuzzRestore(t *testing.F) {
+	f := fuzz.Of(t)
 	page := readHex(f, "page.hex")
 	f.Add(page, int64(midnight+21_000), int64(midnight+31_000), uint64(5), uint64(3))
 	f.Fuzz(func(t *testing.T, page []byte, watermark, seen int64, taken, emitted uint64) {

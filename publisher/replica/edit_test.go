@@ -2,8 +2,11 @@ package replica_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"slices"
+
+	"github.com/apache/arrow/go/v17/arrow/float16"
 
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/schema"
@@ -45,14 +48,21 @@ func eachRow(data any, choose func(n int) []int) any {
 		return listsOf(v, choose)
 	case [][]float32:
 		return listsOf(v, choose)
+	case [][]schema.Half:
+		return listsOf(v, choose)
 	case schema.Vectors:
-		out := schema.Vectors{Dim: v.Dim}
-		for _, r := range choose(len(v.Values) / v.Dim) {
-			out.Values = append(out.Values, v.Values[r*v.Dim:][:v.Dim]...)
-		}
-		return out
+		return schema.Vectors{Dim: v.Dim, Values: vectorsAt(v.Dim, v.Values, choose)}
+	case schema.Codes:
+		return schema.Codes{Dim: v.Dim, Values: vectorsAt(v.Dim, v.Values, choose)}
 	}
-	return data // of a kind that is not edited
+	panic(fmt.Sprintf("a column of type %T is not edited: add it here and to changed", data))
+}
+
+func vectorsAt[T any](dim int, values []T, choose func(n int) []int) (out []T) {
+	for _, r := range choose(len(values) / dim) {
+		out = append(out, values[r*dim:][:dim]...)
+	}
+	return out
 }
 
 func rowsOf[T any](v []T, choose func(n int) []int) []T {
@@ -142,11 +152,19 @@ func changed(data any, row int, value []byte) any {
 		return put(len(v), func(r int) { v[r] = anotherList(v[r], whole, value[0]) })
 	case [][]float32:
 		return put(len(v), func(r int) { v[r] = anotherList(v[r], float, value[0]) })
+	case [][]schema.Half:
+		half := halves[value[0]%8]
+		return put(len(v), func(r int) { v[r] = anotherList(v[r], half, value[0]) })
 	case schema.Vectors:
 		return put(len(v.Values), func(r int) { v.Values[r] = float })
+	case schema.Codes:
+		return put(len(v.Values), func(r int) { v.Values[r] = int8(value[1]) }) // -128 among them, which no publisher writes
 	}
-	return data
+	panic(fmt.Sprintf("a column of type %T is not edited", data))
 }
+
+// halves are those at the edges: the largest, both infinities, no number, the smallest, and the smallest that is precise.
+var halves = append(schema.Halved([]float32{-1, 65504, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()), 0x1p-14}), float16.FromBits(1), float16.FromBits(0x8000))
 
 // anotherList has one more value, one less, or another one.
 func anotherList[T any](list []T, value T, how byte) []T {

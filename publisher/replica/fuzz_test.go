@@ -8,19 +8,22 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
 	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/freshet-ml/freshet/trainer/model"
 )
 
-// published is a base and a delta with all tables, as they are fetched.
-func published(tb testing.TB) (updates [2]publisher.Update) {
+// published is a base and a delta with all tables, as they are fetched, with rows of a precision.
+func published(tb testing.TB, as model.Precision) (updates [2]publisher.Update) {
 	tb.Helper()
 	c := newCounting(tb, 12)
+	c.m.Publishes(model.Publishing{Rows: as})
 	for i := range updates {
 		c.click(1, 2, 3)
 		c.click(model.Row(4+i), 2)
@@ -95,10 +98,14 @@ func restored(tb testing.TB, dir string, last []byte) (serving bool) {
 
 // FuzzTables changes the tables of a base and of a delta, value by value, and gives them to a replica with the digests of what
 // they have become: bytes at random would not get beyond those. What it is not refused must answer.
-func FuzzTables(f *testing.F) {
-	updates := published(f)
-	if dir := f.TempDir(); !restored(f, dir, written(f, dir, updates)) {
-		f.Fatal("the unchanged tables are refused")
+func FuzzTables(t *testing.F) {
+	f := fuzz.Of(t)
+	forms := [][2]publisher.Update{published(f, model.Float32), published(f, model.Int8)}
+	dir := f.TempDir()
+	for _, updates := range forms {
+		if !restored(f, dir, written(f, dir, updates)) {
+			f.Fatal("the unchanged tables are refused")
+		}
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
 	for range 64 { // a script is edits of eight bytes
@@ -109,6 +116,11 @@ func FuzzTables(f *testing.F) {
 		f.Add(script)
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
+		if len(script) == 0 {
+			f.Leave()
+			return
+		}
+		updates := forms[script[0]/2%2]
 		var changed [2]publisher.Update
 		for i, u := range updates {
 			changed[i] = u
@@ -123,15 +135,28 @@ func FuzzTables(f *testing.F) {
 				edit(objects, int(script[1]), script[2], int(script[3]), int(script[4]), script[5:8])
 			}
 		}
-		dir := t.TempDir()
+		for i := range changed {
+			for _, o := range changed[i].Objects {
+				same := func(other publisher.Object) bool {
+					return o.Name == other.Name && reflect.DeepEqual(o.Table, other.Table)
+				}
+				if b, err := o.Table.Bytes(); err == nil && !slices.ContainsFunc(updates[i].Objects, same) {
+					f.Made(len(b))
+				}
+			}
+		}
+		if err := os.RemoveAll(filepath.Join(dir, "objects")); err != nil {
+			t.Fatal(err)
+		}
 		restored(t, dir, written(t, dir, changed))
 	})
 }
 
 // FuzzLastGood gives a replica a last.json of any bytes beside whole objects.
-func FuzzLastGood(f *testing.F) {
+func FuzzLastGood(t *testing.F) {
+	f := fuzz.Of(t)
 	dir := f.TempDir()
-	last := written(f, dir, published(f))
+	last := written(f, dir, published(f, model.Int8))
 	f.Add(last)
 	f.Add(last[:len(last)/2])
 	f.Add([]byte(`{"format":1,"chain":[{}],"candidate":[{}],"head":{}}`))
@@ -139,7 +164,8 @@ func FuzzLastGood(f *testing.F) {
 }
 
 // FuzzURL asks with any query.
-func FuzzURL(f *testing.F) {
+func FuzzURL(t *testing.F) {
+	f := fuzz.Of(t)
 	r, _ := serving(f, nil, nil)
 	h := r.Handler()
 	for _, query := range []string{"user_id=u1&k=20&scene=home", "user_id=%ff&k=-1", "k=1e9", "user_id=u1&k=0x10", "user_id=u1;k=2", "%zz=&&=&user_id"} {

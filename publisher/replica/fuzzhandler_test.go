@@ -10,11 +10,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/freshet-ml/freshet/publisher/replica"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 )
 
 // FuzzHandler sends anything to any path. It is answered, or refused as a fault of the caller in the form of the API; never is it a fault of ours, and what is taken
 // as JSON is JSON, whose fields mean what encoding/json reads.
-func FuzzHandler(f *testing.F) {
+func FuzzHandler(t *testing.F) {
+	f := fuzz.Of(t)
 	r, _ := serving(f, nil, nil)
 	h := r.Handler()
 	const kind = "application/json"
@@ -30,6 +32,7 @@ func FuzzHandler(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, target, kind string, body []byte) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil || !strings.HasPrefix(target, "/") || method == "" {
+			f.Leave()
 			return // net/http would not call the handler
 		}
 		req := httptest.NewRequest("POST", "/", strings.NewReader(string(body)))

@@ -13,6 +13,7 @@ import (
 	"github.com/freshet-ml/freshet/publisher/natstest"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -100,7 +101,8 @@ func TestRecordedRequestsHaveABound(t *testing.T) {
 	}
 }
 
-func FuzzDecodeRequests(f *testing.F) {
+func FuzzDecodeRequests(t *testing.F) {
+	f := fuzz.Of(t)
 	b, err := replica.EncodeRequests([]replica.Request{{UserID: "u1"}, {Clicks: []replica.RequestClick{{ItemID: "i1", Timestamp: 1}}, Scene: "home"}})
 	if err != nil {
 		f.Fatal(err)

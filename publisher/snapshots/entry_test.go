@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -82,7 +83,8 @@ func TestEntriesThatAreRefused(t *testing.T) {
 }
 
 // What others write into the bucket gives an error, or an entry that is written back the same.
-func FuzzDecodeEntry(f *testing.F) {
+func FuzzDecodeEntry(t *testing.F) {
+	f := fuzz.Of(t)
 	b, err := encodeEntry(example())
 	if err != nil {
 		f.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
@@ -323,7 +324,8 @@ func TestServedIsSafeForManyGoroutines(t *testing.T) {
 }
 
 // FuzzLoadServed feeds whatever an Arrow file can say to the loader: it must answer, or say ErrCorrupt.
-func FuzzLoadServed(f *testing.F) {
+func FuzzLoadServed(t *testing.F) {
+	f := fuzz.Of(t)
 	cfg := small()
 	cfg.Dim, cfg.Heads = 4, 1
 	m := filled(f, cfg, 3)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/freshet-ml/freshet/trainer/model"
 	"github.com/google/go-cmp/cmp"
 )
@@ -171,7 +172,8 @@ func TestAddLine(t *testing.T) {
 	}
 }
 
-func FuzzAddLine(f *testing.F) {
+func FuzzAddLine(t *testing.F) {
+	f := fuzz.Of(t)
 	f.Add([]byte("u a b c"))
 	f.Add([]byte("\t \x00 x"))
 	f.Fuzz(func(t *testing.T, line []byte) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/freshet-ml/freshet/cmd/freshet/config"
+	"github.com/freshet-ml/freshet/schema/fuzz"
 	"github.com/freshet-ml/freshet/trainer/model"
 	"github.com/google/go-cmp/cmp"
 )
@@ -353,10 +354,20 @@ func TestFaultsOfFormats(t *testing.T) {
 }
 
 // FuzzFile holds that no file panics the loader or is accepted with a value that is out of range.
-func FuzzFile(f *testing.F) {
+func FuzzFile(t *testing.F) {
+	f := fuzz.Of(t)
 	for _, s := range []string{"", "window: {gap: 3m}", "a: &x [1]\nkafka: {brokers: *x}", "<<: {a: 1}", "window: &w\n  gap: *w", "? [a]\n: b", "source: {fields: {user_id: {a: b}}}"} {
 		f.Add(s)
 	}
+	defaults, err := config.Load(config.Places{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	var whole strings.Builder
+	if err := defaults.Effective(&whole); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole.String())
 	f.Fuzz(func(t *testing.T, text string) {
 		l, err := config.Load(config.Places{File: yamlFile(t, text)})
 		if err != nil {
