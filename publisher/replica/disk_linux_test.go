@@ -41,13 +41,16 @@ func mounted(t *testing.T, options string) (dir string, ok bool) {
 	return dir, true
 }
 
-func TestDiskFull(t *testing.T) {
+func TestDiskFull(t *testing.T)  { fullDisk(t, diskFault) }
+func TestOrderFull(t *testing.T) { fullDisk(t, orderFault) }
+
+func fullDisk(t *testing.T, test func(t *testing.T, dir string, strike, heal func() error)) {
 	dir, ok := mounted(t, "size=1m")
 	if !ok {
 		return
 	}
 	ballast := filepath.Join(dir, "ballast")
-	diskFault(t, dir, func() error {
+	test(t, dir, func() error {
 		f, err := os.Create(ballast)
 		if err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -71,6 +72,75 @@ func TestDiskInTheWay(t *testing.T) {
 	dir := t.TempDir()
 	objects := filepath.Join(dir, "objects")
 	diskFault(t, dir, func() error {
+		if err := os.Rename(objects, objects+".away"); err != nil {
+			return err
+		}
+		return os.WriteFile(objects, nil, 0o644)
+	}, func() error {
+		if err := os.Remove(objects); err != nil {
+			return err
+		}
+		return os.Rename(objects+".away", objects)
+	})
+}
+
+// orderFault has a replica obey an order while the directory cannot be written, and demands that each failure is counted, and that the order is on the disk soon after
+// there is room: without any news, and without NATS. A start without NATS obeys it.
+func orderFault(t *testing.T, dir string, strike, heal func() error) {
+	t.Helper()
+	server := natstest.Start(t, t.TempDir(), 0)
+	js := dial(t, server)
+	p := newPublisher(t, js, nil)
+	trainee := newTrainee(t, 30)
+	cfg := config("r1")
+	cfg.Dir, cfg.PollEvery = dir, 20*time.Millisecond
+	r, stop := start(t, cfg, js, nil)
+	for range 2 {
+		serves(t, r, trainee.publish(t, p).Version)
+	}
+	eventually(t, "version 2 is on the disk", func() bool { return lastOnDisk(dir) == 2 })
+	op := newOperator(t, js, nil)
+	onDisk := func() uint64 {
+		b, err := os.ReadFile(filepath.Join(dir, "order.json"))
+		if err != nil {
+			return 0
+		}
+		o, err := publisher.ParseOrder(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o.Serial
+	}
+	op.order(2, nil)
+	eventually(t, "the first order is on the disk", func() bool { return onDisk() == 1 })
+	if err := strike(); err != nil {
+		t.Fatal(err)
+	}
+	op.order(1, nil)
+	serves(t, r, 1)
+	before := diskFailures(t, r)
+	eventually(t, "it tries again and again", func() bool { return diskFailures(t, r) > before+2 })
+	if got := onDisk(); got > 1 {
+		t.Errorf("order %d is on a disk that cannot be written", got)
+	}
+	natstest.Stop(server)
+	if err := heal(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second order is on the disk", func() bool { return onDisk() == 2 })
+	after := diskFailures(t, r)
+	stop()
+	if got := diskFailures(t, r); got != after {
+		t.Errorf("%v failures became %v once it was written", after, got)
+	}
+	again, _ := start(t, cfg, js, nil)
+	eventually(t, "a start without NATS obeys it", func() bool { return metric(t, again, "freshet_order_serial") == 2 })
+}
+
+func TestOrderInTheWay(t *testing.T) {
+	dir := t.TempDir()
+	objects := filepath.Join(dir, "objects")
+	orderFault(t, dir, func() error {
 		if err := os.Rename(objects, objects+".away"); err != nil {
 			return err
 		}

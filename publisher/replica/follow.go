@@ -133,16 +133,23 @@ func (r *Replica) followOrders(ctx context.Context, store *publisher.Store, orde
 }
 
 // obey brings what is served to what it is told. After a refusal that a second look may heal it tries the same again,
-// waiting longer each time up to a bound.
+// waiting longer each time up to a bound. An order that the disk did not take is written again every PollEvery, whether NATS answers or not.
 func (r *Replica) obey(ctx context.Context, news <-chan told) error {
 	var last told
 	retry := time.NewTimer(time.Hour)
 	retry.Stop()
 	defer retry.Stop()
+	keep := time.NewTicker(r.cfg.PollEvery)
+	defer keep.Stop()
 	for failed := 0; ; {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-keep.C:
+			if r.unsaved != nil && r.keepOrder() == nil {
+				r.cfg.Log.Info("replica keeps the order on disk now", "dir", r.cfg.Dir, "serial", r.inForce().Serial)
+			}
+			continue
 		case t := <-news:
 			ordered := r.takeOrder(t.order)
 			same := !r.inForce().FollowsHead() || bytes.Equal(t.head, last.head)

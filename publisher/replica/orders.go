@@ -39,11 +39,25 @@ func (r *Replica) takeOrder(stored []byte) bool {
 	r.order.Store(&o)
 	r.metrics.order.Set(float64(o.Serial))
 	r.cfg.Log.Info("replica obeys an order", "id", r.cfg.ID, "model", r.cfg.Model, "serial", o.Serial, "version", o.Version, "candidate", o.Candidate != nil, "by", o.By, "why", o.Why)
-	if err := r.disk.saveOrder(stored); err != nil {
-		r.metrics.failures.WithLabelValues("disk").Inc()
-		r.cfg.Log.Error("replica cannot keep the order on disk: a start without NATS will obey an older one; check space and rights of the directory", "dir", r.cfg.Dir, "err", err)
+	r.unsaved = stored
+	if err := r.keepOrder(); err != nil {
+		r.cfg.Log.Error("replica cannot keep the order on disk, and tries again: until it can, a start without NATS will obey an older one; check space and rights of the directory",
+			"dir", r.cfg.Dir, "again_in", r.cfg.PollEvery, "err", err)
 	}
 	return true
+}
+
+// keepOrder writes the order in force to the disk, unless it is there.
+func (r *Replica) keepOrder() error {
+	if r.unsaved == nil {
+		return nil
+	}
+	if err := r.disk.saveOrder(r.unsaved); err != nil {
+		r.metrics.failures.WithLabelValues("disk").Inc()
+		return err
+	}
+	r.unsaved = nil
+	return nil
 }
 
 // checkOrder parses an order and refuses one that this replica must not obey.

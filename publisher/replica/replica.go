@@ -42,8 +42,9 @@ type Replica struct {
 	news     chan struct{} // says that current or refused changed; holds at most one
 
 	// Of the goroutine of Run.
-	floor schema.Manifest // the newest head that was served: no older one ever is (I5), whatever orders have asked for meanwhile
-	heard []byte          // the stored order that was looked at last
+	floor   schema.Manifest // the newest head that was served: no older one ever is (I5), whatever orders have asked for meanwhile
+	heard   []byte          // the stored order that was looked at last
+	unsaved []byte          // the order in force, where the disk did not take it
 
 	requests recorded
 	marks    sync.Pool // of *[]model.Mark: the memory of requests
