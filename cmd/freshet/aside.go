@@ -16,6 +16,7 @@ import (
 
 	"github.com/freshet-ml/freshet/cmd/freshet/config"
 	"github.com/freshet-ml/freshet/ingest/aside"
+	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
 )
 
@@ -36,7 +37,7 @@ func withAside(h http.Handler, in *intake, a *app) (http.Handler, error) {
 // book opens the records aside: those of a running freshet, or of a data directory that no process has.
 func (f *BookFlags) book(a *app, c *closers) (aside.Book, error) {
 	if f.Server != "" {
-		return aside.Client{BaseURL: f.Server, Token: a.cfg.Serve.Token}, nil
+		return f.node(a)
 	}
 	store, err := visitStore(a, c, "add --server "+serverOf(a.cfg.Config))
 	if err != nil {
@@ -44,6 +45,26 @@ func (f *BookFlags) book(a *app, c *closers) (aside.Book, error) {
 	}
 	return aside.Local{Shelf: store}, nil
 }
+
+// node is the book of a running freshet. The token is one that it takes where it reads the same configuration.
+func (f *BookFlags) node(a *app) (book aside.Client, err error) {
+	book = aside.Client{BaseURL: f.Server, Token: a.cfg.Serve.Token}
+	if book.Token == "" && a.cfg.Serve.TokenFile != "" {
+		if book.Token, err = replica.FirstToken(a.cfg.Serve.TokenFile); err != nil {
+			return book, fmt.Errorf("aside: %w: or give the token with --token", err)
+		}
+	}
+	if f.CallerFlags != (CallerFlags{}) {
+		if book.HTTP, err = f.client(); err != nil {
+			return book, fmt.Errorf("aside: %w", err)
+		}
+		book.HTTP.Timeout = asideTimeout
+	}
+	return book, nil
+}
+
+// asideTimeout bounds one question to a node, as that of the zero aside.Client does.
+const asideTimeout = time.Minute
 
 // serverOf guesses where a freshet with this configuration serves.
 func serverOf(c config.Config) string {

@@ -161,9 +161,9 @@ type SimulateCmd struct {
 
 // RecommendCmd asks a replica.
 type RecommendCmd struct {
-	User    string   `required:"" placeholder:"ID" help:"The user's id."`
-	Server  []string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"A replica (${default}), or several of one model: where one fails or is slow, the next is asked."`
-	CA      string   `name:"ca" placeholder:"FILE" help:"PEM file of who signs the replicas' certificates; by default whom the machine trusts."`
+	User   string   `required:"" placeholder:"ID" help:"The user's id."`
+	Server []string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"A replica (${default}), or several of one model: where one fails or is slow, the next is asked."`
+	CallerFlags
 	K       int      `short:"k" default:"20" help:"How many items (${default})."`
 	Scene   string   `placeholder:"NAME" help:"Where on the site they will be shown."`
 	Click   []string `sep:"none" placeholder:"ITEM" help:"An item that the user has just clicked; may be given several times, the oldest first."`
@@ -234,7 +234,15 @@ type BookFlags struct {
 	Settings
 	DataDir
 	Server string `placeholder:"URL" help:"Ask the freshet that runs on the data directory, such as http://127.0.0.1:8080, instead of opening it."`
-	Token  string `key:"serve.token" placeholder:"TOKEN" help:"Bearer token, where the server asks for one."`
+	Token  string `key:"serve.token" placeholder:"TOKEN" help:"Bearer token, where the server asks for one; by default the first of serve.token_file."`
+	CallerFlags
+}
+
+// CallerFlags say whom a command that calls a running freshet over TLS trusts, and what it shows.
+type CallerFlags struct {
+	CA   string `name:"ca" placeholder:"FILE" help:"PEM file of who signs the server's certificate; by default whom the machine trusts."`
+	Cert string `name:"cert" placeholder:"FILE" help:"PEM file of a certificate to show, where the server asks callers for one."`
+	Key  string `name:"key" placeholder:"FILE" help:"PEM file of its key."`
 }
 
 // AsideFilter chooses records aside.
@@ -305,6 +313,7 @@ type ConfigCmd struct {
 type HealthCmd struct {
 	URL     string `arg:"" optional:"" default:"http://127.0.0.1:8080/readyz" help:"What to ask (${default})."`
 	Timeout string `default:"3s" placeholder:"DURATION" help:"How long to wait for the answer (${default})."`
+	CallerFlags
 }
 
 // VersionCmd prints the version.

@@ -2,12 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"os"
 	"text/tabwriter"
 	"time"
 
@@ -23,20 +19,15 @@ func (c *RecommendCmd) Run(ctx context.Context, a *app) error {
 		request.Clicks = append(request.Clicks, replica.RequestClick{ItemID: item, Action: schema.ActionClick, Timestamp: schema.EventTime(at.UnixMilli())})
 	}
 	client := replica.Client{Replicas: c.Server, Token: c.Token}
-	if c.CA != "" {
-		pem, err := os.ReadFile(c.CA)
-		if err != nil {
-			return fmt.Errorf("recommend: read who signs the replicas' certificates: %w", err)
+	if c.CallerFlags != (CallerFlags{}) {
+		var err error
+		if client.HTTP, err = c.client(); err != nil {
+			return fmt.Errorf("recommend: %w", err)
 		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("recommend: there is no certificate in %s: give a PEM file", c.CA)
-		}
-		client.HTTP = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
 	}
 	answer, err := client.Recommend(ctx, request)
 	if err != nil {
-		return err
+		return untrusted(err)
 	}
 	if c.JSON {
 		return json.NewEncoder(a.stdout).Encode(answer)

@@ -67,9 +67,13 @@ func (c *AsideRedriveCmd) brokersOf(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redrive: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client, err := c.client()
 	if err != nil {
 		return nil, fmt.Errorf("redrive: %w", err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("redrive: %w", untrusted(err))
 	}
 	defer resp.Body.Close()
 	var s view.Status

@@ -78,14 +78,18 @@ func (c *HealthCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return fmt.Errorf("health: %w: give a URL such as http://127.0.0.1:8080/readyz", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client, err := c.client()
+	if err != nil {
+		return fmt.Errorf("health: %w", err)
+	}
+	resp, err := client.Do(req)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("health: nothing listens at %s: start freshet, or give the address that it printed", req.URL.Host)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("health: %s did not answer within %v", c.URL, timeout)
 	case err != nil:
-		return fmt.Errorf("health: %w", err)
+		return fmt.Errorf("health: %w", untrusted(err))
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))

@@ -3,6 +3,7 @@ package aside
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,6 +58,9 @@ func (c Client) do(ctx context.Context, method, path string, body any, read func
 	res, err := client.Do(req)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("aside: nothing listens at %s: give the address that the running freshet printed, or leave --server out and name its data directory", req.URL.Host)
+	}
+	if errors.As(err, new(x509.UnknownAuthorityError)) {
+		return fmt.Errorf("aside: %w: give the PEM file of who signs the server's certificate with --ca", err)
 	}
 	if err != nil {
 		return fmt.Errorf("aside: %w", err)

@@ -39,7 +39,24 @@ func OpenTokens(token, file string, now func() time.Time, failed func(error)) (*
 	return t, t.file.load()
 }
 
+// FirstToken returns the first token of such a file, for a caller that has it at hand.
+func FirstToken(file string) (string, error) {
+	tokens, err := linesOf(file)
+	if err != nil {
+		return "", err
+	}
+	return tokens[0], nil
+}
+
 func readTokens(file string) (sums [][sha256.Size]byte, err error) {
+	tokens, err := linesOf(file)
+	for _, token := range tokens {
+		sums = append(sums, sha256.Sum256([]byte(token)))
+	}
+	return sums, err
+}
+
+func linesOf(file string) (tokens []string, err error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read tokens: %w", err)
@@ -47,18 +64,18 @@ func readTokens(file string) (sums [][sha256.Size]byte, err error) {
 	lines := bufio.NewScanner(bytes.NewReader(b))
 	for lines.Scan() {
 		if line := strings.TrimSpace(lines.Text()); line != "" && line[0] != '#' {
-			sums = append(sums, sha256.Sum256([]byte(line)))
+			tokens = append(tokens, line)
 		}
 	}
 	switch {
 	case lines.Err() != nil:
 		return nil, fmt.Errorf("read tokens of %s: %w", file, lines.Err())
-	case len(sums) == 0: // an empty file must not open the door
+	case len(tokens) == 0: // an empty file must not open the door
 		return nil, fmt.Errorf("read tokens of %s: it has none: write one a line", file)
-	case len(sums) > maxTokens:
-		return nil, fmt.Errorf("read tokens of %s: it has %d, at most %d are allowed", file, len(sums), maxTokens)
+	case len(tokens) > maxTokens:
+		return nil, fmt.Errorf("read tokens of %s: it has %d, at most %d are allowed", file, len(tokens), maxTokens)
 	}
-	return sums, nil
+	return tokens, nil
 }
 
 // Asked reports whether callers have to send a token at all.
