@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"github.com/freshet-ml/freshet/cmd/freshet/config"
 	"github.com/freshet-ml/freshet/cmd/freshet/console"
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
+	"github.com/freshet-ml/freshet/publisher/replica"
 )
 
 // listen takes the address that flag gives before anything else is started, so that a port in use is said at once.
@@ -34,7 +34,7 @@ func listenAll(cfg config.Config, says *slog.Logger, alone bool, c *closers) (ap
 	api, err = listen("--listen", cfg.Serve.Listen)
 	if err == nil {
 		c.add(closeListener(api))
-		api, err = tlsOfAPI(cfg.Serve.TLS).Listen(api, time.Now, func(err error) { says.Warn("the certificate stays as it is", "err", err) })
+		api, err = replica.Listen(api, tlsOfAPI(cfg.Serve.TLS), cfg.Serve.MaxConns, time.Now, func(err error) { says.Warn("the certificate stays as it is", "err", err) })
 	}
 	if address := cfg.Flight.Address(alone); address != "" {
 		var logErr error
@@ -81,26 +81,4 @@ func health(mux *http.ServeMux, problem func() error) {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-}
-
-// drainTimeout bounds the wait for open requests at the end.
-const drainTimeout = 5 * time.Second
-
-// serveHTTP serves h until ctx ends, then lets open requests finish.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	select {
-	case err := <-done:
-		return fmt.Errorf("serve http on %s: %w", l.Addr(), err)
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	err := s.Shutdown(drain)
-	if served := <-done; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	return err
 }

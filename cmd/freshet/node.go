@@ -13,6 +13,7 @@ import (
 	"github.com/freshet-ml/freshet/cmd/freshet/datadir"
 	"github.com/freshet-ml/freshet/cmd/freshet/view"
 	"github.com/freshet-ml/freshet/publisher"
+	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
@@ -52,7 +53,7 @@ func runNode(ctx context.Context, a *app, train bool) (err error) {
 		if err != nil {
 			return err
 		}
-		return serveHTTP(ctx, n.listener, h)
+		return replica.Server{Handler: h, DrainTimeout: n.cfg.Serve.DrainTimeout, Log: n.log}.Serve(ctx, n.listener)
 	})
 	if train {
 		n.stages.start("reports", n.train.follow)

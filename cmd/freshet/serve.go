@@ -69,7 +69,7 @@ func (c *ServeCmd) Run(ctx context.Context, a *app) (err error) {
 	closers.add(closeConn(nats.Conn))
 	s := newStages()
 	s.start("replica", func(ctx context.Context) error { return r.Run(ctx, nats.js) })
-	s.start("http", func(ctx context.Context) error { return r.Serve(ctx, l) })
+	s.start("http", func(ctx context.Context) error { return r.Serve(ctx, l) }).grace = a.cfg.Serve.Drain()
 	if feed != nil {
 		s.start("feed", feed.mirror.Run)
 		if live != nil {

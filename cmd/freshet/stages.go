@@ -21,7 +21,8 @@ type stage struct {
 	name   string
 	cancel context.CancelFunc
 	done   chan struct{}
-	err    error // valid when done is closed
+	err    error         // valid when done is closed
+	grace  time.Duration // that it may take to stop beside stopTimeout, as it is set to
 }
 
 // stopTimeout bounds the wait for one stage. A stage that takes longer is reported and left behind: what it owed is read
@@ -94,8 +95,8 @@ func (s *stages) stop(cause error) error {
 			if st.err != nil && !errors.Is(st.err, context.Canceled) {
 				errs = append(errs, fmt.Errorf("%s: %w", st.name, st.err))
 			}
-		case <-time.After(stopTimeout):
-			errs = append(errs, fmt.Errorf("%s did not stop within %v", st.name, stopTimeout))
+		case <-time.After(stopTimeout + st.grace):
+			errs = append(errs, fmt.Errorf("%s did not stop within %v", st.name, stopTimeout+st.grace))
 		}
 	}
 	s.running = nil

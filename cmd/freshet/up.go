@@ -224,8 +224,13 @@ func (u *up) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return serveHTTP(ctx, u.listener, h)
-	})
+		drain := func() {
+			for _, r := range u.replicas {
+				r.Drain()
+			}
+		}
+		return replica.Server{Handler: h, Draining: drain, DrainDelay: u.cfg.Serve.DrainDelay, DrainTimeout: u.cfg.Serve.DrainTimeout, Log: u.log}.Serve(ctx, u.listener)
+	}).grace = u.cfg.Serve.Drain()
 	u.stages.start("reports", u.train.follow)
 	trained := u.stages.start("trainer", u.train.run)
 	u.shown.start(u.stages, u.metrics)

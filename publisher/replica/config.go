@@ -19,6 +19,12 @@ import (
 // maxWarmupRequests bounds the work before a version serves.
 const maxWarmupRequests = 10_000
 
+// Defaults of what a server bounds.
+const (
+	defaultMaxConns     = 4096
+	defaultDrainTimeout = 10 * time.Second
+)
+
 // Config says what a Replica follows and how it serves. Fields left zero take their default.
 type Config struct {
 	ID      string // names this replica in reports and answers; required
@@ -107,10 +113,10 @@ func (c Config) withDefaults() Config {
 		c.MaxWait = 100 * time.Millisecond
 	}
 	if c.MaxConns == 0 {
-		c.MaxConns = 4096
+		c.MaxConns = defaultMaxConns
 	}
 	if c.DrainTimeout == 0 {
-		c.DrainTimeout = 10 * time.Second
+		c.DrainTimeout = defaultDrainTimeout
 	}
 	if c.Now == nil {
 		c.Now = time.Now

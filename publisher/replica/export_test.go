@@ -12,7 +12,7 @@ import (
 // What tests of the package from outside need to see.
 
 // Server is the one that Serve runs.
-func (r *Replica) Server() *http.Server { return r.server() }
+func (r *Replica) Server() *http.Server { return r.httpServer().server() }
 
 // Limits of requests and answers.
 const (

@@ -15,8 +15,8 @@ type ServeLimits struct {
 	MaxConns                int           `koanf:"max_conns" doc:"open connections; more wait to be accepted"`
 	RequestsPerSec          float64       `koanf:"requests_per_sec" doc:"over all callers, 429 above; 0 is no limit"`
 	RequestsPerSecPerCaller float64       `koanf:"requests_per_sec_per_caller" doc:"of each token or, without tokens, each address, 429 above; 0 is no limit"`
-	DrainDelay              time.Duration `koanf:"drain_delay" doc:"that serve goes on answering at its end while /readyz says no, so that load balancers see it"`
-	DrainTimeout            time.Duration `koanf:"drain_timeout" doc:"that serve then waits for open requests"`
+	DrainDelay              time.Duration `koanf:"drain_delay" doc:"that serve and up go on answering at their end while /readyz says no, so that load balancers see it"`
+	DrainTimeout            time.Duration `koanf:"drain_timeout" doc:"that they then wait for open requests"`
 }
 
 // ServeTLS names the files of certificates.
@@ -36,6 +36,9 @@ func defaultServeLimits() ServeLimits {
 	// A page that waits longer than 100 ms has gone on without an answer. 4096 connections hold some 100 MiB.
 	return ServeLimits{MaxQueue: 1024, MaxWait: 100 * time.Millisecond, MaxConns: 4096, DrainTimeout: 10 * time.Second}
 }
+
+// Drain is how long a server may take to end.
+func (l ServeLimits) Drain() time.Duration { return l.DrainDelay + l.DrainTimeout }
 
 func (c *checker) serveLimits(l ServeLimits) {
 	between(c, "serve.max_in_flight", l.MaxInFlight, 0, 10_000)
