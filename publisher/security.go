@@ -145,7 +145,7 @@ func checkCreds(file string) error {
 	if err != nil {
 		return fmt.Errorf("nats: read the credentials (nats.creds_file): %w", err)
 	}
-	if _, err := nkeys.ParseDecoratedJWT(b); err != nil {
+	if token, err := nkeys.ParseDecoratedJWT(b); err != nil || strings.Count(token, ".") != 2 { // it takes whatever comes first for one
 		return fmt.Errorf("nats: nats.creds_file %s holds no JWT: write it with \"nsc generate creds\"", file)
 	}
 	key, err := nkeys.ParseDecoratedUserNKey(b)
