@@ -138,7 +138,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 	want := once(t, dir, append([]string{"--speed", "60x"}, shop...)...)
 	list := func() []string {
 		names, err := filepath.Glob(filepath.Join(dir, "checkpoints", "*.checkpoint.zip")) // in order of their names
-		if err != nil || len(names) != 2 {
+		if err != nil || len(names) < 2 { // a delta keeps what it builds on
 			t.Fatalf("checkpoints: %v %v", names, err)
 		}
 		return names
@@ -148,12 +148,13 @@ func TestDamagedCheckpoint(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b[len(b)/2] ^= 1
+		copy(b[len(b)/2:], "damaged")
 		if err := os.WriteFile(name, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	newest := list()[1]
+	before := list()
+	newest := before[len(before)-1]
 	damage(newest)
 	c := upOnce(t, dir, shop...)
 	if code := c.wait(t); code != 0 || !strings.Contains(c.log.String(), filepath.Base(newest)) || !strings.Contains(c.log.String(), "checkpoint is damaged") {
