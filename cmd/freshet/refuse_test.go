@@ -138,7 +138,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 	want := once(t, dir, append([]string{"--speed", "60x"}, shop...)...)
 	list := func() []string {
 		names, err := filepath.Glob(filepath.Join(dir, "checkpoints", "*.checkpoint.zip")) // in order of their names
-		if err != nil || len(names) < 2 { // a delta keeps what it builds on
+		if err != nil || len(names) < 2 {                                                  // a delta keeps what it builds on
 			t.Fatalf("checkpoints: %v %v", names, err)
 		}
 		return names
