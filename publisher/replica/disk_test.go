@@ -67,21 +67,27 @@ func diskFault(t *testing.T, dir string, strike, heal func() error) {
 	}
 }
 
+// inTheWay puts a file where the objects are to be, and takes it away.
+func inTheWay(dir string) (strike, heal func() error) {
+	objects := filepath.Join(dir, "objects")
+	return func() error {
+			if err := os.Rename(objects, objects+".away"); err != nil {
+				return err
+			}
+			return os.WriteFile(objects, nil, 0o644)
+		}, func() error {
+			if err := os.Remove(objects); err != nil {
+				return err
+			}
+			return os.Rename(objects+".away", objects)
+		}
+}
+
 // TestDiskInTheWay: what cannot be written for whatever reason. That the disk is full or read-only is tested where a file system can be mounted.
 func TestDiskInTheWay(t *testing.T) {
 	dir := t.TempDir()
-	objects := filepath.Join(dir, "objects")
-	diskFault(t, dir, func() error {
-		if err := os.Rename(objects, objects+".away"); err != nil {
-			return err
-		}
-		return os.WriteFile(objects, nil, 0o644)
-	}, func() error {
-		if err := os.Remove(objects); err != nil {
-			return err
-		}
-		return os.Rename(objects+".away", objects)
-	})
+	strike, heal := inTheWay(dir)
+	diskFault(t, dir, strike, heal)
 }
 
 // orderFault has a replica obey an order while the directory cannot be written, and demands that each failure is counted, and that the order is on the disk soon after
@@ -139,18 +145,8 @@ func orderFault(t *testing.T, dir string, strike, heal func() error) {
 
 func TestOrderInTheWay(t *testing.T) {
 	dir := t.TempDir()
-	objects := filepath.Join(dir, "objects")
-	orderFault(t, dir, func() error {
-		if err := os.Rename(objects, objects+".away"); err != nil {
-			return err
-		}
-		return os.WriteFile(objects, nil, 0o644)
-	}, func() error {
-		if err := os.Remove(objects); err != nil {
-			return err
-		}
-		return os.Rename(objects+".away", objects)
-	})
+	strike, heal := inTheWay(dir)
+	orderFault(t, dir, strike, heal)
 }
 
 // TestDamagedDisk starts a replica on a directory in which one file is cut, has another byte, or is gone. Without NATS it serves
