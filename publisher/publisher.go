@@ -52,6 +52,7 @@ type Publisher struct {
 	stored   map[string]bool // the objects of the chain that ends with last, as far as this publisher knows
 	deltas   int             // since the base
 	needBase bool
+	early    bool  // a replica needs a base before one is due
 	lost     error // set once, by ErrLine
 }
 
@@ -118,18 +119,21 @@ func (p *Publisher) heed(r Report) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r.Version < p.last.Version && needsWithin <= p.deltas && p.deltas < p.cfg.BaseEvery {
+	if r.Version < p.last.Version && needsWithin <= p.deltas && !p.early {
 		p.cfg.Log.Warn("publisher: the next version is a base, for a replica that cannot reach the head", "model", p.cfg.Model, "replica", r.ID, "version", r.Version, "refused", r.Refused)
-		p.deltas = p.cfg.BaseEvery
+		p.early = true
 	}
 }
 
 func (p *Publisher) nextKind() schema.Kind {
-	if p.needBase || p.deltas >= p.cfg.BaseEvery {
+	if p.due() || p.early {
 		return schema.KindBase
 	}
 	return schema.KindDelta
 }
+
+// due says that the next version can be nothing but a base. That a replica needs one early is not of that kind: a delta may be on its way already.
+func (p *Publisher) due() bool { return p.needBase || p.deltas >= p.cfg.BaseEvery }
 
 // Follows says whether a base that is published next should say, too, what has changed since the version before: who has that need not load the base. What comes of it
 // otherwise is left out.
@@ -209,7 +213,7 @@ func (p *Publisher) publish(ctx context.Context, u Update) (schema.Manifest, err
 	p.last, p.needBase = m, false
 	p.deltas++
 	if m.Kind == schema.KindBase {
-		p.deltas, p.stored = 0, map[string]bool{}
+		p.deltas, p.early, p.stored = 0, false, map[string]bool{}
 	}
 	for _, o := range m.AllObjects() {
 		p.stored[o.Name] = true
@@ -250,7 +254,7 @@ func (p *Publisher) check(u Update) error {
 	switch {
 	case u.Kind != schema.KindBase && u.Kind != schema.KindDelta:
 		return fmt.Errorf("%w: kind %q is neither base nor delta", ErrUpdate, u.Kind)
-	case u.Kind == schema.KindDelta && p.nextKind() == schema.KindBase:
+	case u.Kind == schema.KindDelta && p.due():
 		return fmt.Errorf("%w: the next version must be a base: ask NextKind before each update", ErrUpdate)
 	case u.Kind == schema.KindDelta && u.ConfigDigest != p.last.ConfigDigest:
 		return fmt.Errorf("%w: the config digest differs from the parent's: publish a base", ErrUpdate)

@@ -139,7 +139,14 @@ func TestLostObjectBringsTheBaseForward(t *testing.T) {
 	if m, _ := r.Current(); m.Version != 1 {
 		t.Errorf("version %d is served in the meantime", m.Version)
 	}
+	late, err := p.Publish(t.Context(), trainee.update(t, schema.KindDelta)) // the trainer had asked before
+	if err != nil {
+		t.Fatal(err)
+	}
 	base := trainee.publish(t, p)
+	if base.Kind != schema.KindBase || base.Parent != late.Version {
+		t.Errorf("version %d, a %s, follows on %d", base.Version, base.Kind, base.Parent)
+	}
 	serves(t, r, base.Version)
 	serves(t, r, trainee.publish(t, p).Version)
 	if kind := p.NextKind(); kind != schema.KindDelta {

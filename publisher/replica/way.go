@@ -94,7 +94,7 @@ func (r *Replica) acrossBase(ctx context.Context, store *publisher.Store, base s
 			s.objects = m.FromParent
 		}
 		steps = slices.Insert(steps, 0, s)
-		if len(s.objects) == 0 || needed(steps) > most || !slices.ContainsFunc(held, func(v *version) bool { return v.manifest.Version <= m.Parent }) {
+		if len(s.objects) == 0 || len(steps) > publisher.MaxChain || needed(steps) > most || !slices.ContainsFunc(held, func(v *version) bool { return v.manifest.Version <= m.Parent }) {
 			return nil, nil
 		}
 		parent, err := r.parent(ctx, store, m)
