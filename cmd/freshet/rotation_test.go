@@ -206,7 +206,8 @@ func (r *rotation) run(t *testing.T, d time.Duration) {
 	if a.records != total || len(a.indices) != records {
 		t.Errorf("the topic has %d records, %d of them of the shop, and not %d and %d", a.records, len(a.indices), total, records)
 	}
-	if a.records != a.logged+a.duplicates+a.pending+sum(a.aside) || a.pending != int64(r.config.Kafka.Partitions) {
+	closing := int64(r.config.Kafka.Partitions) // clicks, each of which waits in its partition, unless a tick of an idle one has let it go
+	if a.records != a.logged+a.duplicates+a.pending+sum(a.aside) || a.pending > closing || r.sharing.idle == 0 && a.pending != closing {
 		t.Errorf("%d records, but %d in the logs + %d again + %d pending + %v aside", a.records, a.logged, a.duplicates, a.pending, a.aside)
 	}
 	if want := a.entries * int64(r.sharing.logs-1); r.sharing.logs > 0 && a.shared != want {
