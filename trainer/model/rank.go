@@ -52,7 +52,7 @@ func (m *Model) Judge(known, k, n int) (ranks [][]int32, tops [][]ScoredRow) {
 	return m.judgeWithin(min(known, m.items.n), k, n, nil, maxScores)
 }
 
-// RanksAmong is Ranks without the rows that seen returns for example i, each of them once: they are no candidates for it. Targets always are.
+// RanksAmong is Ranks without the rows that seen returns for example i, each of them once, which are to stay as they are until it returns: they are no candidates for it. Targets always are.
 func (m *Model) RanksAmong(known int, seen func(i int) []Row) [][]int32 {
 	ranks, _ := m.judgeWithin(min(known, m.items.n), 0, len(m.batch), seen, maxScores)
 	return ranks

@@ -107,6 +107,7 @@ func (n *network) Ranks(batch []sequence, seen [][]int32) []int32 {
 			n.examples[i].Learn = 0
 		}
 		n.m.Forward(n.examples)
+		n.seen = n.seen[:0]
 		for _, of := range n.m.RanksAmong(n.m.Items(), func(i int) []model.Row { return n.rowsOf(seen[i]) }) {
 			ranks = append(ranks, of[0])
 		}
@@ -115,13 +116,13 @@ func (n *network) Ranks(batch []sequence, seen [][]int32) []int32 {
 	return ranks
 }
 
-// rowsOf copies rows. The copy holds until the next call.
+// rowsOf copies rows behind n.seen: the copies of a batch hold until its ranks are known.
 func (n *network) rowsOf(rows []int32) []model.Row {
-	n.seen = n.seen[:0]
+	from := len(n.seen)
 	for _, r := range rows {
 		n.seen = append(n.seen, model.Row(r))
 	}
-	return n.seen
+	return n.seen[from:]
 }
 
 // weightColumns are the columns of the model's tables that are weights, by table. The others are names, or the optimiser's.

@@ -282,7 +282,10 @@ func TestRanksOfTheModelWithoutSeenItems(t *testing.T) {
 	}
 	n.Learn(batch, 1)
 	rng := rand.New(rand.NewPCG(1, 1))
-	for range 20 {
+	var asked []sequence
+	var without [][]int32
+	var want []int32
+	for range 50 { // more than are ranked at once
 		q, _ := s.asked(int32(rng.IntN(50)), 8)
 		all := make([]sequence, data.Items()) // the rank of every item
 		for i := range all {
@@ -291,18 +294,21 @@ func TestRanksOfTheModelWithoutSeenItems(t *testing.T) {
 		}
 		ranks := n.Ranks(all, make([][]int32, len(all)))
 		var seen []int32
-		want := int32(1)
+		rank := int32(1)
 		for i, r := range ranks {
 			switch {
 			case int32(i) == q.target:
 			case rng.IntN(3) == 0:
 				seen = append(seen, int32(i))
 			case r <= ranks[q.target]:
-				want++
+				rank++
 			}
 		}
-		if got := n.Ranks([]sequence{q}, [][]int32{seen})[0]; got != want {
-			t.Errorf("rank %d without %d items, want %d", got, len(seen), want)
+		asked, without, want = append(asked, q), append(without, seen), append(want, rank)
+	}
+	for i, got := range n.Ranks(asked, without) {
+		if got != want[i] {
+			t.Errorf("rank %d without %d items, want %d", got, len(without[i]), want[i])
 		}
 	}
 }
