@@ -135,8 +135,8 @@ func BenchmarkServingHistories(b *testing.B) {
 		name  string
 		how   model.Serving
 	}{
-		{100_000, "float32", model.Serving{}}, {100_000, "int8", model.Serving{Precision: model.Int8}}, {100_000, "ivf", model.Serving{Index: model.IVF}},
-		{1_000_000, "int8", model.Serving{Precision: model.Int8}}, {1_000_000, "ivf", model.Serving{Index: model.IVF}},
+		{100_000, "float32", model.Serving{}}, {100_000, "int8", model.Serving{Precision: model.Int8}}, {100_000, "int4", model.Serving{Precision: model.Int4}}, {100_000, "ivf", model.Serving{Index: model.IVF}},
+		{1_000_000, "int8", model.Serving{Precision: model.Int8}}, {1_000_000, "int4", model.Serving{Precision: model.Int4}}, {1_000_000, "ivf", model.Serving{Index: model.IVF}},
 	} {
 		b.Run(fmt.Sprintf("%d/%s", c.items, c.name), func(b *testing.B) {
 			const users = 256

@@ -68,8 +68,8 @@ func TestIndexIsUsedWhereItIsGoodEnough(t *testing.T) {
 }
 
 func TestConfigNamesAPrecisionThatIsNone(t *testing.T) {
-	err := replica.Config{ID: "r1", Model: "shop", Serving: model.Serving{Precision: "int4"}}.Validate()
-	if err == nil || !strings.Contains(err.Error(), `precision "int4"`) {
+	err := replica.Config{ID: "r1", Model: "shop", Serving: model.Serving{Precision: "int5"}}.Validate()
+	if err == nil || !strings.Contains(err.Error(), `precision "int5"`) {
 		t.Errorf("%v", err)
 	}
 }

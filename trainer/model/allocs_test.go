@@ -44,7 +44,7 @@ func TestMemoryAllocatesOnlyItsAnswer(t *testing.T) {
 func TestBytesAnItem(t *testing.T) {
 	const items = 100_000
 	var m *Model
-	var served [2]*Served
+	var served [3]*Served
 	f := func(name string, least, most int, make func()) {
 		t.Helper()
 		before := heapBytes()
@@ -69,8 +69,8 @@ func TestBytesAnItem(t *testing.T) {
 		}
 		return tables
 	}
-	for i, p := range []Precision{Float32, Int8} {
-		bound := []int{370, 440}[i]
+	for i, p := range precisions {
+		bound := []int{370, 440, 405}[i]
 		f(string(p), bound-60, bound, func() {
 			tables := decoded()
 			var err error

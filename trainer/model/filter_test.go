@@ -54,7 +54,7 @@ func TestFilterIsTheNaiveOne(t *testing.T) {
 	cfg.Dim, cfg.Heads, cfg.Terms = 4, 1, false
 	m := filled(t, cfg, 2*chunkRows+100)
 	query := wholeNumbers(m, rand.New(rand.NewPCG(40, 40)))
-	exact, bytes := serve(t, m, Float32), serve(t, m, Int8)
+	exact, bytes := serve(t, m, Float32), serve(t, m, Int4)
 	n := m.items.n
 	rapid.Check(t, func(t *rapid.T) {
 		names := func(what string) (ids []string) {

@@ -41,7 +41,7 @@ func twoTastes(tb testing.TB, items int) (*Model, Query) {
 // TestInterestsShareTheAnswer: of someone with two interests, each has its share of the answer, where a query of one alone gives all to one of them.
 func TestInterestsShareTheAnswer(t *testing.T) {
 	m, q := twoTastes(t, 3000)
-	for _, how := range []Serving{{}, {Precision: Int8}, {Index: IVF, MinRecall: 0.01}} {
+	for _, how := range []Serving{{}, {Precision: Int8}, {Precision: Int4}, {Index: IVF, MinRecall: 0.01}, {Precision: Int4, Index: IVF, MinRecall: 0.01}} {
 		o := m.Snapshot(true, nil).Objects()
 		s, err := how.Load(o[0].Table, o[1].Table)
 		if err != nil {

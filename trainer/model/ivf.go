@@ -45,7 +45,7 @@ func (l *list) set(s *Served, at int, r Row, code []int8) {
 func (l *list) add(s *Served, r Row, code []int8) {
 	l.rows, l.sides = append(l.rows, r), append(l.sides, sides{})
 	if n := len(l.rows); n > len(l.codes.scale) {
-		grown := newCodes((n+n/8+nn.TileRows)/nn.TileRows*nn.TileRows, s.cfg.Dim)
+		grown := newCodes(l.codes.half, (n+n/8+nn.TileRows)/nn.TileRows*nn.TileRows, s.cfg.Dim)
 		copy(grown.tiles, l.codes.tiles)
 		copy(grown.scale, l.codes.scale)
 		l.codes = grown
@@ -57,9 +57,8 @@ func (l *list) add(s *Served, r Row, code []int8) {
 func (l *list) remove(r Row, code []int8) {
 	at, last := slices.Index(l.rows, r), len(l.rows)-1
 	if at < last {
-		nn.TileRow(code, l.codes.tiles, last)
-		nn.SetTile(l.codes.tiles, at, code)
-		l.codes.scale[at], l.rows[at], l.sides[at] = l.codes.scale[last], l.rows[last], l.sides[last]
+		l.codes.move(at, last, code)
+		l.rows[at], l.sides[at] = l.rows[last], l.sides[last]
 	}
 	l.rows, l.sides = l.rows[:last], l.sides[:last]
 }

@@ -41,7 +41,7 @@ func (s *Served) cluster(c *scan) *index {
 	x.cells = newCells(points, dim, n)
 	x.lists = make([]*list, 1+x.cells.fine.n())
 	for i := range x.lists {
-		x.lists[i] = &list{codes: newCodes(0, dim)}
+		x.lists[i] = &list{codes: newCodes(s.how.Precision == Int4, 0, dim)}
 	}
 	high := s.highBase(c, rows)
 	code, f := make([]int8, codeWidth(dim)), finder{}

@@ -65,7 +65,7 @@ func (c *cells) find(v []float32, f *finder) int {
 		coarse[i] -= half
 	}
 	f.coarse.reset(reach, len(coarse))
-	f.coarse.show(0, coarse, nil)
+	f.coarse.show(0, coarse, nil, 0, nil)
 	best, most := c.from[f.coarse.heap[0].Row], float32(math.Inf(-1))
 	for _, near := range f.coarse.heap {
 		at, x := c.fine.nearest(v, f.dots, c.from[near.Row], c.from[near.Row+1])

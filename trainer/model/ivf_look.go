@@ -54,13 +54,13 @@ func (s *Served) listBases(c *scan) *listBases {
 // filter leaves too few, it looks on, in the end into all lists.
 func (s *Served) probe(c *scan, k int) []Row {
 	x, bases := s.index, s.listBases(c)
-	c.top.reset(candidates(k), s.items.n)
+	c.top.reset(s.how.Precision.candidates(k), s.items.n)
 	c.order = sized(c.order, x.cells.fine.n())
 	nn.Gemv(c.order, x.cells.fine.block(0, len(c.order)), c.z)
 	nn.Add(c.order, bases.most[1:])
 	for from, to := 0, s.probes; from < len(c.order); from, to = to, 4*to {
 		c.lists.reset(to, len(c.order))
-		c.lists.show(0, c.order, nil)
+		c.lists.show(0, c.order, nil, 0, nil)
 		lists := c.lists.sorted()
 		for _, l := range lists[min(from, len(lists)):] {
 			s.lookInto(c, bases, 1+int(l.Row))
@@ -99,12 +99,9 @@ func (s *Served) lookInto(c *scan, bases *listBases, i int) {
 		scores := c.lanes[0].scores[:n]
 		padded := scores[:(n+nn.TileRows-1)/nn.TileRows*nn.TileRows]
 		if s.cfg.Cosine {
-			l.codes.score(padded, from, c, c.zeros[:])
+			l.codes.score(padded, from, c, c.zeros[:], nn.Soon{})
 		} else {
-			l.codes.score(padded, from, c, base[from:])
-		}
-		if c.sided {
-			c.addSidesAbove(scores, c.top.bound(), l.sides[from:])
+			l.codes.score(padded, from, c, base[from:], nn.Soon{})
 		}
 		if s.cfg.Cosine {
 			if len(c.side) > 1 {
@@ -113,7 +110,7 @@ func (s *Served) lookInto(c *scan, bases *listBases, i int) {
 			nn.Mul(scores, scores, bases.inv[i][from:][:n])
 			nn.Add(scores, base[from:][:n])
 		}
-		c.top.show(Row(int(of)+from), scores, func(j int) bool {
+		c.top.show(Row(int(of)+from), scores, c.sidesOf(l.sides[from:]), c.mostSide, func(j int) bool {
 			r := l.rows[from+j]
 			return (all || c.filter.keeps(s, r)) && len(c.effect.marksOf(r)) == 0
 		})

@@ -69,8 +69,8 @@ func checkIndex(t interface{ Fatalf(string, ...any) }, s *Served) {
 		}
 		for j, r := range l.rows {
 			code, kept := make([]int8, codeWidth(s.cfg.Dim)), make([]int8, codeWidth(s.cfg.Dim))
-			nn.TileRow(kept, l.codes.tiles, j)
-			scale := quantise(code[:s.cfg.Dim], s.items.vector(r))
+			l.codes.read(kept, j)
+			scale := l.codes.quantise(code[:s.cfg.Dim], s.items.vector(r))
 			switch {
 			case seen[r]:
 				t.Fatalf("row %d stands twice", r)
@@ -162,7 +162,7 @@ func TestIndexFollowsDeltas(t *testing.T) {
 			exact := *s
 			exact.probing = false
 			k := s.items.n / 2
-			if candidates(k) >= s.items.n {
+			if s.how.Precision.candidates(k) >= s.items.n {
 				sameScores(t, all.bestWith(z, 2, marks, k, Filter{}), exact.bestWith(z, 2, marks, k, Filter{}), 1e-4) // a cosine is divided by the temperature
 			}
 		}
@@ -285,7 +285,7 @@ func TestDriftMakesListsAnew(t *testing.T) {
 	const items = 4000
 	m := filled(t, small(), items)
 	query := tastes(m, rand.New(rand.NewPCG(45, 45)))
-	s := indexed(t, m, Serving{Index: IVF, Probes: 8}, query)
+	s := indexed(t, m, Serving{Index: IVF, Probes: 32}, query)
 	query = tastes(m, rand.New(rand.NewPCG(46, 46)))
 	for r := range items {
 		m.touch(Row(r))

@@ -137,7 +137,7 @@ func TestBestHasTheTerms(t *testing.T) {
 		}
 		k := rapid.SampledFrom([]int{0, 1, 2, 10, 100, n, n + 7}).Draw(t, "k")
 		since := gapBucket(e.Past[0].At, e.At)
-		for _, p := range []Precision{Float32, Int8} {
+		for _, p := range precisions {
 			o := m.Snapshot(true, nil).Objects()
 			s, err := Serving{Precision: p}.Load(o[0].Table, o[1].Table)
 			if err != nil {
@@ -149,7 +149,7 @@ func TestBestHasTheTerms(t *testing.T) {
 				scores[r] += termsByDefinition(s.w, cfg.specs(), live, e, Row(r))
 			}
 			got, want := s.bestWith(z, since, e.Marks, k, f), naiveBest(s, scores, k, keepsNaively(&f))
-			if p == Float32 || candidates(k) >= n {
+			if p == Float32 || p.candidates(k) >= n {
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Fatalf("precision %s (-want +got):\n%s", p, diff)
 				}
@@ -163,31 +163,33 @@ func TestBestHasTheTerms(t *testing.T) {
 	})
 }
 
-// TestBytesRecallTheExactWithTerms: the terms are exact by either precision, and so are the marks, so that bytes find what they find without.
-func TestBytesRecallTheExactWithTerms(t *testing.T) {
+// TestCodesRecallTheExactWithTerms: the terms are exact by any precision, and so are the marks, so that codes find what they find without.
+func TestCodesRecallTheExactWithTerms(t *testing.T) {
 	const items = 20_000
 	m := filled(t, DefaultConfig(), items)
 	rng := rand.New(rand.NewPCG(1, 1))
 	query := clustered(m, rng)
 	live := randomLive(rng, items)
-	exact, bytes := serve(t, m, Float32).With(live), serve(t, m, Int8).With(live)
-	sum, least := 0., 1.
-	for range 100 {
-		z, marks, since := query(), manyMarks(rng, items, 200), uint8(rng.IntN(gaps))
-		want := map[string]bool{}
-		for _, b := range exact.bestWith(z, since, marks, 100, Filter{}) {
-			want[b.ItemID] = true
-		}
-		hit := 0.
-		for _, b := range bytes.bestWith(z, since, marks, 100, Filter{}) {
-			if want[b.ItemID] {
-				hit++
+	exact := serve(t, m, Float32).With(live)
+	for _, p := range []Precision{Int8, Int4} {
+		codes, sum, least := serve(t, m, p).With(live), 0., 1.
+		for range 100 {
+			z, marks, since := query(), manyMarks(rng, items, 200), uint8(rng.IntN(gaps))
+			want := map[string]bool{}
+			for _, b := range exact.bestWith(z, since, marks, 100, Filter{}) {
+				want[b.ItemID] = true
 			}
+			hit := 0.
+			for _, b := range codes.bestWith(z, since, marks, 100, Filter{}) {
+				if want[b.ItemID] {
+					hit++
+				}
+			}
+			sum, least = sum+hit/100, min(least, hit/100)
 		}
-		sum, least = sum+hit/100, min(least, hit/100)
-	}
-	if t.Logf("mean recall %.4f, at least %.2f", sum/100, least); sum/100 < 0.999 || least < 0.99 {
-		t.Errorf("mean recall %.4f, at least %.2f: want .999 and .99", sum/100, least)
+		if t.Logf("%s: mean recall %.4f, at least %.2f", p, sum/100, least); sum/100 < 0.999 || least < 0.99 {
+			t.Errorf("%s: mean recall %.4f, at least %.2f: want .999 and .99", p, sum/100, least)
+		}
 	}
 }
 

@@ -89,14 +89,11 @@ func (l *lookLane) run(s *Served, c *scan, k int, score scorer, from, to int) {
 				scores[j] += c.effect.kinds[marks[mark].Of] * marks[mark].Value
 			}
 		}
-		if c.sided {
-			c.addSidesAbove(scores, l.top.bound(), s.items.of[chunk][:len(scores)])
-		}
 		keeps := func(j int) bool { return c.filter.keeps(s, Row(first+j)) }
 		if all && int(s.taken[chunk]) == len(scores) {
 			keeps = nil // to look at a row's name is to wait for memory
 		}
-		l.top.show(Row(first), scores, keeps)
+		l.top.show(Row(first), scores, c.sidesOf(s.items.of[chunk][:]), c.mostSide, keeps)
 	}
 }
 

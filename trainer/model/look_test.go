@@ -18,7 +18,7 @@ func TestAnyNumberOfCoresLooksAlike(t *testing.T) {
 	query := wholeNumbers(m, rng)
 	live, o := randomLive(rng, items), m.Snapshot(true, nil).Objects()
 	queries := []Query{{}, {Marks: manyMarks(rng, items, 500)}, {Filter: Filter{Categories: []string{"2", "5"}, Deny: []string{"item-2", "item-9"}}}}
-	for _, p := range []Precision{Float32, Int8} {
+	for _, p := range precisions {
 		var want [][]Scored
 		z := query()
 		for _, cores := range []int{0, 1, 2, 3, 9} {

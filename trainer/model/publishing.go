@@ -18,8 +18,8 @@ type Publishing struct {
 
 // Validate reports the first fault of p, or nil.
 func (p Publishing) Validate() error {
-	if err := p.Rows.Validate(); err != nil {
-		return err
+	if p.Rows != "" && p.Rows != Float32 && p.Rows != Int8 {
+		return fmt.Errorf("rows %q: must be %s or %s", string(p.Rows), Float32, Int8)
 	}
 	if !(p.MinChange >= 0 && p.MinChange < 1) {
 		return fmt.Errorf("min_change %v: must be at least 0 and below 1", p.MinChange)
@@ -136,7 +136,7 @@ func (p *Publishing) encodeRows(dim int, vectors []float32) []schema.Column {
 	}
 	codes, scales := make([]int8, len(vectors)), make([]float32, len(vectors)/dim)
 	for i := range scales {
-		scales[i] = quantise(codes[i*dim:][:dim], vectors[i*dim:][:dim])
+		scales[i] = quantise(codes[i*dim:][:dim], vectors[i*dim:][:dim], mostOfByte)
 	}
 	return []schema.Column{{Name: columnCodes, Data: schema.Codes{Dim: dim, Values: codes}}, {Name: columnScale, Data: scales}}
 }

@@ -210,7 +210,7 @@ func (m *Model) show(i int, scores []float32, from int) {
 	for j, of := range x.of[i] {
 		x.ranks[i][j] += int32(nn.CountAtLeast(scores, of)) - ahead(scores, from, x.seen[i], of, m.batch[i].Targets)
 	}
-	x.tops[i].show(Row(from), scores, func(j int) bool { return !math.IsInf(float64(scores[j]), -1) }) // hidden
+	x.tops[i].show(Row(from), scores, nil, 0, func(j int) bool { return !math.IsInf(float64(scores[j]), -1) }) // hidden
 }
 
 // ahead counts the rows of seen that score at least as high as a target and are no targets.

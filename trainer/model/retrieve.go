@@ -55,13 +55,13 @@ func (c *scan) take(s *Served, since uint8, marks []Mark) {
 func (s *Served) find(c *scan, z []float32, k int) []ScoredRow {
 	c.z = z
 	s.scoreSides(c)
-	first := candidates(k)
+	first := s.how.Precision.candidates(k)
 	switch {
 	case c.filter.allow != nil:
 		return s.exactly(c, k, c.filter.allow)
 	case s.probing && c.encode():
 		return s.exactly(c, k, s.probe(c, k))
-	case s.how.Precision == Int8 && first < s.items.n && c.encode():
+	case s.how.Precision.coded() && first < s.items.n && c.encode():
 		return s.exactly(c, k, c.rising(s.look(c, first, (*Served).scoreCodes)))
 	}
 	return s.look(c, k, (*Served).score)
@@ -109,11 +109,16 @@ func (s *Served) popularityOf(chunk int, scores []float32) {
 
 // release lets go of what is the caller's.
 func (c *scan) release() {
-	c.effect.marks, c.sided = nil, false
+	c.effect.marks, c.sided, c.mostSide = nil, false, 0
 }
 
-// candidates is how many rows Int8 scores again for the k best of them: measured recall is above .999.
-func candidates(k int) int { return 2*k + 100 }
+// candidates is how many of the rows that codes found are scored again for the k best: of 300,000, measured recall of the best 20 and 100 is 1.000 with half of what is more than k.
+func (p Precision) candidates(k int) int {
+	if p == Int4 {
+		return 2*k + 40
+	}
+	return k + 40
+}
 
 // encode sets c.code and says whether bytes can stand for z, which are numbers.
 func (c *scan) encode() bool {
@@ -124,7 +129,7 @@ func (c *scan) encode() bool {
 			return false
 		}
 	}
-	c.scale = quantise(c.code[:len(c.z)], c.z)
+	c.scale = quantise(c.code[:len(c.z)], c.z, mostOfByte)
 	return true
 }
 

@@ -8,10 +8,11 @@ import (
 	"testing"
 
 	"github.com/freshet-ml/freshet/schema"
-	"github.com/freshet-ml/freshet/trainer/nn"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
+
+var precisions = []Precision{Float32, Int8, Int4}
 
 // serve loads a model's whole snapshot with a precision.
 func serve(tb testing.TB, m *Model, p Precision) *Served {
@@ -120,7 +121,7 @@ func TestBestIsTheNaiveBest(t *testing.T) {
 		}).Draw(t, "filter")
 		keep := keepsNaively(&f)
 		k := rapid.SampledFrom([]int{-1, 0, 1, 2, 10, 100, n - 1, n, n + 7}).Draw(t, "k")
-		for _, p := range []Precision{Float32, Int8} {
+		for _, p := range precisions {
 			o := m.Snapshot(true, nil).Objects()
 			s, err := Serving{Precision: p}.Load(o[0].Table, o[1].Table)
 			if err != nil {
@@ -131,7 +132,7 @@ func TestBestIsTheNaiveBest(t *testing.T) {
 			if len(got) != len(want) {
 				t.Fatalf("precision %s: %d items, want %d", p, len(got), len(want))
 			}
-			exact := p == Float32 || candidates(max(0, k)) >= n
+			exact := p == Float32 || p.candidates(max(0, k)) >= n
 			if exact && !c.Cosine {
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Fatalf("precision %s (-want +got):\n%s", p, diff)
@@ -165,7 +166,7 @@ func TestNumbersThatAreNone(t *testing.T) {
 		cfg := small()
 		set(&cfg)
 		m := filled(t, cfg, 1500)
-		for _, p := range []Precision{Float32, Int8} {
+		for _, p := range precisions {
 			s := serve(t, m, p)
 			z := make([]float32, cfg.Dim)
 			z[3] = float32(math.NaN())
@@ -235,20 +236,22 @@ func recall(exact, other *Served, z []float32, k int) float64 {
 	return float64(hit) / float64(len(want))
 }
 
-// TestBytesRecallTheExact: of the hundred best by float32, bytes find 99 of 100 at least, over clustered vectors and over trained ones.
-func TestBytesRecallTheExact(t *testing.T) {
+// TestCodesRecallTheExact: of the hundred best by float32, codes find 99 of 100 at least, over clustered vectors and over trained ones.
+func TestCodesRecallTheExact(t *testing.T) {
 	f := func(name string, m *Model, query func() []float32) {
 		t.Run(name, func(t *testing.T) {
-			exact, bytes := serve(t, m, Float32), serve(t, m, Int8)
-			sum, least := 0., 1.
-			for range 100 {
-				r := recall(exact, bytes, query(), 100)
-				sum, least = sum+r, min(least, r)
+			exact := serve(t, m, Float32)
+			for _, p := range []Precision{Int8, Int4} {
+				codes, sum, least := serve(t, m, p), 0., 1.
+				for range 100 {
+					r := recall(exact, codes, query(), 100)
+					sum, least = sum+r, min(least, r)
+				}
+				if sum/100 < 0.998 || least < 0.97 {
+					t.Errorf("%s: recall %.4f, at worst %.2f", p, sum/100, least)
+				}
+				t.Logf("%s: recall %.5f, at worst %.2f", p, sum/100, least)
 			}
-			if sum/100 < 0.999 || least < 0.97 {
-				t.Errorf("recall %.4f, at worst %.2f", sum/100, least)
-			}
-			t.Logf("recall %.5f, at worst %.2f", sum/100, least)
 		})
 	}
 	for _, cosine := range []bool{false, true} {
@@ -268,7 +271,7 @@ func TestBytesRecallTheExact(t *testing.T) {
 // TestDeltasOfBytesAndLengths: what a delta leaves is what loading all gives, for bytes and for the lengths of the cosine, which the side table moves.
 func TestDeltasOfBytesAndLengths(t *testing.T) {
 	for _, cosine := range []bool{false, true} {
-		for _, p := range []Precision{Float32, Int8} {
+		for _, p := range precisions {
 			cfg := small()
 			cfg.Cosine = cosine
 			m := filled(t, cfg, 2*chunkRows+300)
@@ -312,11 +315,11 @@ func TestDeltasOfBytesAndLengths(t *testing.T) {
 				if got := v.s.bestOf(v.z, 50, Filter{}); !slices.Equal(got, v.want) {
 					t.Errorf("cosine %v, precision %s: version %d changed after later deltas", cosine, p, i)
 				}
-				for r := 0; p == Int8 && r < v.s.items.n; r++ {
+				for r := 0; p.coded() && r < v.s.items.n; r++ {
 					of, at := v.s.codes[r/chunkRows], r%chunkRows
 					code, kept := make([]int8, codeWidth(cfg.Dim)), make([]int8, codeWidth(cfg.Dim))
-					nn.TileRow(kept, of.tiles, at)
-					if scale := quantise(code[:cfg.Dim], v.s.items.vector(Row(r))); scale != of.scale[at] || !slices.Equal(code, kept) {
+					of.read(kept, at)
+					if scale := of.quantise(code[:cfg.Dim], v.s.items.vector(Row(r))); scale != of.scale[at] || !slices.Equal(code, kept) {
 						t.Fatalf("version %d: the bytes of row %d are not those of its vector", i, r)
 					}
 				}

@@ -25,8 +25,9 @@ func (s *Served) scoreSides(c *scan) {
 		}
 	}
 	nn.Scale(c.side, float32(sideShare))
-	c.mostSide = float32(len(sideFields)) * slices.Max(c.side) // not below 0: the first is none
-	c.sided = len(c.side) > 1 && !s.cfg.Cosine
+	if c.mostSide, c.sided = 0, len(c.side) > 1 && !s.cfg.Cosine; c.sided {
+		c.mostSide = float32(len(sideFields)) * slices.Max(c.side) // not below 0: the first is none
+	}
 }
 
 // score sets scores to those of a chunk's rows, without marks.
@@ -42,31 +43,30 @@ func (s *Served) score(c *scan, scores []float32, chunk int) {
 	}
 }
 
-// scoreCodes is score by bytes.
+// scoreCodes is score by codes.
 func (s *Served) scoreCodes(c *scan, scores []float32, chunk int) {
 	codes, base := s.codes[chunk], s.baseOf(c, chunk)
 	padded := scores[:(len(scores)+nn.TileRows-1)/nn.TileRows*nn.TileRows]
+	var soon nn.Soon
+	if next := chunk + 1; next < len(s.codes) {
+		soon = nn.Soon{Tiles: s.codes[next].tiles, Scale: s.codes[next].scale, Base: s.baseOf(c, next)}
+	}
 	if s.cfg.Cosine {
-		codes.score(padded, 0, c, c.zeros[:])
+		codes.score(padded, 0, c, c.zeros[:], soon)
 		s.addSides(c, scores, chunk)
 		nn.Mul(scores, scores, s.lengths[chunk].inv[:len(scores)])
 		nn.Add(scores, base[:len(scores)])
 	} else {
-		codes.score(padded, 0, c, base)
+		codes.score(padded, 0, c, base, soon)
 	}
 }
 
-// addSidesAbove adds side information to the scores that it may bring above a bound, and to those behind them: after the first few thousand rows those are few, and the others need
-// not be looked up. One that it leaves as it is stays at or below the bound, too.
-func (c *scan) addSidesAbove(scores []float32, bound float32, of []sides) {
-	const together = 32 // so that many good ones cost little more than to add to all
-	least := bound - c.mostSide
-	least -= 1e-5 * max(least, -least, c.mostSide) // sums are rounded
-	for j := nn.FirstAbove(scores, 0, least); j < len(scores); {
-		to := min(j+together, len(scores))
-		addSides(scores[j:to], c.side, of[j:to])
-		j = nn.FirstAbove(scores, to, least)
+// sidesOf adds side information to the scores of rows; nil where nothing is to be added.
+func (c *scan) sidesOf(of []sides) func(j int, score float32) float32 {
+	if !c.sided {
+		return nil
 	}
+	return func(j int, score float32) float32 { return score + c.side[of[j][0]] + c.side[of[j][1]] }
 }
 
 // addSides goes through two fields without a loop, which takes half the time.

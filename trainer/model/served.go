@@ -14,7 +14,8 @@ import (
 // Served is one version of a model, ready to answer. It never changes and may be used by many goroutines.
 //
 // It takes 4·Dim bytes an item for its vector and some 100 more: 28 for the popularity, the bias, the side rows, the generation and the index, 36 and what they say for the name and the
-// category, with Int8 4 and Dim, under Config.Cosine 8, and where With gave it tables 24 and 4 for each gap bucket that was asked for. Versions share the chunks of rows that no delta between them touched.
+// category, with Int8 4 and Dim, with Int4 4 and Dim/2, under Config.Cosine 8, and where With gave it tables 24 and 4 for each gap bucket that was asked for. Versions share the
+// chunks of rows that no delta between them touched.
 type Served struct {
 	cfg        Config
 	how        Serving
@@ -23,7 +24,7 @@ type Served struct {
 	names      []*names         // in chunks of rows
 	taken      []int32          // of a chunk, the rows that are not free
 	popularity [][]float32      // (chunkRows)
-	codes      []*codes         // of Int8
+	codes      []*codes         // of Int8 and Int4
 	lengths    []*lengths       // of Config.Cosine
 	base       *rowIndex        // of the names as they were when it was made: a row that is called otherwise now is not found in it
 	recent     map[string]Row   // of the names since: a new version copies it, and now and then indexes all anew
@@ -90,15 +91,19 @@ type Precision string
 const (
 	Float32 Precision = "float32" // every row is scored as it is: exact
 	Int8    Precision = "int8"    // every row is scored by a byte a number, a quarter of the memory to read; what scores high is scored again, exactly
+	Int4    Precision = "int4"    // the same by half a byte
 )
 
 // Validate refuses what is no precision.
 func (p Precision) Validate() error {
-	if p != "" && p != Float32 && p != Int8 {
-		return fmt.Errorf("precision %q: must be %s or %s", string(p), Float32, Int8)
+	if p != "" && p != Float32 && !p.coded() {
+		return fmt.Errorf("precision %q: must be %s, %s or %s", string(p), Float32, Int8, Int4)
 	}
 	return nil
 }
+
+// coded says whether rows are looked at by codes first.
+func (p Precision) coded() bool { return p == Int8 || p == Int4 }
 
 // LoadServed is Serving{}.Load.
 func LoadServed(items, params schema.Table) (*Served, error) { return Serving{}.Load(items, params) }
@@ -188,7 +193,7 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		next.items.biasOf(r)[0] = in.biases[i]
 		*next.items.sidesOf(r) = in.sidesOf(i)
 		next.popularity[chunk][int(r)%chunkRows] = popularity[i]
-		if s.how.Precision == Int8 {
+		if s.how.Precision.coded() {
 			next.codes[chunk].set(int(r)%chunkRows, vector, code)
 		}
 		if renamed := id != "" && next.id(r) != id; renamed && !anew {
@@ -274,8 +279,8 @@ func (s *Served) own(chunk int) {
 	if chunk == len(s.popularity) {
 		s.popularity = append(s.popularity, make([]float32, chunkRows))
 		s.names, s.taken = append(s.names, &names{}), append(s.taken, 0)
-		if s.how.Precision == Int8 {
-			s.codes = append(s.codes, newCodes(chunkRows, s.cfg.Dim))
+		if s.how.Precision.coded() {
+			s.codes = append(s.codes, newCodes(s.how.Precision == Int4, chunkRows, s.cfg.Dim))
 		}
 		return
 	}
@@ -283,7 +288,7 @@ func (s *Served) own(chunk int) {
 	of := *s.items.of[chunk]
 	s.items.of[chunk] = &of
 	s.popularity[chunk] = slices.Clone(s.popularity[chunk])
-	if s.how.Precision == Int8 {
+	if s.how.Precision.coded() {
 		s.codes[chunk] = s.codes[chunk].clone()
 	}
 }

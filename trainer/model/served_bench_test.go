@@ -98,7 +98,7 @@ func BenchmarkTop100(b *testing.B) {
 		}
 		rng := rand.New(rand.NewPCG(2, 2))
 		live, marks := randomLive(rng, items), manyMarks(rng, items, 200)
-		for _, p := range []Precision{Float32, Int8} {
+		for _, p := range precisions {
 			s := serve(b, m, p)
 			run := func(name string, s *Served, marks []Mark) {
 				b.Run(fmt.Sprintf("%s/%d%s", p, items, name), func(b *testing.B) {
@@ -125,7 +125,7 @@ func BenchmarkLoad(b *testing.B) {
 	for _, cosine := range []bool{false, true} {
 		cfg := DefaultConfig()
 		cfg.Cosine = cosine
-		for _, p := range []Precision{Float32, Int8} {
+		for _, p := range precisions {
 			m := filled(b, cfg, items)
 			query := clustered(m, rand.New(rand.NewPCG(1, 1)))
 			base := m.Snapshot(true, nil).Objects()
@@ -178,7 +178,7 @@ func BenchmarkAnswer(b *testing.B) {
 		{"item-7", schema.ActionClick}, {"item-8", schema.ActionClick}, {"item-9", schema.ActionCart}}}
 	q := Query{Past: []ServedSession{part}, At: part.At + 60_000, Scene: "home", Marks: manyMarks(rng, items, 200)}
 	live := randomLive(rng, items)
-	for _, p := range []Precision{Float32, Int8} {
+	for _, p := range precisions {
 		b.Run(string(p), func(b *testing.B) {
 			memory := serve(b, m, p).With(live).Remember("")
 			memory.Extend(past...)

@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"math"
+	mathbits "math/bits"
 	"slices"
 
 	"github.com/freshet-ml/freshet/trainer/nn"
@@ -32,14 +33,6 @@ func (t *top) wants(score float32) bool {
 		return score == score
 	}
 	return t.k > 0 && score > t.heap[0].Score
-}
-
-// bound is a score that does not get in, or one below all.
-func (t *top) bound() float32 {
-	if len(t.heap) < t.k || t.k == 0 {
-		return float32(math.Inf(-1))
-	}
-	return t.heap[0].Score
 }
 
 // worse orders by score, and equal scores by row.
@@ -74,21 +67,54 @@ func (t *top) add(row Row, score float32) {
 	}
 }
 
-// show looks at the scores of the rows from from on, of those that kept keeps; nil keeps all.
-func (t *top) show(from Row, scores []float32, kept func(j int) bool) {
-	if t.k == 0 {
-		return
-	}
-	j := 0
-	for ; j < len(scores) && len(t.heap) < t.k; j++ {
-		if t.wants(scores[j]) && (kept == nil || kept(j)) {
-			t.add(from+Row(j), scores[j])
+// show looks at the scores of the rows from from on, of those that kept keeps; nil keeps all. more may bring a score up to most higher; nil leaves it.
+//
+// A bit for each score says whether it may get in: after the first few thousand rows those are few, and of the others nothing else is looked up.
+func (t *top) show(from Row, scores []float32, more func(j int, score float32) float32, most float32, kept func(j int) bool) {
+	var bits [chunkRows / 32]uint32
+	for at := 0; at < len(scores) && t.k > 0; at += chunkRows {
+		some := scores[at:min(at+chunkRows, len(scores))]
+		words := bits[:(len(some)+31)/32]
+		if least := t.least(most); least == least {
+			nn.Above(words, some, least)
+		} else {
+			every(words, len(some))
+		}
+		for w, word := range words {
+			for ; word != 0; word &= word - 1 {
+				j := at + 32*w + mathbits.TrailingZeros32(word)
+				score := scores[j]
+				if more != nil {
+					score = more(j, score)
+				}
+				if t.wants(score) && (kept == nil || kept(j)) {
+					t.add(from+Row(j), score)
+				}
+			}
 		}
 	}
-	for ; j < len(scores); j++ {
-		if j = nn.FirstAbove(scores, j, t.heap[0].Score); j < len(scores) && (kept == nil || kept(j)) {
-			t.add(from+Row(j), scores[j])
-		}
+}
+
+// least is a score that does not get in, whatever up to most is added to it; NaN where there is none.
+func (t *top) least(most float32) float32 {
+	if len(t.heap) < t.k {
+		return float32(math.NaN())
+	}
+	bound := t.heap[0].Score
+	if most == 0 {
+		return bound
+	}
+	least := bound - most
+	return least - 1e-5*max(least, -least, most) // sums are rounded
+}
+
+// every sets the bits of n numbers.
+func every(bits []uint32, n int) {
+	for i := range bits {
+		bits[i] = math.MaxUint32
+	}
+	if n%32 > 0 {
+		bits[n/32] >>= 32 - n%32
 	}
 }
 

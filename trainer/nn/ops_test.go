@@ -239,9 +239,9 @@ func TestFloat32AgainstFloat64(t *testing.T) {
 			f("norm", func(x, y, z []float64) { LayerNorm(y, x[:1], z, n); LayerNormBackward(x, z, y, []float64{0.5}, n) }, func(x, y, z []float32) { LayerNorm(y, x[:1], z, n); LayerNormBackward(x, z, y, []float32{0.5}, n) })
 		}
 		f("scan", func(x, y, _ []float64) {
-			x[0], y[0] = float64(CountAtLeast(x, 0.3))/float64(n), float64(FirstAbove(y, n/2, 0.5))/float64(n)
+			x[0], y[0] = float64(CountAtLeast(x, 0.3))/float64(n), float64(CountAtLeast(y, 0.5))/float64(n)
 		}, func(x, y, _ []float32) {
-			x[0], y[0] = float32(CountAtLeast(x, 0.3))/float32(n), float32(FirstAbove(y, n/2, 0.5))/float32(n)
+			x[0], y[0] = float32(CountAtLeast(x, 0.3))/float32(n), float32(CountAtLeast(y, 0.5))/float32(n)
 		})
 		f("sums", func(x, y, _ []float64) { x[0] = (Dot(x, y) + Sum(y)) / float64(n) }, func(x, y, _ []float32) { x[0] = (Dot(x, y) + Sum(y)) / float32(n) })
 	}

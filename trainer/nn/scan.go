@@ -16,18 +16,8 @@ func CountAtLeast[F Float](x []F, bound F) int {
 	return n
 }
 
-// FirstAbove returns the place of the first number of x, at from or behind it, that is more than bound, or len(x).
-func FirstAbove[F Float](x []F, from int, bound F) int {
-	if single[F]() {
-		return simd.FirstAbove(f32(x), from, float32(bound))
-	}
-	for i, v := range x[from:] {
-		if v > bound {
-			return from + i
-		}
-	}
-	return len(x)
-}
+// Above sets bit j%32 of bits[j/32] where x[j] is more than bound, and clears it where not: simd.Above.   bits (⌈N/32⌉)  x (N)
+func Above(bits []uint32, x []float32, bound float32) { simd.Above(bits, x, bound) }
 
 // TileRows is how many rows of bytes stand next to each other, so that sums of them need no folding: simd.ScoreTiles.
 const TileRows = simd.TileRows
@@ -42,3 +32,17 @@ func SetTile(tiles []uint8, at int, row []int8) { simd.SetTile(tiles, at, row) }
 
 // TileRow reads a row of tiles.   row (d)
 func TileRow(row []int8, tiles []uint8, at int) { simd.TileRow(row, tiles, at) }
+
+// ScoreHalfTiles, SetHalfTile and HalfTileRow are the same of numbers from -8 to 7: simd.ScoreHalfTiles.   tiles (N/TileRows,d/8,TileRows,4)
+func ScoreHalfTiles(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32, soon Soon) {
+	simd.ScoreHalfTiles(dst, tiles, q, by, scale, base, soon)
+}
+
+// Soon is what is scored next.
+type Soon = simd.Soon
+
+// SetHalfTile is SetTile.
+func SetHalfTile(tiles []uint8, at int, row []int8) { simd.SetHalfTile(tiles, at, row) }
+
+// HalfTileRow is TileRow.
+func HalfTileRow(row []int8, tiles []uint8, at int) { simd.HalfTileRow(row, tiles, at) }

@@ -180,7 +180,7 @@ type Publish struct {
 type Serve struct {
 	Listen         string   `koanf:"listen" doc:"host:port of the HTTP API; port 0 picks one and prints it"`
 	Replicas       int      `koanf:"replicas" doc:"how many replicas up runs"`
-	Precision      string   `koanf:"precision" doc:"of the first look at all items: float32, exact; int8, a quarter of the memory to read, what scores high is scored again exactly"`
+	Precision      string   `koanf:"precision" doc:"of the first look at all items: float32, exact; int8, a quarter of the memory to read, what scores high is scored again exactly; int4, the same of an eighth"`
 	Index          string   `koanf:"index" doc:"how the best items are looked for: exact, at all of them; ivf, in lists of items that are alike; auto, ivf beyond 200,000 items"`
 	MinRecall      float64  `koanf:"min_recall" doc:"an index that finds a smaller share of the best 100 is not used"`
 	Probes         int      `koanf:"probes" doc:"lists of the index that a request looks into; 0 measures how many min_recall needs"`

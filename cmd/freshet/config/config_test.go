@@ -380,13 +380,16 @@ func FuzzFile(t *testing.F) {
 }
 
 func TestPrecisionIsOneThatServesKnow(t *testing.T) {
-	for _, p := range []string{"float32", "int8"} {
+	for _, p := range []string{"float32", "int8", "int4"} {
 		if got := load(t, config.Places{Environ: []string{"FRESHET_SERVE_PRECISION=" + p}}).Config.Serve.Precision; got != p {
 			t.Errorf("precision %q, want %q", got, p)
 		}
 	}
-	if _, err := config.Load(config.Places{Environ: []string{"FRESHET_SERVE_PRECISION=int4"}}); err == nil || !strings.Contains(err.Error(), "write float32 or int8") {
+	if _, err := config.Load(config.Places{Environ: []string{"FRESHET_SERVE_PRECISION=int5"}}); err == nil || !strings.Contains(err.Error(), "write float32, int8 or int4") {
 		t.Errorf("%v", err)
+	}
+	if _, err := config.Load(config.Places{Environ: []string{"FRESHET_PUBLISH_ROWS=int4"}}); err == nil || !strings.Contains(err.Error(), "write float32 or int8") {
+		t.Errorf("%v", err) // which is no way for weights to travel
 	}
 }
 

@@ -75,14 +75,14 @@ func (c Config) faults() Faults {
 	}
 	between(&k, "publish.base_every", c.Publish.BaseEvery, 1, 10_000)
 	between(&k, "publish.max_drop", c.Publish.MaxDrop, 0, 1)
-	if model.Precision(c.Publish.Rows).Validate() != nil {
-		k.fault("publish.rows", fmt.Sprintf("%q is no precision", c.Publish.Rows), "write float32 or int8")
+	if err := (model.Publishing{Rows: model.Precision(c.Publish.Rows)}).Validate(); err != nil {
+		k.fault("publish.rows", fmt.Sprintf("%q is no way for weights to travel", c.Publish.Rows), "write float32 or int8")
 	}
 	between(&k, "publish.min_change", c.Publish.MinChange, 0, 0.5)
 	k.hostPort("serve.listen", c.Serve.Listen)
 	between(&k, "serve.replicas", c.Serve.Replicas, 1, 64)
 	if err := model.Precision(c.Serve.Precision).Validate(); err != nil {
-		k.fault("serve.precision", fmt.Sprintf("%q is no precision", c.Serve.Precision), "write float32 or int8")
+		k.fault("serve.precision", fmt.Sprintf("%q is no precision", c.Serve.Precision), "write float32, int8 or int4")
 	}
 	if err := model.Index(c.Serve.Index).Validate(); err != nil {
 		k.fault("serve.index", fmt.Sprintf("%q is no index", c.Serve.Index), "write exact, ivf or auto")

@@ -87,10 +87,13 @@ func gemvAVX2(y []float32, a []float32, stride int, d int, x []float32)
 func countAtLeastAVX2(x []float32, bound float32) int
 
 //go:noescape
-func firstAboveAVX2(x []float32, from int, bound float32) int
+func aboveAVX2(bits []uint32, x []float32, bound float32)
 
 //go:noescape
 func scoreTilesAVX2(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32)
+
+//go:noescape
+func scoreHalfTilesAVX2(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32, soonTiles []uint8, soonScale []float32, soonBase []float32)
 
 //go:noescape
 func gemmPanel1AVX2(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)

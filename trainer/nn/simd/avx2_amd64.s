@@ -2869,74 +2869,44 @@ done148:
 	MOVQ DX, ret+32(FP)
 	RET
 
-// func firstAboveAVX2(x []float32, from int, bound float32) int
-// Requires: AVX, BMI
-TEXT ·firstAboveAVX2(SB), NOSPLIT, $0-48
-	MOVQ         x_base+0(FP), AX
-	MOVQ         x_len+8(FP), CX
-	MOVQ         from+24(FP), DX
-	VBROADCASTSS bound+32(FP), Y0
-	SUBQ         DX, CX
+// func aboveAVX2(bits []uint32, x []float32, bound float32)
+// Requires: AVX
+TEXT ·aboveAVX2(SB), NOSPLIT, $0-52
+	MOVQ         bits_base+0(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         x_len+32(FP), DX
+	VBROADCASTSS bound+48(FP), Y0
+	XORQ         BX, BX
 
-many149:
-	CMPQ      CX, $+32
-	JLT       one150
-	VMOVUPS   (AX)(DX*4), Y1
+words149:
+	CMPQ      DX, $0x20
+	JLT       done150
+	VMOVUPS   (CX)(BX*4), Y1
 	VCMPPS    $0x1e, Y0, Y1, Y1
-	VMOVAPS   Y1, Y1
-	VMOVUPS   32(AX)(DX*4), Y2
-	VCMPPS    $0x1e, Y0, Y2, Y2
-	VORPS     Y2, Y1, Y1
-	VMOVUPS   64(AX)(DX*4), Y2
-	VCMPPS    $0x1e, Y0, Y2, Y2
-	VORPS     Y2, Y1, Y1
-	VMOVUPS   96(AX)(DX*4), Y2
-	VCMPPS    $0x1e, Y0, Y2, Y2
-	VORPS     Y2, Y1, Y1
-	VMOVMSKPS Y1, BX
-	TESTL     BX, BX
-	JNE       one150
-	ADDQ      $+32, DX
-	SUBQ      $+32, CX
-	JMP       many149
-
-one150:
-	CMPQ      CX, $+8
-	JLT       rest151
-	VMOVUPS   (AX)(DX*4), Y1
+	VMOVMSKPS Y1, SI
+	VMOVUPS   32(CX)(BX*4), Y1
 	VCMPPS    $0x1e, Y0, Y1, Y1
-	VMOVMSKPS Y1, BX
-	TESTL     BX, BX
-	JNE       hit152
-	ADDQ      $+8, DX
-	SUBQ      $+8, CX
-	JMP       one150
+	VMOVMSKPS Y1, DI
+	SHLL      $0x08, DI
+	ORL       DI, SI
+	VMOVUPS   64(CX)(BX*4), Y1
+	VCMPPS    $0x1e, Y0, Y1, Y1
+	VMOVMSKPS Y1, DI
+	SHLL      $0x10, DI
+	ORL       DI, SI
+	VMOVUPS   96(CX)(BX*4), Y1
+	VCMPPS    $0x1e, Y0, Y1, Y1
+	VMOVMSKPS Y1, DI
+	SHLL      $0x18, DI
+	ORL       DI, SI
+	MOVL      SI, (AX)
+	ADDQ      $0x04, AX
+	ADDQ      $0x20, BX
+	SUBQ      $0x20, DX
+	JMP       words149
 
-rest151:
-	TESTQ      CX, CX
-	JEQ        none153
-	LEAQ       firstLanesAVX2<>+32(SB), BX
-	MOVQ       CX, SI
-	SHLQ       $0x02, SI
-	SUBQ       SI, BX
-	VMOVUPS    (BX), Y1
-	VMASKMOVPS (AX)(DX*4), Y1, Y2
-	VCMPPS     $0x1e, Y0, Y2, Y0
-	VANDPS     Y1, Y0, Y0
-	VMOVMSKPS  Y0, AX
-	MOVL       AX, BX
-	TESTL      BX, BX
-	JNE        hit152
-	ADDQ       CX, DX
-	JMP        none153
-
-hit152:
-	TZCNTL BX, BX
-	ADDQ   BX, DX
-
-none153:
+done150:
 	VZEROUPPER
-	MOVQ DX, ret+40(FP)
 	RET
 
 // func scoreTilesAVX2(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32)
@@ -2956,9 +2926,9 @@ TEXT ·scoreTilesAVX2(SB), NOSPLIT, $0-128
 	MOVQ         SI, R9
 	SHLQ         $0x04, R9
 
-tile155:
+tile152:
 	CMPQ   CX, $0x10
-	JLT    done156
+	JLT    done153
 	MOVQ   SI, R10
 	MOVQ   BX, R11
 	VXORPS Y2, Y2, Y2
@@ -2966,9 +2936,9 @@ tile155:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 
-columns157:
+columns154:
 	TESTQ        R10, R10
-	JEQ          summed158
+	JEQ          summed155
 	VMOVD        (R11), X6
 	VPMOVSXBW    X6, X6
 	VPBROADCASTQ X6, Y6
@@ -2988,9 +2958,9 @@ columns157:
 	ADDQ         $0x40, DX
 	ADDQ         $0x04, R11
 	SUBQ         $0x04, R10
-	JMP          columns157
+	JMP          columns154
 
-summed158:
+summed155:
 	SUBQ      R9, DX
 	VPHADDD   Y3, Y2, Y2
 	VPERMQ    $0xd8, Y2, Y2
@@ -3013,11 +2983,198 @@ summed158:
 	ADDQ      $+64, R8
 	LEAQ      (DX)(R9*1), DX
 	SUBQ      $+16, CX
-	JMP       tile155
+	JMP       tile152
 
-done156:
+done153:
 	VZEROUPPER
 	RET
+
+// func scoreHalfTilesAVX2(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32, soonTiles []uint8, soonScale []float32, soonBase []float32)
+// Requires: AVX, AVX2, MMX+
+TEXT ·scoreHalfTilesAVX2(SB), NOSPLIT, $0-200
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         dst_len+8(FP), CX
+	MOVQ         tiles_base+24(FP), DX
+	MOVQ         q_base+48(FP), BX
+	MOVQ         q_len+56(FP), SI
+	MOVQ         scale_base+80(FP), DI
+	MOVQ         base_base+104(FP), R8
+	VBROADCASTSS by+76(FP), Y0
+	MOVL         excess+72(FP), R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Y1
+	MOVQ         SI, R9
+	MOVQ         soonTiles_base+128(FP), R10
+	MOVQ         soonScale_base+152(FP), R11
+	MOVQ         soonBase_base+176(FP), R12
+	SHLQ         $0x03, R9
+
+tile157:
+	CMPQ    CX, $0x10
+	JLT     done158
+	MOVQ    SI, R13
+	MOVQ    BX, R14
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VMOVUPS lowHalvesAVX2<>+0(SB), Y4
+	VMOVUPS ones16AVX2<>+0(SB), Y5
+
+columns159:
+	TESTQ        R13, R13
+	JEQ          summed161
+	VXORPS       Y6, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VPBROADCASTD (R14), Y8
+	VPBROADCASTD 4(R14), Y9
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVDQU      (DX), Y10
+	VPSRLW       $0x04, Y10, Y11
+	VPAND        Y4, Y10, Y10
+	VPAND        Y4, Y11, Y11
+	VPMADDUBSW   Y8, Y10, Y10
+	VPMADDUBSW   Y9, Y11, Y11
+	VPADDW       Y10, Y6, Y6
+	VPADDW       Y11, Y6, Y6
+	VMOVDQU      32(DX), Y10
+	VPSRLW       $0x04, Y10, Y11
+	VPAND        Y4, Y10, Y10
+	VPAND        Y4, Y11, Y11
+	VPMADDUBSW   Y8, Y10, Y10
+	VPMADDUBSW   Y9, Y11, Y11
+	VPADDW       Y10, Y7, Y7
+	VPADDW       Y11, Y7, Y7
+	ADDQ         $0x40, DX
+	ADDQ         $0x08, R14
+	SUBQ         $0x08, R13
+	JEQ          wide160
+	VPBROADCASTD (R14), Y8
+	VPBROADCASTD 4(R14), Y9
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVDQU      (DX), Y10
+	VPSRLW       $0x04, Y10, Y11
+	VPAND        Y4, Y10, Y10
+	VPAND        Y4, Y11, Y11
+	VPMADDUBSW   Y8, Y10, Y10
+	VPMADDUBSW   Y9, Y11, Y11
+	VPADDW       Y10, Y6, Y6
+	VPADDW       Y11, Y6, Y6
+	VMOVDQU      32(DX), Y10
+	VPSRLW       $0x04, Y10, Y11
+	VPAND        Y4, Y10, Y10
+	VPAND        Y4, Y11, Y11
+	VPMADDUBSW   Y8, Y10, Y10
+	VPMADDUBSW   Y9, Y11, Y11
+	VPADDW       Y10, Y7, Y7
+	VPADDW       Y11, Y7, Y7
+	ADDQ         $0x40, DX
+	ADDQ         $0x08, R14
+	SUBQ         $0x08, R13
+	JEQ          wide160
+	VPBROADCASTD (R14), Y8
+	VPBROADCASTD 4(R14), Y9
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVDQU      (DX), Y10
+	VPSRLW       $0x04, Y10, Y11
+	VPAND        Y4, Y10, Y10
+	VPAND        Y4, Y11, Y11
+	VPMADDUBSW   Y8, Y10, Y10
+	VPMADDUBSW   Y9, Y11, Y11
+	VPADDW       Y10, Y6, Y6
+	VPADDW       Y11, Y6, Y6
+	VMOVDQU      32(DX), Y10
+	VPSRLW       $0x04, Y10, Y11
+	VPAND        Y4, Y10, Y10
+	VPAND        Y4, Y11, Y11
+	VPMADDUBSW   Y8, Y10, Y10
+	VPMADDUBSW   Y9, Y11, Y11
+	VPADDW       Y10, Y7, Y7
+	VPADDW       Y11, Y7, Y7
+	ADDQ         $0x40, DX
+	ADDQ         $0x08, R14
+	SUBQ         $0x08, R13
+	JEQ          wide160
+	VPBROADCASTD (R14), Y8
+	VPBROADCASTD 4(R14), Y9
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVDQU      (DX), Y10
+	VPSRLW       $0x04, Y10, Y11
+	VPAND        Y4, Y10, Y10
+	VPAND        Y4, Y11, Y11
+	VPMADDUBSW   Y8, Y10, Y10
+	VPMADDUBSW   Y9, Y11, Y11
+	VPADDW       Y10, Y6, Y6
+	VPADDW       Y11, Y6, Y6
+	VMOVDQU      32(DX), Y10
+	VPSRLW       $0x04, Y10, Y11
+	VPAND        Y4, Y10, Y10
+	VPAND        Y4, Y11, Y11
+	VPMADDUBSW   Y8, Y10, Y10
+	VPMADDUBSW   Y9, Y11, Y11
+	VPADDW       Y10, Y7, Y7
+	VPADDW       Y11, Y7, Y7
+	ADDQ         $0x40, DX
+	ADDQ         $0x08, R14
+	SUBQ         $0x08, R13
+
+wide160:
+	VPMADDWD Y5, Y6, Y6
+	VPADDD   Y6, Y2, Y2
+	VPMADDWD Y5, Y7, Y7
+	VPADDD   Y7, Y3, Y3
+	JMP      columns159
+
+summed161:
+	SUBQ       R9, DX
+	VPSUBD     Y1, Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMULPS     (DI), Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	VADDPS     (R8), Y2, Y2
+	VMOVUPS    Y2, (AX)
+	VPSUBD     Y1, Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMULPS     32(DI), Y3, Y3
+	VMULPS     Y0, Y3, Y3
+	VADDPS     32(R8), Y3, Y3
+	VMOVUPS    Y3, 32(AX)
+	PREFETCHT1 (R11)
+	ADDQ       $0x40, R11
+	PREFETCHT1 (R12)
+	ADDQ       $0x40, R12
+	ADDQ       $+64, AX
+	ADDQ       $+64, DI
+	ADDQ       $+64, R8
+	LEAQ       (DX)(R9*1), DX
+	SUBQ       $+16, CX
+	JMP        tile157
+
+done158:
+	VZEROUPPER
+	RET
+
+DATA lowHalvesAVX2<>+0(SB)/4, $0x0f0f0f0f
+DATA lowHalvesAVX2<>+4(SB)/4, $0x0f0f0f0f
+DATA lowHalvesAVX2<>+8(SB)/4, $0x0f0f0f0f
+DATA lowHalvesAVX2<>+12(SB)/4, $0x0f0f0f0f
+DATA lowHalvesAVX2<>+16(SB)/4, $0x0f0f0f0f
+DATA lowHalvesAVX2<>+20(SB)/4, $0x0f0f0f0f
+DATA lowHalvesAVX2<>+24(SB)/4, $0x0f0f0f0f
+DATA lowHalvesAVX2<>+28(SB)/4, $0x0f0f0f0f
+GLOBL lowHalvesAVX2<>(SB), RODATA|NOPTR, $32
+
+DATA ones16AVX2<>+0(SB)/4, $0x00010001
+DATA ones16AVX2<>+4(SB)/4, $0x00010001
+DATA ones16AVX2<>+8(SB)/4, $0x00010001
+DATA ones16AVX2<>+12(SB)/4, $0x00010001
+DATA ones16AVX2<>+16(SB)/4, $0x00010001
+DATA ones16AVX2<>+20(SB)/4, $0x00010001
+DATA ones16AVX2<>+24(SB)/4, $0x00010001
+DATA ones16AVX2<>+28(SB)/4, $0x00010001
+GLOBL ones16AVX2<>(SB), RODATA|NOPTR, $32
 
 // func gemmPanel1AVX2(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)
 // Requires: AVX, FMA3
@@ -3036,9 +3193,9 @@ TEXT ·gemmPanel1AVX2(SB), NOSPLIT, $0-88
 	SUBQ    R10, R11
 	VMOVUPS (R11), Y0
 
-full159:
+full162:
 	CMPQ   R8, $0x06
-	JLT    rest160
+	JLT    rest163
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3050,9 +3207,9 @@ full159:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum163
+	JEQ    sum166
 
-next162:
+next165:
 	VMASKMOVPS   (R12), Y0, Y7
 	VBROADCASTSS (R10), Y8
 	VFMADD231PS  Y7, Y8, Y1
@@ -3070,13 +3227,13 @@ next162:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next162
+	JNE          next165
 
-sum163:
+sum166:
 	VBROADCASTSS alpha+80(FP), Y7
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add164
+	JNE          add167
 	VMULPS       Y7, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3095,9 +3252,9 @@ sum163:
 	VMULPS       Y7, Y6, Y6
 	VMASKMOVPS   Y6, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored165
+	JMP          stored168
 
-add164:
+add167:
 	VBROADCASTSS beta+84(FP), Y8
 	VMASKMOVPS   (CX), Y0, Y9
 	VMULPS       Y8, Y9, Y9
@@ -3130,14 +3287,14 @@ add164:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored165:
+stored168:
 	LEAQ (AX)(R9*2), AX
 	SUBQ $0x06, R8
-	JMP  full159
+	JMP  full162
 
-rest160:
+rest163:
 	CMPQ   R8, $0x05
-	JNE    fewer166
+	JNE    fewer169
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3148,9 +3305,9 @@ rest160:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum168
+	JEQ    sum171
 
-next167:
+next170:
 	VMASKMOVPS   (R10), Y0, Y6
 	VBROADCASTSS (R8), Y7
 	VFMADD231PS  Y6, Y7, Y1
@@ -3166,13 +3323,13 @@ next167:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next167
+	JNE          next170
 
-sum168:
+sum171:
 	VBROADCASTSS alpha+80(FP), Y6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add169
+	JNE          add172
 	VMULPS       Y6, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3188,9 +3345,9 @@ sum168:
 	VMULPS       Y6, Y5, Y5
 	VMASKMOVPS   Y5, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored170
+	JMP          stored173
 
-add169:
+add172:
 	VBROADCASTSS beta+84(FP), Y7
 	VMASKMOVPS   (CX), Y0, Y8
 	VMULPS       Y7, Y8, Y8
@@ -3218,12 +3375,12 @@ add169:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored170:
-	JMP end161
+stored173:
+	JMP end164
 
-fewer166:
+fewer169:
 	CMPQ   R8, $0x04
-	JNE    fewer171
+	JNE    fewer174
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3231,9 +3388,9 @@ fewer166:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum173
+	JEQ    sum176
 
-next172:
+next175:
 	VMASKMOVPS   (R8), Y0, Y5
 	VBROADCASTSS (AX), Y6
 	VFMADD231PS  Y5, Y6, Y1
@@ -3246,13 +3403,13 @@ next172:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next172
+	JNE          next175
 
-sum173:
+sum176:
 	VBROADCASTSS alpha+80(FP), Y5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add174
+	JNE          add177
 	VMULPS       Y5, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3265,9 +3422,9 @@ sum173:
 	VMULPS       Y5, Y4, Y4
 	VMASKMOVPS   Y4, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored175
+	JMP          stored178
 
-add174:
+add177:
 	VBROADCASTSS beta+84(FP), Y6
 	VMASKMOVPS   (CX), Y0, Y7
 	VMULPS       Y6, Y7, Y7
@@ -3290,21 +3447,21 @@ add174:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored175:
-	JMP end161
+stored178:
+	JMP end164
 
-fewer171:
+fewer174:
 	CMPQ   R8, $0x03
-	JNE    fewer176
+	JNE    fewer179
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum178
+	JEQ    sum181
 
-next177:
+next180:
 	VMASKMOVPS   (R8), Y0, Y4
 	VBROADCASTSS (AX), Y5
 	VFMADD231PS  Y4, Y5, Y1
@@ -3315,13 +3472,13 @@ next177:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next177
+	JNE          next180
 
-sum178:
+sum181:
 	VBROADCASTSS alpha+80(FP), Y4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add179
+	JNE          add182
 	VMULPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3331,9 +3488,9 @@ sum178:
 	VMULPS       Y4, Y3, Y3
 	VMASKMOVPS   Y3, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored180
+	JMP          stored183
 
-add179:
+add182:
 	VBROADCASTSS beta+84(FP), Y5
 	VMASKMOVPS   (CX), Y0, Y6
 	VMULPS       Y5, Y6, Y6
@@ -3351,20 +3508,20 @@ add179:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored180:
-	JMP end161
+stored183:
+	JMP end164
 
-fewer176:
+fewer179:
 	CMPQ   R8, $0x02
-	JNE    fewer181
+	JNE    fewer184
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum183
+	JEQ    sum186
 
-next182:
+next185:
 	VMASKMOVPS   (R8), Y0, Y3
 	VBROADCASTSS (AX), Y4
 	VFMADD231PS  Y3, Y4, Y1
@@ -3373,22 +3530,22 @@ next182:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next182
+	JNE          next185
 
-sum183:
+sum186:
 	VBROADCASTSS alpha+80(FP), Y3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add184
+	JNE          add187
 	VMULPS       Y3, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 	VMULPS       Y3, Y2, Y2
 	VMASKMOVPS   Y2, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored185
+	JMP          stored188
 
-add184:
+add187:
 	VBROADCASTSS beta+84(FP), Y4
 	VMASKMOVPS   (CX), Y0, Y5
 	VMULPS       Y4, Y5, Y5
@@ -3401,38 +3558,38 @@ add184:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored185:
-	JMP end161
+stored188:
+	JMP end164
 
-fewer181:
+fewer184:
 	CMPQ   R8, $0x01
-	JNE    fewer186
+	JNE    fewer189
 	VXORPS Y1, Y1, Y1
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum188
+	JEQ    sum191
 
-next187:
+next190:
 	VMASKMOVPS   (DX), Y0, Y2
 	VBROADCASTSS (AX), Y3
 	VFMADD231PS  Y2, Y3, Y1
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next187
+	JNE          next190
 
-sum188:
+sum191:
 	VBROADCASTSS alpha+80(FP), Y2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add189
+	JNE          add192
 	VMULPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored190
+	JMP          stored193
 
-add189:
+add192:
 	VBROADCASTSS beta+84(FP), Y3
 	VMASKMOVPS   (CX), Y0, Y4
 	VMULPS       Y3, Y4, Y4
@@ -3440,11 +3597,11 @@ add189:
 	VMASKMOVPS   Y4, Y0, (CX)
 	ADDQ         DI, CX
 
-stored190:
-	JMP end161
+stored193:
+	JMP end164
 
-fewer186:
-end161:
+fewer189:
+end164:
 	VZEROUPPER
 	RET
 
@@ -3466,9 +3623,9 @@ TEXT ·gemmPanel2AVX2(SB), NOSPLIT, $0-88
 	SUBQ    R10, R11
 	VMOVUPS (R11), Y0
 
-full191:
+full194:
 	CMPQ   R8, $0x06
-	JLT    rest192
+	JLT    rest195
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3486,9 +3643,9 @@ full191:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum195
+	JEQ    sum198
 
-next194:
+next197:
 	VMOVUPS      (R12), Y13
 	VMASKMOVPS   32(R12), Y0, Y14
 	VBROADCASTSS (R10), Y15
@@ -3513,13 +3670,13 @@ next194:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next194
+	JNE          next197
 
-sum195:
+sum198:
 	VBROADCASTSS alpha+80(FP), Y13
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add196
+	JNE          add199
 	VMULPS       Y13, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y13, Y2, Y2
@@ -3550,9 +3707,9 @@ sum195:
 	VMULPS       Y13, Y12, Y12
 	VMASKMOVPS   Y12, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored197
+	JMP          stored200
 
-add196:
+add199:
 	VBROADCASTSS beta+84(FP), Y14
 	VMOVUPS      (CX), Y15
 	VMULPS       Y14, Y15, Y15
@@ -3609,14 +3766,14 @@ add196:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored197:
+stored200:
 	LEAQ (AX)(R9*2), AX
 	SUBQ $0x06, R8
-	JMP  full191
+	JMP  full194
 
-rest192:
+rest195:
 	CMPQ   R8, $0x05
-	JNE    fewer198
+	JNE    fewer201
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3632,9 +3789,9 @@ rest192:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum200
+	JEQ    sum203
 
-next199:
+next202:
 	VMOVUPS      (R10), Y11
 	VMASKMOVPS   32(R10), Y0, Y12
 	VBROADCASTSS (R8), Y13
@@ -3656,13 +3813,13 @@ next199:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next199
+	JNE          next202
 
-sum200:
+sum203:
 	VBROADCASTSS alpha+80(FP), Y11
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add201
+	JNE          add204
 	VMULPS       Y11, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y11, Y2, Y2
@@ -3688,9 +3845,9 @@ sum200:
 	VMULPS       Y11, Y10, Y10
 	VMASKMOVPS   Y10, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored202
+	JMP          stored205
 
-add201:
+add204:
 	VBROADCASTSS beta+84(FP), Y12
 	VMOVUPS      (CX), Y13
 	VMULPS       Y12, Y13, Y13
@@ -3738,12 +3895,12 @@ add201:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored202:
-	JMP end193
+stored205:
+	JMP end196
 
-fewer198:
+fewer201:
 	CMPQ   R8, $0x04
-	JNE    fewer203
+	JNE    fewer206
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3755,9 +3912,9 @@ fewer198:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum205
+	JEQ    sum208
 
-next204:
+next207:
 	VMOVUPS      (R8), Y9
 	VMASKMOVPS   32(R8), Y0, Y10
 	VBROADCASTSS (AX), Y11
@@ -3775,13 +3932,13 @@ next204:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next204
+	JNE          next207
 
-sum205:
+sum208:
 	VBROADCASTSS alpha+80(FP), Y9
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add206
+	JNE          add209
 	VMULPS       Y9, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y9, Y2, Y2
@@ -3802,9 +3959,9 @@ sum205:
 	VMULPS       Y9, Y8, Y8
 	VMASKMOVPS   Y8, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored207
+	JMP          stored210
 
-add206:
+add209:
 	VBROADCASTSS beta+84(FP), Y10
 	VMOVUPS      (CX), Y11
 	VMULPS       Y10, Y11, Y11
@@ -3843,12 +4000,12 @@ add206:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored207:
-	JMP end193
+stored210:
+	JMP end196
 
-fewer203:
+fewer206:
 	CMPQ   R8, $0x03
-	JNE    fewer208
+	JNE    fewer211
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3858,9 +4015,9 @@ fewer203:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum210
+	JEQ    sum213
 
-next209:
+next212:
 	VMOVUPS      (R8), Y7
 	VMASKMOVPS   32(R8), Y0, Y8
 	VBROADCASTSS (AX), Y9
@@ -3875,13 +4032,13 @@ next209:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next209
+	JNE          next212
 
-sum210:
+sum213:
 	VBROADCASTSS alpha+80(FP), Y7
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add211
+	JNE          add214
 	VMULPS       Y7, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y7, Y2, Y2
@@ -3897,9 +4054,9 @@ sum210:
 	VMULPS       Y7, Y6, Y6
 	VMASKMOVPS   Y6, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored212
+	JMP          stored215
 
-add211:
+add214:
 	VBROADCASTSS beta+84(FP), Y8
 	VMOVUPS      (CX), Y9
 	VMULPS       Y8, Y9, Y9
@@ -3929,12 +4086,12 @@ add211:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored212:
-	JMP end193
+stored215:
+	JMP end196
 
-fewer208:
+fewer211:
 	CMPQ   R8, $0x02
-	JNE    fewer213
+	JNE    fewer216
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3942,9 +4099,9 @@ fewer208:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum215
+	JEQ    sum218
 
-next214:
+next217:
 	VMOVUPS      (R8), Y5
 	VMASKMOVPS   32(R8), Y0, Y6
 	VBROADCASTSS (AX), Y7
@@ -3956,13 +4113,13 @@ next214:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next214
+	JNE          next217
 
-sum215:
+sum218:
 	VBROADCASTSS alpha+80(FP), Y5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add216
+	JNE          add219
 	VMULPS       Y5, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y5, Y2, Y2
@@ -3973,9 +4130,9 @@ sum215:
 	VMULPS       Y5, Y4, Y4
 	VMASKMOVPS   Y4, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored217
+	JMP          stored220
 
-add216:
+add219:
 	VBROADCASTSS beta+84(FP), Y6
 	VMOVUPS      (CX), Y7
 	VMULPS       Y6, Y7, Y7
@@ -3996,20 +4153,20 @@ add216:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored217:
-	JMP end193
+stored220:
+	JMP end196
 
-fewer213:
+fewer216:
 	CMPQ   R8, $0x01
-	JNE    fewer218
+	JNE    fewer221
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum220
+	JEQ    sum223
 
-next219:
+next222:
 	VMOVUPS      (DX), Y3
 	VMASKMOVPS   32(DX), Y0, Y4
 	VBROADCASTSS (AX), Y5
@@ -4018,21 +4175,21 @@ next219:
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next219
+	JNE          next222
 
-sum220:
+sum223:
 	VBROADCASTSS alpha+80(FP), Y3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add221
+	JNE          add224
 	VMULPS       Y3, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y3, Y2, Y2
 	VMASKMOVPS   Y2, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored222
+	JMP          stored225
 
-add221:
+add224:
 	VBROADCASTSS beta+84(FP), Y4
 	VMOVUPS      (CX), Y5
 	VMULPS       Y4, Y5, Y5
@@ -4044,11 +4201,11 @@ add221:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored222:
-	JMP end193
+stored225:
+	JMP end196
 
-fewer218:
-end193:
+fewer221:
+end196:
 	VZEROUPPER
 	RET
 
@@ -4066,9 +4223,9 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (R8)(BX*1), R9
 	LEAQ (R9)(BX*1), BX
 
-row223:
+row226:
 	TESTQ       SI, SI
-	JEQ         rows224
+	JEQ         rows227
 	VMOVUPS     (CX), X0
 	VINSERTF128 $0x01, (CX)(DI*1), Y0, Y0
 	ADDQ        $0x10, CX
@@ -4098,9 +4255,9 @@ row223:
 	VMOVUPS     Y4, (AX)
 	ADDQ        DX, AX
 	DECQ        SI
-	JMP         row223
+	JMP         row226
 
-rows224:
+rows227:
 	VZEROUPPER
 	RET
 
@@ -4114,16 +4271,16 @@ TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ    n+32(FP), SI
 	MOVQ    k+40(FP), DI
 	CMPQ    SI, $+8
-	JLE     narrow225
+	JLE     narrow228
 	SUBQ    $+8, SI
 	LEAQ    firstLanesAVX2<>+32(SB), R8
 	SHLQ    $0x02, SI
 	SUBQ    SI, R8
 	VMOVUPS (R8), Y0
 
-row227:
+row230:
 	TESTQ      DI, DI
-	JEQ        rows228
+	JEQ        rows231
 	PREFETCHT0 (CX)(BX*8)
 	PREFETCHT0 64(CX)(BX*8)
 	VMOVUPS    (CX), Y1
@@ -4133,28 +4290,28 @@ row227:
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row227
+	JMP        row230
 
-rows228:
-	JMP packed226
+rows231:
+	JMP packed229
 
-narrow225:
+narrow228:
 	LEAQ    firstLanesAVX2<>+32(SB), R8
 	SHLQ    $0x02, SI
 	SUBQ    SI, R8
 	VMOVUPS (R8), Y0
 
-row229:
+row232:
 	TESTQ      DI, DI
-	JEQ        rows230
+	JEQ        rows233
 	VMASKMOVPS (CX), Y0, Y1
 	VMOVUPS    Y1, (AX)
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row229
+	JMP        row232
 
-rows230:
-packed226:
+rows233:
+packed229:
 	VZEROUPPER
 	RET

@@ -87,7 +87,7 @@ func gemvAVX512(y []float32, a []float32, stride int, d int, x []float32)
 func countAtLeastAVX512(x []float32, bound float32) int
 
 //go:noescape
-func firstAboveAVX512(x []float32, from int, bound float32) int
+func aboveAVX512(bits []uint32, x []float32, bound float32)
 
 //go:noescape
 func scoreTilesAVX512(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32)

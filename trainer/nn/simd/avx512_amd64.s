@@ -2739,70 +2739,34 @@ done148:
 	MOVQ DX, ret+32(FP)
 	RET
 
-// func firstAboveAVX512(x []float32, from int, bound float32) int
-// Requires: AVX, AVX512F, BMI, BMI2
-TEXT ·firstAboveAVX512(SB), NOSPLIT, $0-48
-	MOVQ         x_base+0(FP), AX
-	MOVQ         x_len+8(FP), CX
-	MOVQ         from+24(FP), DX
-	VBROADCASTSS bound+32(FP), Z0
-	SUBQ         DX, CX
+// func aboveAVX512(bits []uint32, x []float32, bound float32)
+// Requires: AVX, AVX512F
+TEXT ·aboveAVX512(SB), NOSPLIT, $0-52
+	MOVQ         bits_base+0(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         x_len+32(FP), DX
+	VBROADCASTSS bound+48(FP), Z0
+	XORQ         BX, BX
 
-many149:
-	CMPQ     CX, $+64
-	JLT      one150
-	VMOVUPS  (AX)(DX*4), Z1
-	VCMPPS   $0x1e, Z0, Z1, K1
-	KMOVW    K1, K1
-	VMOVUPS  64(AX)(DX*4), Z1
-	VCMPPS   $0x1e, Z0, Z1, K2
-	KORW     K2, K1, K1
-	VMOVUPS  128(AX)(DX*4), Z1
-	VCMPPS   $0x1e, Z0, Z1, K2
-	KORW     K2, K1, K1
-	VMOVUPS  192(AX)(DX*4), Z1
-	VCMPPS   $0x1e, Z0, Z1, K2
-	KORW     K2, K1, K1
-	KORTESTW K1, K1
-	JNE      one150
-	ADDQ     $+64, DX
-	SUBQ     $+64, CX
-	JMP      many149
-
-one150:
-	CMPQ    CX, $+16
-	JLT     rest151
-	VMOVUPS (AX)(DX*4), Z1
+words149:
+	CMPQ    DX, $0x20
+	JLT     done150
+	VMOVUPS (CX)(BX*4), Z1
 	VCMPPS  $0x1e, Z0, Z1, K1
-	KMOVW   K1, BX
-	TESTL   BX, BX
-	JNE     hit152
-	ADDQ    $+16, DX
-	SUBQ    $+16, CX
-	JMP     one150
+	KMOVW   K1, SI
+	VMOVUPS 64(CX)(BX*4), Z1
+	VCMPPS  $0x1e, Z0, Z1, K1
+	KMOVW   K1, DI
+	SHLL    $0x10, DI
+	ORL     DI, SI
+	MOVL    SI, (AX)
+	ADDQ    $0x04, AX
+	ADDQ    $0x20, BX
+	SUBQ    $0x20, DX
+	JMP     words149
 
-rest151:
-	TESTQ     CX, CX
-	JEQ       none153
-	MOVL      $-1, BX
-	BZHIL     CX, BX, BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (AX)(DX*4), K1, Z1
-	VCMPPS    $0x1e, Z0, Z1, K1, K1
-	KMOVW     K1, AX
-	MOVL      AX, BX
-	TESTL     BX, BX
-	JNE       hit152
-	ADDQ      CX, DX
-	JMP       none153
-
-hit152:
-	TZCNTL BX, BX
-	ADDQ   BX, DX
-
-none153:
+done150:
 	VZEROUPPER
-	MOVQ DX, ret+40(FP)
 	RET
 
 // func scoreTilesAVX512(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32)
@@ -2822,9 +2786,9 @@ TEXT ·scoreTilesAVX512(SB), NOSPLIT, $0-128
 	MOVQ         SI, R9
 	SHLQ         $0x04, R9
 
-tiles154:
+tiles151:
 	CMPQ   CX, $+64
-	JLT    tile155
+	JLT    tile152
 	LEAQ   (DX)(R9*1), R10
 	LEAQ   (R10)(R9*1), R11
 	LEAQ   (R11)(R9*1), R12
@@ -2835,9 +2799,9 @@ tiles154:
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 
-columns157:
+columns154:
 	TESTQ        R13, R13
-	JEQ          summed158
+	JEQ          summed155
 	VPBROADCASTD (R14), Z6
 	PREFETCHT0   16384(DX)
 	VMOVDQU32    (DX), Z7
@@ -2857,9 +2821,9 @@ columns157:
 	ADDQ         $0x40, R12
 	ADDQ         $0x04, R14
 	SUBQ         $0x04, R13
-	JMP          columns157
+	JMP          columns154
 
-summed158:
+summed155:
 	SUBQ      R9, DX
 	SUBQ      R9, R10
 	SUBQ      R9, R11
@@ -2893,18 +2857,18 @@ summed158:
 	ADDQ      $+256, R8
 	LEAQ      (R12)(R9*1), DX
 	SUBQ      $+64, CX
-	JMP       tiles154
+	JMP       tiles151
 
-tile155:
+tile152:
 	CMPQ   CX, $0x10
-	JLT    done156
+	JLT    done153
 	MOVQ   SI, R10
 	MOVQ   BX, R11
 	VPXORD Z2, Z2, Z2
 
-columns159:
+columns156:
 	TESTQ        R10, R10
-	JEQ          summed160
+	JEQ          summed157
 	VPBROADCASTD (R11), Z3
 	PREFETCHT0   16384(DX)
 	VMOVDQU32    (DX), Z4
@@ -2912,9 +2876,9 @@ columns159:
 	ADDQ         $0x40, DX
 	ADDQ         $0x04, R11
 	SUBQ         $0x04, R10
-	JMP          columns159
+	JMP          columns156
 
-summed160:
+summed157:
 	SUBQ      R9, DX
 	VPSUBD    Z1, Z2, Z2
 	VCVTDQ2PS Z2, Z2
@@ -2927,9 +2891,9 @@ summed160:
 	ADDQ      $+64, R8
 	LEAQ      (DX)(R9*1), DX
 	SUBQ      $+16, CX
-	JMP       tile155
+	JMP       tile152
 
-done156:
+done153:
 	VZEROUPPER
 	RET
 
@@ -2949,9 +2913,9 @@ TEXT ·gemmPanel1AVX512(SB), NOSPLIT, $0-88
 	BZHIL R10, R11, R11
 	KMOVW R11, K1
 
-full161:
+full158:
 	CMPQ   R8, $0x08
-	JLT    rest162
+	JLT    rest159
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2965,9 +2929,9 @@ full161:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum165
+	JEQ    sum162
 
-next164:
+next161:
 	VMOVUPS.Z    (R12), K1, Z8
 	VBROADCASTSS (R10), Z9
 	VFMADD231PS  Z8, Z9, Z0
@@ -2989,13 +2953,13 @@ next164:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next164
+	JNE          next161
 
-sum165:
+sum162:
 	VBROADCASTSS alpha+80(FP), Z8
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add166
+	JNE          add163
 	VMULPS       Z8, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3020,9 +2984,9 @@ sum165:
 	VMULPS       Z8, Z7, Z7
 	VMOVUPS      Z7, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored167
+	JMP          stored164
 
-add166:
+add163:
 	VBROADCASTSS beta+84(FP), Z9
 	VMOVUPS.Z    (CX), K1, Z10
 	VMULPS       Z9, Z10, Z10
@@ -3065,14 +3029,14 @@ add166:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored167:
+stored164:
 	LEAQ (AX)(DX*8), AX
 	SUBQ $0x08, R8
-	JMP  full161
+	JMP  full158
 
-rest162:
+rest159:
 	CMPQ   R8, $0x07
-	JNE    fewer168
+	JNE    fewer165
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3085,9 +3049,9 @@ rest162:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum170
+	JEQ    sum167
 
-next169:
+next166:
 	VMOVUPS.Z    (R10), K1, Z7
 	VBROADCASTSS (R8), Z8
 	VFMADD231PS  Z7, Z8, Z0
@@ -3107,13 +3071,13 @@ next169:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next169
+	JNE          next166
 
-sum170:
+sum167:
 	VBROADCASTSS alpha+80(FP), Z7
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add171
+	JNE          add168
 	VMULPS       Z7, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3135,9 +3099,9 @@ sum170:
 	VMULPS       Z7, Z6, Z6
 	VMOVUPS      Z6, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored172
+	JMP          stored169
 
-add171:
+add168:
 	VBROADCASTSS beta+84(FP), Z8
 	VMOVUPS.Z    (CX), K1, Z9
 	VMULPS       Z8, Z9, Z9
@@ -3175,12 +3139,12 @@ add171:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored172:
-	JMP end163
+stored169:
+	JMP end160
 
-fewer168:
+fewer165:
 	CMPQ   R8, $0x06
-	JNE    fewer173
+	JNE    fewer170
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3192,9 +3156,9 @@ fewer168:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum175
+	JEQ    sum172
 
-next174:
+next171:
 	VMOVUPS.Z    (R10), K1, Z6
 	VBROADCASTSS (R8), Z7
 	VFMADD231PS  Z6, Z7, Z0
@@ -3212,13 +3176,13 @@ next174:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next174
+	JNE          next171
 
-sum175:
+sum172:
 	VBROADCASTSS alpha+80(FP), Z6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add176
+	JNE          add173
 	VMULPS       Z6, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3237,9 +3201,9 @@ sum175:
 	VMULPS       Z6, Z5, Z5
 	VMOVUPS      Z5, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored177
+	JMP          stored174
 
-add176:
+add173:
 	VBROADCASTSS beta+84(FP), Z7
 	VMOVUPS.Z    (CX), K1, Z8
 	VMULPS       Z7, Z8, Z8
@@ -3272,12 +3236,12 @@ add176:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored177:
-	JMP end163
+stored174:
+	JMP end160
 
-fewer173:
+fewer170:
 	CMPQ   R8, $0x05
-	JNE    fewer178
+	JNE    fewer175
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3288,9 +3252,9 @@ fewer173:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum180
+	JEQ    sum177
 
-next179:
+next176:
 	VMOVUPS.Z    (R10), K1, Z5
 	VBROADCASTSS (R8), Z6
 	VFMADD231PS  Z5, Z6, Z0
@@ -3306,13 +3270,13 @@ next179:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next179
+	JNE          next176
 
-sum180:
+sum177:
 	VBROADCASTSS alpha+80(FP), Z5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add181
+	JNE          add178
 	VMULPS       Z5, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3328,9 +3292,9 @@ sum180:
 	VMULPS       Z5, Z4, Z4
 	VMOVUPS      Z4, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored182
+	JMP          stored179
 
-add181:
+add178:
 	VBROADCASTSS beta+84(FP), Z6
 	VMOVUPS.Z    (CX), K1, Z7
 	VMULPS       Z6, Z7, Z7
@@ -3358,12 +3322,12 @@ add181:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored182:
-	JMP end163
+stored179:
+	JMP end160
 
-fewer178:
+fewer175:
 	CMPQ   R8, $0x04
-	JNE    fewer183
+	JNE    fewer180
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3371,9 +3335,9 @@ fewer178:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum185
+	JEQ    sum182
 
-next184:
+next181:
 	VMOVUPS.Z    (R8), K1, Z4
 	VBROADCASTSS (AX), Z5
 	VFMADD231PS  Z4, Z5, Z0
@@ -3386,13 +3350,13 @@ next184:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next184
+	JNE          next181
 
-sum185:
+sum182:
 	VBROADCASTSS alpha+80(FP), Z4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add186
+	JNE          add183
 	VMULPS       Z4, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3405,9 +3369,9 @@ sum185:
 	VMULPS       Z4, Z3, Z3
 	VMOVUPS      Z3, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored187
+	JMP          stored184
 
-add186:
+add183:
 	VBROADCASTSS beta+84(FP), Z5
 	VMOVUPS.Z    (CX), K1, Z6
 	VMULPS       Z5, Z6, Z6
@@ -3430,21 +3394,21 @@ add186:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored187:
-	JMP end163
+stored184:
+	JMP end160
 
-fewer183:
+fewer180:
 	CMPQ   R8, $0x03
-	JNE    fewer188
+	JNE    fewer185
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum190
+	JEQ    sum187
 
-next189:
+next186:
 	VMOVUPS.Z    (R8), K1, Z3
 	VBROADCASTSS (AX), Z4
 	VFMADD231PS  Z3, Z4, Z0
@@ -3455,13 +3419,13 @@ next189:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next189
+	JNE          next186
 
-sum190:
+sum187:
 	VBROADCASTSS alpha+80(FP), Z3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add191
+	JNE          add188
 	VMULPS       Z3, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3471,9 +3435,9 @@ sum190:
 	VMULPS       Z3, Z2, Z2
 	VMOVUPS      Z2, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored192
+	JMP          stored189
 
-add191:
+add188:
 	VBROADCASTSS beta+84(FP), Z4
 	VMOVUPS.Z    (CX), K1, Z5
 	VMULPS       Z4, Z5, Z5
@@ -3491,20 +3455,20 @@ add191:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored192:
-	JMP end163
+stored189:
+	JMP end160
 
-fewer188:
+fewer185:
 	CMPQ   R8, $0x02
-	JNE    fewer193
+	JNE    fewer190
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum195
+	JEQ    sum192
 
-next194:
+next191:
 	VMOVUPS.Z    (R8), K1, Z2
 	VBROADCASTSS (AX), Z3
 	VFMADD231PS  Z2, Z3, Z0
@@ -3513,22 +3477,22 @@ next194:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next194
+	JNE          next191
 
-sum195:
+sum192:
 	VBROADCASTSS alpha+80(FP), Z2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add196
+	JNE          add193
 	VMULPS       Z2, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      Z1, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored197
+	JMP          stored194
 
-add196:
+add193:
 	VBROADCASTSS beta+84(FP), Z3
 	VMOVUPS.Z    (CX), K1, Z4
 	VMULPS       Z3, Z4, Z4
@@ -3541,38 +3505,38 @@ add196:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored197:
-	JMP end163
+stored194:
+	JMP end160
 
-fewer193:
+fewer190:
 	CMPQ   R8, $0x01
-	JNE    fewer198
+	JNE    fewer195
 	VPXORD Z0, Z0, Z0
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum200
+	JEQ    sum197
 
-next199:
+next196:
 	VMOVUPS.Z    (DX), K1, Z1
 	VBROADCASTSS (AX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next199
+	JNE          next196
 
-sum200:
+sum197:
 	VBROADCASTSS alpha+80(FP), Z1
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add201
+	JNE          add198
 	VMULPS       Z1, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored202
+	JMP          stored199
 
-add201:
+add198:
 	VBROADCASTSS beta+84(FP), Z2
 	VMOVUPS.Z    (CX), K1, Z3
 	VMULPS       Z2, Z3, Z3
@@ -3580,11 +3544,11 @@ add201:
 	VMOVUPS      Z3, K1, (CX)
 	ADDQ         DI, CX
 
-stored202:
-	JMP end163
+stored199:
+	JMP end160
 
-fewer198:
-end163:
+fewer195:
+end160:
 	VZEROUPPER
 	RET
 
@@ -3605,9 +3569,9 @@ TEXT ·gemmPanel2AVX512(SB), NOSPLIT, $0-88
 	BZHIL R10, R11, R11
 	KMOVW R11, K1
 
-full203:
+full200:
 	CMPQ   R8, $0x08
-	JLT    rest204
+	JLT    rest201
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3629,9 +3593,9 @@ full203:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum207
+	JEQ    sum204
 
-next206:
+next203:
 	VMOVUPS      (R12), Z16
 	VMOVUPS.Z    64(R12), K1, Z17
 	VBROADCASTSS (R10), Z18
@@ -3662,13 +3626,13 @@ next206:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next206
+	JNE          next203
 
-sum207:
+sum204:
 	VBROADCASTSS alpha+80(FP), Z16
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add208
+	JNE          add205
 	VMULPS       Z16, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z16, Z1, Z1
@@ -3709,9 +3673,9 @@ sum207:
 	VMULPS       Z16, Z15, Z15
 	VMOVUPS      Z15, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored209
+	JMP          stored206
 
-add208:
+add205:
 	VBROADCASTSS beta+84(FP), Z17
 	VMOVUPS      (CX), Z18
 	VMULPS       Z17, Z18, Z18
@@ -3786,14 +3750,14 @@ add208:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored209:
+stored206:
 	LEAQ (AX)(DX*8), AX
 	SUBQ $0x08, R8
-	JMP  full203
+	JMP  full200
 
-rest204:
+rest201:
 	CMPQ   R8, $0x07
-	JNE    fewer210
+	JNE    fewer207
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3813,9 +3777,9 @@ rest204:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum212
+	JEQ    sum209
 
-next211:
+next208:
 	VMOVUPS      (R10), Z14
 	VMOVUPS.Z    64(R10), K1, Z15
 	VBROADCASTSS (R8), Z16
@@ -3843,13 +3807,13 @@ next211:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next211
+	JNE          next208
 
-sum212:
+sum209:
 	VBROADCASTSS alpha+80(FP), Z14
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add213
+	JNE          add210
 	VMULPS       Z14, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z14, Z1, Z1
@@ -3885,9 +3849,9 @@ sum212:
 	VMULPS       Z14, Z13, Z13
 	VMOVUPS      Z13, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored214
+	JMP          stored211
 
-add213:
+add210:
 	VBROADCASTSS beta+84(FP), Z15
 	VMOVUPS      (CX), Z16
 	VMULPS       Z15, Z16, Z16
@@ -3953,12 +3917,12 @@ add213:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored214:
-	JMP end205
+stored211:
+	JMP end202
 
-fewer210:
+fewer207:
 	CMPQ   R8, $0x06
-	JNE    fewer215
+	JNE    fewer212
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3976,9 +3940,9 @@ fewer210:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum217
+	JEQ    sum214
 
-next216:
+next213:
 	VMOVUPS      (R10), Z12
 	VMOVUPS.Z    64(R10), K1, Z13
 	VBROADCASTSS (R8), Z14
@@ -4003,13 +3967,13 @@ next216:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next216
+	JNE          next213
 
-sum217:
+sum214:
 	VBROADCASTSS alpha+80(FP), Z12
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add218
+	JNE          add215
 	VMULPS       Z12, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z12, Z1, Z1
@@ -4040,9 +4004,9 @@ sum217:
 	VMULPS       Z12, Z11, Z11
 	VMOVUPS      Z11, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored219
+	JMP          stored216
 
-add218:
+add215:
 	VBROADCASTSS beta+84(FP), Z13
 	VMOVUPS      (CX), Z14
 	VMULPS       Z13, Z14, Z14
@@ -4099,12 +4063,12 @@ add218:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored219:
-	JMP end205
+stored216:
+	JMP end202
 
-fewer215:
+fewer212:
 	CMPQ   R8, $0x05
-	JNE    fewer220
+	JNE    fewer217
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4120,9 +4084,9 @@ fewer215:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum222
+	JEQ    sum219
 
-next221:
+next218:
 	VMOVUPS      (R10), Z10
 	VMOVUPS.Z    64(R10), K1, Z11
 	VBROADCASTSS (R8), Z12
@@ -4144,13 +4108,13 @@ next221:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next221
+	JNE          next218
 
-sum222:
+sum219:
 	VBROADCASTSS alpha+80(FP), Z10
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add223
+	JNE          add220
 	VMULPS       Z10, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z10, Z1, Z1
@@ -4176,9 +4140,9 @@ sum222:
 	VMULPS       Z10, Z9, Z9
 	VMOVUPS      Z9, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored224
+	JMP          stored221
 
-add223:
+add220:
 	VBROADCASTSS beta+84(FP), Z11
 	VMOVUPS      (CX), Z12
 	VMULPS       Z11, Z12, Z12
@@ -4226,12 +4190,12 @@ add223:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored224:
-	JMP end205
+stored221:
+	JMP end202
 
-fewer220:
+fewer217:
 	CMPQ   R8, $0x04
-	JNE    fewer225
+	JNE    fewer222
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4243,9 +4207,9 @@ fewer220:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum227
+	JEQ    sum224
 
-next226:
+next223:
 	VMOVUPS      (R8), Z8
 	VMOVUPS.Z    64(R8), K1, Z9
 	VBROADCASTSS (AX), Z10
@@ -4263,13 +4227,13 @@ next226:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next226
+	JNE          next223
 
-sum227:
+sum224:
 	VBROADCASTSS alpha+80(FP), Z8
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add228
+	JNE          add225
 	VMULPS       Z8, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z8, Z1, Z1
@@ -4290,9 +4254,9 @@ sum227:
 	VMULPS       Z8, Z7, Z7
 	VMOVUPS      Z7, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored229
+	JMP          stored226
 
-add228:
+add225:
 	VBROADCASTSS beta+84(FP), Z9
 	VMOVUPS      (CX), Z10
 	VMULPS       Z9, Z10, Z10
@@ -4331,12 +4295,12 @@ add228:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored229:
-	JMP end205
+stored226:
+	JMP end202
 
-fewer225:
+fewer222:
 	CMPQ   R8, $0x03
-	JNE    fewer230
+	JNE    fewer227
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4346,9 +4310,9 @@ fewer225:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum232
+	JEQ    sum229
 
-next231:
+next228:
 	VMOVUPS      (R8), Z6
 	VMOVUPS.Z    64(R8), K1, Z7
 	VBROADCASTSS (AX), Z8
@@ -4363,13 +4327,13 @@ next231:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next231
+	JNE          next228
 
-sum232:
+sum229:
 	VBROADCASTSS alpha+80(FP), Z6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add233
+	JNE          add230
 	VMULPS       Z6, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z6, Z1, Z1
@@ -4385,9 +4349,9 @@ sum232:
 	VMULPS       Z6, Z5, Z5
 	VMOVUPS      Z5, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored234
+	JMP          stored231
 
-add233:
+add230:
 	VBROADCASTSS beta+84(FP), Z7
 	VMOVUPS      (CX), Z8
 	VMULPS       Z7, Z8, Z8
@@ -4417,12 +4381,12 @@ add233:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored234:
-	JMP end205
+stored231:
+	JMP end202
 
-fewer230:
+fewer227:
 	CMPQ   R8, $0x02
-	JNE    fewer235
+	JNE    fewer232
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4430,9 +4394,9 @@ fewer230:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum237
+	JEQ    sum234
 
-next236:
+next233:
 	VMOVUPS      (R8), Z4
 	VMOVUPS.Z    64(R8), K1, Z5
 	VBROADCASTSS (AX), Z6
@@ -4444,13 +4408,13 @@ next236:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next236
+	JNE          next233
 
-sum237:
+sum234:
 	VBROADCASTSS alpha+80(FP), Z4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add238
+	JNE          add235
 	VMULPS       Z4, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z4, Z1, Z1
@@ -4461,9 +4425,9 @@ sum237:
 	VMULPS       Z4, Z3, Z3
 	VMOVUPS      Z3, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored239
+	JMP          stored236
 
-add238:
+add235:
 	VBROADCASTSS beta+84(FP), Z5
 	VMOVUPS      (CX), Z6
 	VMULPS       Z5, Z6, Z6
@@ -4484,20 +4448,20 @@ add238:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored239:
-	JMP end205
+stored236:
+	JMP end202
 
-fewer235:
+fewer232:
 	CMPQ   R8, $0x01
-	JNE    fewer240
+	JNE    fewer237
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum242
+	JEQ    sum239
 
-next241:
+next238:
 	VMOVUPS      (DX), Z2
 	VMOVUPS.Z    64(DX), K1, Z3
 	VBROADCASTSS (AX), Z4
@@ -4506,21 +4470,21 @@ next241:
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next241
+	JNE          next238
 
-sum242:
+sum239:
 	VBROADCASTSS alpha+80(FP), Z2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add243
+	JNE          add240
 	VMULPS       Z2, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      Z1, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored244
+	JMP          stored241
 
-add243:
+add240:
 	VBROADCASTSS beta+84(FP), Z3
 	VMOVUPS      (CX), Z4
 	VMULPS       Z3, Z4, Z4
@@ -4532,11 +4496,11 @@ add243:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored244:
-	JMP end205
+stored241:
+	JMP end202
 
-fewer240:
-end205:
+fewer237:
+end202:
 	VZEROUPPER
 	RET
 
@@ -4555,9 +4519,9 @@ TEXT ·transposeAVX512(SB), NOSPLIT, $0-40
 	LEAQ (R9)(BX*1), R10
 	LEAQ (R10)(BX*1), BX
 
-row245:
+row242:
 	TESTQ        SI, SI
-	JEQ          rows246
+	JEQ          rows243
 	VMOVUPS      (CX), X0
 	VINSERTF32X4 $0x01, (CX)(DI*1), Z0, Z0
 	VINSERTF32X4 $0x02, (CX)(DI*2), Z0, Z0
@@ -4595,9 +4559,9 @@ row245:
 	VMOVUPS      Z4, (AX)
 	ADDQ         DX, AX
 	DECQ         SI
-	JMP          row245
+	JMP          row242
 
-rows246:
+rows243:
 	VZEROUPPER
 	RET
 
@@ -4611,15 +4575,15 @@ TEXT ·packRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ  n+32(FP), SI
 	MOVQ  k+40(FP), DI
 	CMPQ  SI, $+16
-	JLE   narrow247
+	JLE   narrow244
 	SUBQ  $+16, SI
 	MOVL  $-1, R8
 	BZHIL SI, R8, R8
 	KMOVW R8, K1
 
-row249:
+row246:
 	TESTQ      DI, DI
-	JEQ        rows250
+	JEQ        rows247
 	PREFETCHT0 (CX)(BX*8)
 	PREFETCHT0 64(CX)(BX*8)
 	VMOVUPS    (CX), Z0
@@ -4629,27 +4593,27 @@ row249:
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row249
+	JMP        row246
 
-rows250:
-	JMP packed248
+rows247:
+	JMP packed245
 
-narrow247:
+narrow244:
 	MOVL  $-1, R8
 	BZHIL SI, R8, R8
 	KMOVW R8, K1
 
-row251:
+row248:
 	TESTQ     DI, DI
-	JEQ       rows252
+	JEQ       rows249
 	VMOVUPS.Z (CX), K1, Z0
 	VMOVUPS   Z0, (AX)
 	ADDQ      BX, CX
 	ADDQ      DX, AX
 	DECQ      DI
-	JMP       row251
+	JMP       row248
 
-rows252:
-packed248:
+rows249:
+packed245:
 	VZEROUPPER
 	RET

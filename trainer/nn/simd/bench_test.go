@@ -85,7 +85,7 @@ func benchmarkRetrieval(b *testing.B, n int) {
 	for i := range items {
 		items[i], tiles[i] = float32(i%100)-50, uint8(i)
 	}
-	scores, q, q8 := make([]float32, n), items[:d], make([]int8, d)
+	scores, q, q8, found := make([]float32, n), items[:d], make([]int8, d), make([]uint32, (n+31)/32)
 	for _, k := range []struct {
 		name string
 		size int // bytes read
@@ -93,8 +93,9 @@ func benchmarkRetrieval(b *testing.B, n int) {
 	}{
 		{"gemv", 4 * n * d, func() { Gemv(scores, items, d, q) }},
 		{"scoreTiles", n * d, func() { ScoreTiles(scores, tiles, q8, 0.1, items[:n], items[n:2*n]) }},
+		{"scoreHalfTiles", n * d / 2, func() { ScoreHalfTiles(scores, tiles[:n*d/2], q8, 0.1, items[:n], items[n:2*n], Soon{}) }},
 		{"countAtLeast", 4 * n, func() { CountAtLeast(scores, 1e30) }},
-		{"firstAbove", 4 * n, func() { FirstAbove(scores, 0, 1e30) }},
+		{"above", 4 * n, func() { Above(found, scores, 1e30) }},
 		{"sum", 4 * n, func() { Sum(scores) }},
 		{"copy", 4 * n * d, func() { copy(items, items[:n*d/2]); copy(items[n*d/2:], items) }},
 	} {

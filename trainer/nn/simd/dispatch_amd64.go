@@ -324,12 +324,14 @@ func countAtLeast(x []float32, bound float32) int {
 	return countAtLeastGo(x, bound)
 }
 
-func firstAbove(x []float32, from int, bound float32) int {
+func above(bits []uint32, x []float32, bound float32) {
 	switch level {
 	case AVX512:
-		return firstAboveAVX512(x, from, bound)
+		aboveAVX512(bits, x, bound)
+		return
 	case AVX2:
-		return firstAboveAVX2(x, from, bound)
+		aboveAVX2(bits, x, bound)
+		return
 	}
-	return firstAboveGo(x, from, bound)
+	aboveGo(bits, x, bound)
 }

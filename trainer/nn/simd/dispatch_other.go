@@ -64,4 +64,4 @@ func gemv(y, a []float32, stride, d int, x []float32) { gemvGo(y, a, stride, d, 
 
 func countAtLeast(x []float32, bound float32) int { return countAtLeastGo(x, bound) }
 
-func firstAbove(x []float32, from int, bound float32) int { return firstAboveGo(x, from, bound) }
+func above(bits []uint32, x []float32, bound float32) { aboveGo(bits, x, bound) }

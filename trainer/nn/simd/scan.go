@@ -32,17 +32,17 @@ func CountAtLeast(x []float32, bound float32) int {
 	return n + countAtLeast(x, bound)
 }
 
-// FirstAbove returns the place of the first number of x, at from or behind it, that is more than bound, or len(x).
-func FirstAbove(x []float32, from int, bound float32) int {
-	if from < 0 || from > len(x) {
-		panic("simd: first above: it starts outside the slice")
+// Above sets bit j%32 of bits[j/32] where x[j] is more than bound, and clears it where not. NaN is not.   bits (⌈N/32⌉)  x (N)
+func Above(bits []uint32, x []float32, bound float32) {
+	same("above", len(bits), (len(x)+31)/32)
+	for ; len(x) > turn; bits, x = bits[turn/32:], x[turn:] {
+		above(bits[:turn/32], x[:turn], bound)
 	}
-	for ; len(x)-from > turn; from += turn {
-		if at := firstAbove(x[:from+turn], from, bound); at < from+turn {
-			return at
-		}
+	whole := len(x) / 32
+	above(bits[:whole], x[:32*whole], bound)
+	if whole < len(bits) {
+		aboveGo(bits[whole:], x[32*whole:], bound)
 	}
-	return firstAbove(x, from, bound)
 }
 
 func gemvGo(y, a []float32, stride, d int, x []float32) {
@@ -61,11 +61,11 @@ func countAtLeastGo(x []float32, bound float32) int {
 	return n
 }
 
-func firstAboveGo(x []float32, from int, bound float32) int {
-	for i, v := range x[from:] {
+func aboveGo(bits []uint32, x []float32, bound float32) {
+	clear(bits)
+	for j, v := range x {
 		if v > bound {
-			return from + i
+			bits[j/32] |= 1 << (j % 32)
 		}
 	}
-	return len(x)
 }

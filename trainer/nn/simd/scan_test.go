@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -54,21 +55,17 @@ func TestScansAgainstPlain(t *testing.T) {
 					t.Fatalf("n=%d: %d are at least %v, want %d", n, got, bound, want)
 				}
 			}
-			for from := 0; from <= n; from += 1 + n/150 {
-				for _, bound := range []float32{-1, 5, 7.5, 8} {
-					if got, want := FirstAbove(x, from, bound), firstAboveGo(x, from, bound); got != want {
-						t.Fatalf("n=%d: the first above %v from %d is %d, want %d", n, bound, from, got, want)
-					}
+			for _, bound := range []float32{-1, 5, 7.5, 8, float32(math.Inf(-1)), float32(math.NaN())} {
+				got, want := make([]uint32, (n+31)/32), make([]uint32, (n+31)/32)
+				for i := range got {
+					got[i] = rng.Uint32()
+				}
+				Above(got, x, bound)
+				if aboveGo(want, x, bound); !slices.Equal(got, want) {
+					t.Fatalf("n=%d: above %v are %b, want %b", n, bound, got, want)
 				}
 			}
-			clear(x)
-			for at := range min(n, 300) {
-				x[at] = 1
-				if got := FirstAbove(x, rng.IntN(at+1), 0); got != at {
-					t.Fatalf("n=%d: one above at %d is found at %d", n, at, got)
-				}
-				x[at] = 0
-			}
+			a.check(t, "scans")
 		}
 	})
 }
@@ -79,23 +76,21 @@ func TestTurns(t *testing.T) {
 		const n = 2*turn + 100
 		x := make([]float32, n)
 		for _, at := range []int{0, turn - 1, turn, turn + 1, 2*turn - 1, 2 * turn, n - 1} {
-			for _, from := range []int{0, 7, turn, turn + 3} {
-				x[at] = 2
-				want := at
-				if at < from {
-					want = n
+			x[at] = 2
+			bits := make([]uint32, (n+31)/32)
+			Above(bits, x, 1)
+			for i, word := range bits {
+				if want := uint32(1) << (at % 32); i == at/32 && word != want || i != at/32 && word != 0 {
+					t.Fatalf("one above at %d gives %b as word %d", at, word, i)
 				}
-				if got := FirstAbove(x, from, 1); got != want {
-					t.Fatalf("one above at %d is found at %d from %d", at, got, from)
-				}
-				if got := CountAtLeast(x, 1); got != 1 {
-					t.Fatalf("one above at %d is counted %d times", at, got)
-				}
-				if got := SumSquares(x); got != 4 {
-					t.Fatalf("the square of 2 at %d is %v", at, got)
-				}
-				x[at] = 0
 			}
+			if got := CountAtLeast(x, 1); got != 1 {
+				t.Fatalf("one above at %d is counted %d times", at, got)
+			}
+			if got := SumSquares(x); got != 4 {
+				t.Fatalf("the square of 2 at %d is %v", at, got)
+			}
+			x[at] = 0
 		}
 		const rows, d = 2*turnRows + 3, 5
 		a := arena{rng: rng}

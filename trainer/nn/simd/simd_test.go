@@ -94,7 +94,7 @@ type elementwise struct {
 	name   string
 	run    func(dst, x, y []float32)
 	oracle func(dst, x, y float64) float64
-	bound  float64 // of |got-want| / (|dst|+|x·y|+|x|+|y|), which covers one rounding of each step
+	bound  float64 // of |got-want| / (|want|+|dst|+|x·y|+|x|+|y|), which covers one rounding of each step
 }
 
 var elementwises = []elementwise{
@@ -127,7 +127,7 @@ func TestElementwiseAgainstFloat64(t *testing.T) {
 					a.check(t, fmt.Sprint("n=", n))
 					for i := range n {
 						want := k.oracle(float64(d0[i]), float64(x0[i]), float64(y0[i]))
-						size := math.Abs(float64(d0[i])) + math.Abs(float64(x0[i])*float64(y0[i])) + math.Abs(float64(x0[i])) + math.Abs(float64(y0[i]))
+						size := math.Abs(want) + math.Abs(float64(d0[i])) + math.Abs(float64(x0[i])*float64(y0[i])) + math.Abs(float64(x0[i])) + math.Abs(float64(y0[i]))
 						if !(math.Abs(float64(d[i])-want) <= k.bound*size) {
 							t.Fatalf("n=%d: number %d of %v, %v, %v is %v, want %v", n, i, d0[i], x0[i], y0[i], d[i], want)
 						}

@@ -14,22 +14,53 @@ const TileRows = 16
 // d is at most 1<<16, so that no sum leaves 32 bits.
 func ScoreTiles(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32) {
 	d := len(q)
-	same("tiles", len(dst)%TileRows+d%4, 0)
-	same("tiles", len(tiles), len(dst)*d)
-	same("tiles", len(scale), len(dst))
-	same("tiles", len(base), len(dst))
-	if d > 1<<16 {
-		panic("simd: tiles: a row is too long")
-	}
-	excess := int32(0)
-	for _, v := range q {
-		excess += 128 * int32(v)
-	}
+	same("tiles", d%4, 0)
+	excess := excessOf(dst, tiles, d, q, 128, scale, base)
 	for len(dst) > turnRows {
 		scoreTiles(dst[:turnRows], tiles[:turnRows*d], q, excess, by, scale[:turnRows], base[:turnRows])
 		dst, tiles, scale, base = dst[turnRows:], tiles[turnRows*d:], scale[turnRows:], base[turnRows:]
 	}
 	scoreTiles(dst, tiles, q, excess, by, scale, base)
+}
+
+// Half tiles are the same of half a byte a number:
+//
+//	tiles (N/16, d/8, 16, 4)     a number x, from -8 to 7, as x+8; byte i of eight columns has column i in its lower half and column i+4 in its upper
+//
+// d is a multiple of 8, N of 16.
+
+// ScoreHalfTiles is ScoreTiles of half tiles.   tiles (N/16,d/8,16,4)  q (d)  dst, scale, base (N)
+func ScoreHalfTiles(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32, soon Soon) {
+	size := len(q) / 2
+	same("half tiles", len(q)%8, 0)
+	excess := excessOf(dst, tiles, size, q, 8, scale, base)
+	for len(dst) > turnRows {
+		rest := Soon{tiles[turnRows*size:], scale[turnRows:], base[turnRows:]}
+		scoreHalfTiles(dst[:turnRows], tiles[:turnRows*size], q, excess, by, scale[:turnRows], base[:turnRows], rest)
+		dst, tiles, scale, base = dst[turnRows:], rest.Tiles, rest.Scale, rest.Base
+	}
+	scoreHalfTiles(dst, tiles, q, excess, by, scale, base, soon)
+}
+
+// Soon is what is scored next, as much as now: it is asked of memory meanwhile. The zero value is nothing.
+type Soon struct {
+	Tiles       []uint8
+	Scale, Base []float32
+}
+
+// excessOf checks the lengths, and returns how much a sum is too large for tiles of size bytes a row, where zero stands for 0.
+func excessOf(dst []float32, tiles []uint8, size int, q []int8, zero int32, scale, base []float32) (excess int32) {
+	same("tiles", len(dst)%TileRows, 0)
+	same("tiles", len(tiles), len(dst)*size)
+	same("tiles", len(scale), len(dst))
+	same("tiles", len(base), len(dst))
+	if len(q) > 1<<16 {
+		panic("simd: tiles: a row is too long")
+	}
+	for _, v := range q {
+		excess += zero * int32(v)
+	}
+	return excess
 }
 
 // SetTile writes a row into tiles.   row (d)
@@ -47,6 +78,50 @@ func TileRow(row []int8, tiles []uint8, at int) {
 	tile := tiles[at/TileRows*size:][:size]
 	for j := range row {
 		row[j] = int8(int(tile[j/4*4*TileRows+at%TileRows*4+j%4]) - 128)
+	}
+}
+
+// SetHalfTile writes a row into half tiles.   row (d), from -8 to 7
+func SetHalfTile(tiles []uint8, at int, row []int8) {
+	tile := halfTile(tiles, at, len(row))
+	for j := 0; j < len(row); j += 8 {
+		for i := range 4 {
+			tile[j/2*TileRows+i] = uint8(row[j+i]+8) | uint8(row[j+4+i]+8)<<4
+		}
+	}
+}
+
+// HalfTileRow reads a row of half tiles.   row (d)
+func HalfTileRow(row []int8, tiles []uint8, at int) {
+	tile := halfTile(tiles, at, len(row))
+	for j := 0; j < len(row); j += 8 {
+		for i := range 4 {
+			b := tile[j/2*TileRows+i]
+			row[j+i], row[j+4+i] = int8(b&15)-8, int8(b>>4)-8
+		}
+	}
+}
+
+// halfTile is the tile of a row of d numbers, from its first byte on.
+func halfTile(tiles []uint8, at, d int) []uint8 {
+	if d == 0 {
+		return nil
+	}
+	size := TileRows * d / 2
+	return tiles[at/TileRows*size:][:size][at%TileRows*4:]
+}
+
+func scoreHalfTilesGo(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale, base []float32) {
+	d := len(q)
+	for from := range dst {
+		tile, sum := halfTile(tiles, from, d), int32(0)
+		for j := 0; j < d; j += 8 {
+			for i, b := range tile[j/2*TileRows:][:4] {
+				sum += int32(b&15)*int32(q[j+i]) + int32(b>>4)*int32(q[j+4+i])
+			}
+		}
+		scaled := float32(float32(sum-excess) * scale[from])
+		dst[from] = float32(scaled*by) + base[from]
 	}
 }
 

@@ -15,3 +15,14 @@ func scoreTiles(dst []float32, tiles []uint8, q []int8, excess int32, by float32
 		scoreTilesGo(dst, tiles, q, excess, by, scale, base)
 	}
 }
+
+func scoreHalfTiles(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale, base []float32, soon Soon) {
+	if level >= AVX2 {
+		if soon.Tiles == nil {
+			soon = Soon{tiles, scale, base} // what is at hand costs least
+		}
+		scoreHalfTilesAVX2(dst, tiles, q, excess, by, scale, base, soon.Tiles, soon.Scale, soon.Base)
+		return
+	}
+	scoreHalfTilesGo(dst, tiles, q, excess, by, scale, base)
+}

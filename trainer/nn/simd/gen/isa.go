@@ -71,7 +71,11 @@ func (s *isa) number(name string, x float32) Op { return s.bits(name, math.Float
 
 // register is the same in a register always.
 func (s *isa) register(name string, x float32) reg.VecVirtual {
-	op := s.number(name, x)
+	return s.words(name, math.Float32bits(x))
+}
+
+func (s *isa) words(name string, w uint32) reg.VecVirtual {
+	op := s.bits(name, w)
 	if v, ok := op.(reg.VecVirtual); ok {
 		return v
 	}

@@ -83,7 +83,7 @@ func (s *isa) gemv() {
 	leave(nil)
 }
 
-// compare counts or finds in vectors of x that which holds of x and bound; the lanes of the mask hold what was found.
+// compare finds the lanes of a vector of x where which holds of x and bound, a bit for each.
 func (s *isa) compare(b block, x, bound reg.Register, which uint8) (found reg.GPVirtual) {
 	v := b.load(x)
 	found = GP32()
@@ -122,70 +122,31 @@ func (s *isa) countAtLeast() {
 	RET()
 }
 
-// firstAbove looks at four vectors at a time with one branch, and at single ones where there is something.
-func (s *isa) firstAbove() {
-	s.text("firstAbove", "(x []float32, from int, bound float32) int")
-	x, n, at := pointer("x"), length("x"), integer("from")
-	bound := s.spread("bound")
-	many, one, rest, hit, none := label("many"), label("one"), label("rest"), label("hit"), label("none")
-	SUBQ(at, n) // numbers left
-	found := GP32()
-	Label(many)
-	CMPQ(n, I32(int32(4*s.lanes)))
-	JLT(LabelRef(one))
-	if s.wide() {
-		any := K()
-		for j := range 4 {
-			k := K()
-			VCMPPS(U8(greater), bound, s.load(Mem{Base: x, Index: at, Scale: 4, Disp: 4 * s.lanes * j}, mask{}), k)
-			if j == 0 {
-				KMOVW(k, any)
-			} else {
-				KORW(k, any, any)
-			}
+// above sets a bit for each number, 32 numbers at a time.
+func (s *isa) above() {
+	s.text("above", "(bits []uint32, x []float32, bound float32)")
+	bits, x, n := pointer("bits"), pointer("x"), length("x")
+	bound, at := s.spread("bound"), GP64()
+	XORQ(at, at)
+	again, done := label("words"), label("done")
+	Label(again)
+	CMPQ(n, Imm(32))
+	JLT(LabelRef(done))
+	word := GP32()
+	for j := range 32 / s.lanes {
+		found := s.compare(block{s: s, at: at, disp: 4 * s.lanes * j}, x, bound, greater)
+		if j == 0 {
+			MOVL(found, word)
+			continue
 		}
-		KORTESTW(any, any)
-	} else {
-		any := YMM()
-		for j := range 4 {
-			w := s.load(Mem{Base: x, Index: at, Scale: 4, Disp: 4 * s.lanes * j}, mask{})
-			VCMPPS(U8(greater), bound, w, w)
-			if j == 0 {
-				VMOVAPS(w, any)
-			} else {
-				VORPS(w, any, any)
-			}
-		}
-		VMOVMSKPS(any, found)
-		TESTL(found, found)
+		SHLL(U8(s.lanes*j), found)
+		ORL(found, word)
 	}
-	JNE(LabelRef(one))
-	ADDQ(I32(int32(4*s.lanes)), at)
-	SUBQ(I32(int32(4*s.lanes)), n)
-	JMP(LabelRef(many))
-	Label(one)
-	CMPQ(n, I32(int32(s.lanes)))
-	JLT(LabelRef(rest))
-	look := func(m mask) {
-		MOVL(s.compare(block{s: s, at: at, m: m}, x, bound, greater), found)
-		TESTL(found, found)
-		JNE(LabelRef(hit))
-	}
-	look(mask{})
-	ADDQ(I32(int32(s.lanes)), at)
-	SUBQ(I32(int32(s.lanes)), n)
-	JMP(LabelRef(one))
-	Label(rest)
-	TESTQ(n, n)
-	JEQ(LabelRef(none))
-	look(s.first(n))
-	ADDQ(n, at)
-	JMP(LabelRef(none))
-	Label(hit)
-	TZCNTL(found, found)
-	ADDQ(found.As64(), at)
-	Label(none)
-	VZEROUPPER()
-	Store(at, ReturnIndex(0))
-	RET()
+	MOVL(word, Mem{Base: bits})
+	ADDQ(Imm(4), bits)
+	ADDQ(Imm(32), at)
+	SUBQ(Imm(32), n)
+	JMP(LabelRef(again))
+	Label(done)
+	leave(nil)
 }

@@ -16,8 +16,32 @@ const tileRows = 16
 // scoreTiles writes dst[i] = (Σ_j tile_ij·q_j - excess)·scale_i·by + base_i. A tile has, for four columns after the other, those of its sixteen rows next to each other: sums
 // of rows stand in lanes from the start, and none is folded.
 func (s *isa) scoreTiles() {
-	s.text("scoreTiles", "(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale, base []float32)")
-	t := tiles{isa: s, dst: pointer("dst"), count: length("dst"), from: pointer("tiles"), q: pointer("q"), d: length("q"), scale: pointer("scale"), base: pointer("base")}
+	t := s.tilesOf("scoreTiles", "")
+	SHLQ(U8(4), t.size)
+	if s.wide() {
+		t.each(4, t.wideSums)
+	} else {
+		t.each(1, t.narrowSums)
+	}
+}
+
+// scoreHalfTiles is scoreTiles of half bytes. It waits for memory, which wider vectors do not bring: both levels use the same. Two tiles side by side were measured to be slower.
+//
+// What is scored soon is asked of memory meanwhile, tile by tile: it lies elsewhere, so that the processor's own guess, or some bytes ahead, would find its beginning too late.
+func (s *isa) scoreHalfTiles() {
+	if s.wide() {
+		return
+	}
+	t := s.tilesOf("scoreHalfTiles", ", soonTiles []uint8, soonScale, soonBase []float32")
+	t.soon, t.alike = pointer("soonTiles"), []reg.GPVirtual{pointer("soonScale"), pointer("soonBase")}
+	SHLQ(U8(3), t.size)
+	t.each(1, t.halfSums)
+}
+
+// tilesOf begins a function with more parameters. What size is multiplied by is the caller's.
+func (s *isa) tilesOf(name, more string) *tiles {
+	s.text(name, "(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale, base []float32"+more+")")
+	t := &tiles{isa: s, dst: pointer("dst"), count: length("dst"), from: pointer("tiles"), q: pointer("q"), d: length("q"), scale: pointer("scale"), base: pointer("base")}
 	t.by = s.spread("by")
 	t.excess = s.vec()
 	given, low := GP32(), XMM()
@@ -25,23 +49,23 @@ func (s *isa) scoreTiles() {
 	VMOVD(given, low)
 	VPBROADCASTD(low, t.excess)
 	t.size = clone(t.d)
-	SHLQ(U8(4), t.size)
-	many := 1
-	if s.wide() {
-		many = 4
-	}
+	return t
+}
+
+// each scores all tiles, many side by side as long as there are so many, and ends the function.
+func (t *tiles) each(many int, sums tileSums) {
 	again, rest, done := label("tiles"), label("tile"), label("done")
 	if many > 1 {
 		Label(again)
 		CMPQ(t.count, I32(int32(many*tileRows)))
 		JLT(LabelRef(rest))
-		t.some(many)
+		t.some(many, sums)
 		JMP(LabelRef(again))
 	}
 	Label(rest)
 	CMPQ(t.count, Imm(tileRows))
 	JLT(LabelRef(done))
-	t.some(1)
+	t.some(1, sums)
 	JMP(LabelRef(rest))
 	Label(done)
 	leave(nil)
@@ -51,12 +75,18 @@ func (s *isa) scoreTiles() {
 type tiles struct {
 	*isa
 	dst, count, from, q, d, scale, base reg.GPVirtual
-	size                                reg.GPVirtual // of a tile in bytes
+	size                                reg.GPVirtual   // of a tile in bytes
+	soon                                reg.GPVirtual   // the next line of bytes that is asked for; nil for none
+	alike                               []reg.GPVirtual // the same of numbers, sixteen a line
 	by, excess                          reg.VecVirtual
 }
 
+// tileSums writes the sums of the products of tiles with a query, two vectors a tile where one does not hold the rows of a tile. row are where the tiles begin, as they are to stay;
+// left is how many columns there are, at the query.
+type tileSums func(row []reg.GPVirtual, left, at reg.GPVirtual) []reg.VecVirtual
+
 // some scores so many tiles, which are asked of memory once and read side by side.
-func (t *tiles) some(n int) {
+func (t *tiles) some(n int, sums tileSums) {
 	row := make([]reg.GPVirtual, n)
 	for i := range row {
 		row[i] = GP64()
@@ -67,10 +97,6 @@ func (t *tiles) some(n int) {
 		}
 	}
 	left, at := clone(t.d), clone(t.q)
-	sums := t.wideSums
-	if !t.wide() {
-		sums = t.narrowSums
-	}
 	for i, sum := range sums(row, left, at) {
 		VPSUBD(t.excess, sum, sum)
 		VCVTDQ2PS(sum, sum)
@@ -78,6 +104,12 @@ func (t *tiles) some(n int) {
 		VMULPS(t.by, sum, sum)
 		VADDPS(Mem{Base: t.base, Disp: 4 * t.lanes * i}, sum, sum)
 		VMOVUPS(sum, Mem{Base: t.dst, Disp: 4 * t.lanes * i})
+	}
+	for _, p := range t.alike {
+		for range n {
+			PREFETCHT1(Mem{Base: p})
+			ADDQ(Imm(64), p)
+		}
 	}
 	for _, p := range []reg.GPVirtual{t.dst, t.scale, t.base} {
 		ADDQ(I32(int32(4*tileRows*n)), p)
@@ -141,6 +173,57 @@ func (t *tiles) narrowSums(row []reg.GPVirtual, left, at reg.GPVirtual) []reg.Ve
 		VPERMQ(U8(0b11_01_10_00), acc[i], acc[i]) // the halves of a vector were added apart
 	}
 	return acc[:2]
+}
+
+// halfSums returns two vectors a tile. Products of 15 and 128 at most, two of which an instruction adds, go eight times into 16 bits; then they are added up in 32.
+func (t *tiles) halfSums(row []reg.GPVirtual, left, at reg.GPVirtual) []reg.VecVirtual {
+	const together = 4 // times eight columns
+	acc := t.accumulators(2 * len(row))
+	low, ones := t.words("lowHalves", 0x0f0f0f0f), t.words("ones16", 0x0001_0001)
+	again, wide, done := label("columns"), label("wide"), label("summed")
+	Label(again)
+	TESTQ(left, left)
+	JEQ(LabelRef(done))
+	part := t.accumulators(len(acc))
+	for g := range together {
+		first, second := YMM(), YMM()
+		VPBROADCASTD(Mem{Base: at}, first)
+		VPBROADCASTD(Mem{Base: at, Disp: 4}, second)
+		for range row {
+			PREFETCHT1(Mem{Base: t.soon})
+			ADDQ(Imm(64), t.soon)
+		}
+		for i := range part {
+			u, high := YMM(), YMM()
+			VMOVDQU(Mem{Base: row[i/2], Disp: 32 * (i % 2)}, u)
+			VPSRLW(U8(4), u, high)
+			VPAND(low, u, u)
+			VPAND(low, high, high)
+			VPMADDUBSW(first, u, u)
+			VPMADDUBSW(second, high, high)
+			VPADDW(u, part[i], part[i])
+			VPADDW(high, part[i], part[i])
+		}
+		for i := range row {
+			ADDQ(Imm(64), row[i])
+		}
+		ADDQ(Imm(8), at)
+		SUBQ(Imm(8), left)
+		if g < together-1 {
+			JEQ(LabelRef(wide))
+		}
+	}
+	Label(wide)
+	for i := range part {
+		VPMADDWD(ones, part[i], part[i])
+		VPADDD(part[i], acc[i], acc[i])
+	}
+	JMP(LabelRef(again))
+	Label(done)
+	for i := range row {
+		SUBQ(t.size, row[i])
+	}
+	return acc
 }
 
 // dpbusd adds to acc the products of 4 unsigned bytes of u and 4 signed ones of v in each lane. avo does not know it.
