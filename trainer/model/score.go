@@ -32,8 +32,8 @@ func (s *Served) scoreSides(c *scan) {
 
 // score sets scores to those of a chunk's rows, without marks.
 func (s *Served) score(c *scan, scores []float32, chunk int) {
-	d, base := s.cfg.Dim, s.baseOf(c, chunk)[:len(scores)]
-	nn.Gemv(scores, nn.Block[float32]{Data: s.items.vectors[chunk], Rows: len(scores), Cols: d, Stride: d}, c.z)
+	base := s.baseOf(c, chunk)[:len(scores)]
+	s.items.products(scores, c.z, chunk)
 	if s.cfg.Cosine {
 		s.addSides(c, scores, chunk)
 		nn.Mul(scores, scores, s.lengths[chunk].inv[:len(scores)])

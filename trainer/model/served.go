@@ -15,7 +15,7 @@ import (
 //
 // It takes 4·Dim bytes an item for its vector and some 100 more: 28 for the popularity, the bias, the side rows, the generation and the index, 36 and what they say for the name and the
 // category, with Int8 4 and Dim, with Int4 4 and Dim/2, under Config.Cosine 8, and where With gave it tables 24 and 4 for each gap bucket that was asked for. Versions share the
-// chunks of rows that no delta between them touched.
+// chunks of rows that no delta between them touched, and most vectors of the others (table.change).
 type Served struct {
 	cfg        Config
 	how        Serving
@@ -188,13 +188,11 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		if fresh {
 			next.items.grow()
 		}
-		vector := next.items.vector(r)
-		copy(vector, in.vectors[i*s.cfg.Dim:][:s.cfg.Dim])
 		next.items.biasOf(r)[0] = in.biases[i]
 		*next.items.sidesOf(r) = in.sidesOf(i)
 		next.popularity[chunk][int(r)%chunkRows] = popularity[i]
 		if s.how.Precision.coded() {
-			next.codes[chunk].set(int(r)%chunkRows, vector, code)
+			next.codes[chunk].set(int(r)%chunkRows, in.vectors[i*s.cfg.Dim:][:s.cfg.Dim], code)
 		}
 		if renamed := id != "" && next.id(r) != id; renamed && !anew {
 			if known, ok := next.Row(id); ok {
@@ -204,6 +202,7 @@ func (s *Served) with(items, params schema.Table) (*Served, error) {
 		}
 		next.name(r, id, in.categories[i], in.generations[i], s)
 	}
+	next.items.change(in.rows, in.vectors, len(s.items.vectors))
 	if anew {
 		if err := next.indexAll(); err != nil {
 			return nil, err
@@ -228,8 +227,7 @@ func (s *Served) copy(w *weights[float32], side table[float32]) *Served {
 	next := *s
 	next.w = w
 	next.items = catalogue[float32]{
-		table: table[float32]{dim: s.cfg.Dim, n: s.items.n, vectors: slices.Clone(s.items.vectors), bias: slices.Clone(s.items.bias)},
-		of:    slices.Clone(s.items.of), side: side,
+		table: s.items.table.shared(), of: slices.Clone(s.items.of), side: side,
 	}
 	next.names, next.popularity, next.codes, next.lengths = slices.Clone(s.names), slices.Clone(s.popularity), slices.Clone(s.codes), slices.Clone(s.lengths)
 	next.taken, next.recent = slices.Clone(s.taken), maps.Clone(s.recent)
@@ -274,7 +272,7 @@ func (s *Served) indexAll() error {
 	return nil
 }
 
-// own copies a chunk that is shared with the version before, or makes room for a new one; names are copied when they change.
+// own copies a chunk that is shared with the version before, or makes room for a new one; names are copied when they change, and vectors stand aside (table.change).
 func (s *Served) own(chunk int) {
 	if chunk == len(s.popularity) {
 		s.popularity = append(s.popularity, make([]float32, chunkRows))
@@ -284,7 +282,7 @@ func (s *Served) own(chunk int) {
 		}
 		return
 	}
-	s.items.vectors[chunk], s.items.bias[chunk] = slices.Clone(s.items.vectors[chunk]), slices.Clone(s.items.bias[chunk])
+	s.items.bias[chunk] = slices.Clone(s.items.bias[chunk])
 	of := *s.items.of[chunk]
 	s.items.of[chunk] = &of
 	s.popularity[chunk] = slices.Clone(s.popularity[chunk])

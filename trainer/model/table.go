@@ -9,8 +9,9 @@ const chunkRows = 1024
 type table[F nn.Float] struct {
 	dim     int
 	n       int
-	vectors [][]F // (chunkRows, dim)
-	bias    [][]F // (chunkRows)
+	vectors [][]F       // blocks (chunkRows, dim)
+	bias    [][]F       // (chunkRows)
+	aside   []*aside[F] // of each chunk, vectors that take the place of those in its block; a table that nobody shares has none
 }
 
 func (t *table[F]) grow() (vector, bias []F) {
@@ -23,6 +24,9 @@ func (t *table[F]) grow() (vector, bias []F) {
 }
 
 func (t *table[F]) vector(r Row) []F {
+	if v := t.vectorAside(r); v != nil {
+		return v
+	}
 	at := int(r) % chunkRows * t.dim
 	return t.vectors[int(r)/chunkRows][at : at+t.dim : at+t.dim]
 }
@@ -41,7 +45,7 @@ func (t *table[F]) scores(out, z nn.Block[F], n int) {
 	}
 }
 
-// chunkScores does so over the first n rows of a chunk.   z (R,D)  out (R,n)
+// chunkScores does so over the first n rows of a chunk, by its block alone.   z (R,D)  out (R,n)
 func (t *table[F]) chunkScores(out, z nn.Block[F], chunk, n int) {
 	vectors := nn.Block[F]{Data: t.vectors[chunk], Rows: n, Cols: t.dim, Stride: t.dim}
 	if z.Rows == 1 {
