@@ -41,8 +41,9 @@
 // groups of sequences that fit the second cache, forward and backward one after the other (net.go), and dealt to Config.Lanes lanes. Lanes have
 // gradients of their own, added in a fixed order. Memory is used again: a step in its stride allocates next to nothing.
 //
-// A look at all items goes by chunks of rows, by bytes or floats, with one number an item for all that does not depend on who asks (score.go). An index looks into a part of them, with
-// a recall that was measured (ivf.go); what a request marks is scored exactly by either.
+// A look at all items goes by chunks of rows, by floats or by codes of a byte or half a byte a number (codes.go), with one number an item for all that does not depend on who asks
+// (score.go). An index looks into a part of them, with a recall that was measured (ivf.go); what a request marks is scored exactly by either. A version shares its rows with the one
+// before, but for what changed (patch.go).
 //
 // # Promise
 //

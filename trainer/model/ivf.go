@@ -6,7 +6,7 @@ import (
 	"github.com/freshet-ml/freshet/trainer/nn"
 )
 
-// index is an inverted file (Sivic and Zisserman, 2003) over the items of a version: items whose vectors are alike stand in one list, by bytes, and a request looks into the lists
+// index is an inverted file (Sivic and Zisserman, 2003) over the items of a version: items whose vectors are alike stand in one list, by codes, and a request looks into the lists
 // that may hold high scores (probe). It never changes; versions share the lists that no delta between them touched.
 //
 // An item's vector is the one that the product is with, its side information included. What is added to the product (bases) is no part of it: a list's place in the order is the

@@ -50,7 +50,7 @@ func (s *Served) listBases(c *scan) *listBases {
 	return b
 }
 
-// probe returns rows, rising, that hold the k best with the recall that was measured: those that score highest by bytes in the most promising lists, and all that have marks. Where a
+// probe returns rows, rising, that hold the k best with the recall that was measured: those that score highest by codes in the most promising lists, and all that have marks. Where a
 // filter leaves too few, it looks on, in the end into all lists.
 func (s *Served) probe(c *scan, k int) []Row {
 	x, bases := s.index, s.listBases(c)

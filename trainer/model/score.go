@@ -11,7 +11,7 @@ import (
 //	its vector · z  +  side[its category] + side[its price band]  +  base  +  its marks
 //
 // side is computed once a request (scoreSides), base once a version and gap bucket (baseOf). To hold the sums of an item's vector and its side information would save two
-// additions an item, but side information changes with every version: each delta would write the whole table anew, where now it copies the chunks it touches.
+// additions an item, but side information changes with every version: each delta would write the whole table anew, where now it shares most of it.
 
 // scoreSides sets c.side, c.mostSide and c.sided.
 func (s *Served) scoreSides(c *scan) {

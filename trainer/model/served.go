@@ -272,7 +272,7 @@ func (s *Served) indexAll() error {
 	return nil
 }
 
-// own copies a chunk that is shared with the version before, or makes room for a new one; names are copied when they change, and vectors stand aside (table.change).
+// own copies a chunk that is shared with the version before, or makes room for a new one; names are copied when they change, and vectors stand in patches (table.change).
 func (s *Served) own(chunk int) {
 	if chunk == len(s.popularity) {
 		s.popularity = append(s.popularity, make([]float32, chunkRows))

@@ -11,7 +11,7 @@ type table[F nn.Float] struct {
 	n       int
 	vectors [][]F       // blocks (chunkRows, dim)
 	bias    [][]F       // (chunkRows)
-	aside   []*aside[F] // of each chunk, vectors that take the place of those in its block; a table that nobody shares has none
+	patches []*patch[F] // of each chunk, vectors that take the place of those in its block; a table that nobody shares has none
 }
 
 func (t *table[F]) grow() (vector, bias []F) {
@@ -24,7 +24,7 @@ func (t *table[F]) grow() (vector, bias []F) {
 }
 
 func (t *table[F]) vector(r Row) []F {
-	if v := t.vectorAside(r); v != nil {
+	if v := t.patched(r); v != nil {
 		return v
 	}
 	at := int(r) % chunkRows * t.dim

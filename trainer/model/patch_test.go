@@ -42,13 +42,13 @@ func TestTablesThatShareBlocks(t *testing.T) {
 			if n := last.n; n > 0 {
 				from := rapid.IntRange(0, n-1).Draw(t, "from")
 				step := rapid.SampledFrom([]int{1, 3, 100}).Draw(t, "step")
-				for i := range rapid.SampledFrom([]int{0, 1, maxAside / 2, maxAside, maxAside + 1, 300}).Draw(t, "changed") {
+				for i := range rapid.SampledFrom([]int{0, 1, maxPatch / 2, maxPatch, maxPatch + 1, 300}).Draw(t, "changed") {
 					if r := from + i*step; r < n {
 						rows = append(rows, int32(r))
 					}
 				}
 			}
-			for range rapid.SampledFrom([]int{0, 1, maxAside, chunkRows + 10}).Draw(t, "new") {
+			for range rapid.SampledFrom([]int{0, 1, maxPatch, chunkRows + 10}).Draw(t, "new") {
 				rows = append(rows, int32(next.n))
 				next.grow()
 				next.rows = append(next.rows, nil)
