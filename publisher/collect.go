@@ -2,7 +2,6 @@ package publisher
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -173,8 +172,7 @@ func needed(all []schema.Manifest, head schema.Manifest, keep int, wanted map[sc
 func (s *Store) wanted(ctx context.Context, model string) (map[schema.Version]bool, error) {
 	versions := map[schema.Version]bool{}
 	err := everyValue(ctx, s.replicas, model+".*", func(key string, value []byte) error {
-		var r Report
-		if json.Unmarshal(value, &r) == nil {
+		if r, ok := parseReport(value); ok {
 			versions[r.Version] = true
 		}
 		return nil

@@ -2,7 +2,6 @@ package publisher
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,8 +40,7 @@ func (s *Store) Reports(ctx context.Context, model string) ([]Report, error) {
 	defer cancel()
 	var all []Report
 	err := everyValue(ctx, s.replicas, model+".*", func(_ string, value []byte) error {
-		var r Report
-		if json.Unmarshal(value, &r) == nil && r.Model == model {
+		if r, ok := parseReport(value); ok && r.Model == model {
 			all = append(all, r)
 		}
 		return nil

@@ -120,10 +120,15 @@ func (l *lease) read(ctx context.Context) (held Lease, revision uint64, err erro
 	if err != nil {
 		return held, 0, fmt.Errorf("lease of model %s: %w", l.key, err)
 	}
-	if json.Unmarshal(entry.Value(), &held) != nil {
-		held = Lease{ID: "a writer that this program cannot read"} // and so not this one
+	return parseLease(entry.Value()), entry.Revision(), nil
+}
+
+// parseLease reads a lease. One that cannot be read is nobody's that this program could be.
+func parseLease(b []byte) (held Lease) {
+	if json.Unmarshal(b, &held) != nil {
+		return Lease{ID: "a writer that this program cannot read"}
 	}
-	return held, entry.Revision(), nil
+	return held
 }
 
 // write stores mine over the lease of a revision, 0 for none.

@@ -26,6 +26,12 @@ type Report struct {
 	NeedsBase bool `json:"needs_base,omitempty"`
 }
 
+// parseReport reads a report; ok is false where there is none.
+func parseReport(b []byte) (r Report, ok bool) {
+	ok = json.Unmarshal(b, &r) == nil
+	return r, ok
+}
+
 // Report stores r under its model and id.
 func (s *Store) Report(ctx context.Context, r Report) error {
 	b, err := json.Marshal(r)
@@ -44,8 +50,7 @@ func (s *Store) Report(ctx context.Context, r Report) error {
 // breaks. A report that does not parse is passed over.
 func (s *Store) FollowReports(ctx context.Context, model string, each func(Report)) error {
 	return follow(ctx, s.replicas, model+".*", "replicas of model "+model, func(value []byte) {
-		var r Report
-		if json.Unmarshal(value, &r) == nil && r.Model == model {
+		if r, ok := parseReport(value); ok && r.Model == model {
 			each(r)
 		}
 	})
