@@ -112,7 +112,7 @@ func (c *scan) release() {
 	c.effect.marks, c.sided, c.mostSide = nil, false, 0
 }
 
-// candidates is how many of the rows that codes found are scored again for the k best: of 300,000, measured recall of the best 20 and 100 is above .999 with half of what is more than k.
+// candidates is how many of the rows that codes found are scored again for the k best: TestCodesRecallTheExact holds the recall of the best 20 and 100 to .998.
 func (p Precision) candidates(k int) int {
 	if p == Int4 {
 		return 2*k + 40
