@@ -13,11 +13,14 @@ import (
 // replayAge is how far the training must lie behind the wall clock to be a replay of an old stream: its clock then counts.
 const replayAge = 24 * time.Hour
 
-// asked is a request as a version takes it: what the model reads, and what the live tables do.
+// asked is a request as a version takes it: what the model reads, and what the live tables do. Requests use the memory of those before them.
 type asked struct {
 	query   model.Query // without marks
 	closed  []partID    // of query.Past, the first ones: parts of the history, which never change
 	request baseline.Request
+
+	events []model.ServedEvent // of query.Past
+	marks  []model.Mark
 }
 
 // recommender scores a query: a version all of it, a memory what it has not read yet.
@@ -27,30 +30,29 @@ type recommender interface {
 
 var _, _ recommender = (*model.Served)(nil), (*model.Memory)(nil)
 
-// answer returns the best k items of a version for a request.
-func (r *Replica) answer(from built, q asked, k int) ([]model.Scored, bool) {
-	return r.score(from.served, from.tables, q, k)
+// answer returns the best k items of a version.
+func (q *asked) answer(from built, k int) ([]model.Scored, bool) {
+	return q.behind(0, from.served, from.tables, k)
 }
 
-// score is answer by what may have read a part of the past, with the marks that the tables give the request now.
-func (r *Replica) score(by recommender, tables *baseline.Served, q asked, k int) ([]model.Scored, bool) {
-	if tables == nil {
-		return by.Recommend(q.query, k)
+// behind is answer by what may have read so many of the past sessions, with the marks that the tables give the request now.
+func (q *asked) behind(read int, by recommender, tables *baseline.Served, k int) ([]model.Scored, bool) {
+	query := q.query
+	query.Past = query.Past[read:]
+	if tables != nil {
+		q.marks = tables.Marks(q.marks[:0], q.request)
+		query.Marks = q.marks
 	}
-	marks := r.marks.Get().(*[]model.Mark)
-	defer r.marks.Put(marks)
-	*marks = tables.Marks((*marks)[:0], q.request)
-	q.query.Marks = *marks
-	return by.Recommend(q.query, k)
+	return by.Recommend(query, k)
 }
 
-// ask puts the known history and the request's clicks together, and returns the items in them as well, where they are not to be recommended. It reads of them what the trainer reads of a part's user, so
+// ask puts the known history and the request's clicks together in out, and returns the items in them as well, where they are not to be recommended. It reads of them what the trainer reads of a part's user, so
 // that the same past gives the same scores: the newest parts, as many as the trainer looks back on. A click that the history has already is not counted twice.
-func (r *Replica) ask(v *version, q Request) (asked, map[string]bool) {
+func (r *Replica) ask(out *asked, v *version, q Request) (seen map[string]bool) {
 	parts, known, at := r.past(q)
 	at = max(at, r.clock(v))
-	seen := map[string]bool{}
 	if q.ExcludeSeen {
+		seen = map[string]bool{}
 		for i := range parts {
 			for j := range parts[i].Clicks {
 				seen[parts[i].Clicks[j].ItemID] = true
@@ -59,22 +61,28 @@ func (r *Replica) ask(v *version, q Request) (asked, map[string]bool) {
 	}
 	older := max(0, len(parts)-v.served.Sessions()) // than what is read
 	parts, known = parts[older:], max(0, known-older)
-	out := asked{query: model.Query{At: at, Scene: q.Scene, User: q.UserID, Past: make([]model.ServedSession, 0, len(parts))}}
 	clicks := 0
 	for i := range parts {
 		clicks += len(parts[i].Clicks)
-		if s := model.NewServedSession(parts[i].Clicks); len(s.Events) > 0 {
-			out.query.Past = append(out.query.Past, s)
-			if i < known {
-				out.closed = append(out.closed, partID{parts[i].Partition, parts[i].Emit})
-			}
+	}
+	out.query = model.Query{At: at, Scene: q.Scene, User: q.UserID, Past: out.query.Past[:0]}
+	out.closed, out.events = out.closed[:0], slices.Grow(out.events[:0], clicks)
+	for i := range parts {
+		s := model.ReadServedSession(out.events, parts[i].Clicks)
+		if len(s.Events) == 0 {
+			continue
+		}
+		out.events = out.events[:len(out.events)+len(s.Events)]
+		out.query.Past = append(out.query.Past, s)
+		if i < known {
+			out.closed = append(out.closed, partID{parts[i].Partition, parts[i].Emit})
 		}
 	}
 	if v.tables == nil {
-		return out, seen
+		return seen
 	}
 	start, open := r.session(parts, at)
-	out.request = baseline.Request{Clicks: make([]model.Row, 0, clicks), Session: baseline.SessionKey(q.UserID, start), Now: at, Kinds: baseline.AllKinds}
+	out.request = baseline.Request{Clicks: out.request.Clicks[:0], Session: baseline.SessionKey(q.UserID, start), Now: at, Kinds: baseline.AllKinds}
 	add := func(current bool) {
 		for i := range parts {
 			if (open && parts[i].SessionStart == start) != current {
@@ -92,7 +100,7 @@ func (r *Replica) ask(v *version, q Request) (asked, map[string]bool) {
 	add(false)
 	out.request.Begin = len(out.request.Clicks)
 	add(true)
-	return out, seen
+	return seen
 }
 
 // past returns the known parts of the user and behind them those that the windows would make of live clicks and of the request's own, oldest first, how many are

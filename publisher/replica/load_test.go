@@ -97,6 +97,11 @@ func (l load) connection(ctx context.Context, began time.Time, first int, out *l
 		return err
 	}
 	defer conn.Close()
+	pause, err := newPause()
+	if err != nil {
+		return err
+	}
+	defer pause.close()
 	in := bufio.NewReader(conn)
 	rng := rand.New(rand.NewPCG(1, uint64(first)))
 	planned := began
@@ -105,7 +110,9 @@ func (l load) connection(ctx context.Context, began time.Time, first int, out *l
 		if l.rate > 0 {
 			planned = planned.Add(time.Duration(rng.ExpFloat64() * float64(l.conns) / l.rate * float64(time.Second)))
 			if wait := time.Until(planned); wait > 0 {
-				time.Sleep(wait)
+				if err := pause.sleep(wait); err != nil {
+					return err
+				}
 				due = time.Now()
 			} else {
 				due = planned

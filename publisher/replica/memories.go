@@ -214,20 +214,20 @@ func (u *remembered) catchUp(served *model.Served, parts []partID, sessions []mo
 	return outcome
 }
 
-// answerUser is answer with what was read of the user's history before.
-func (r *Replica) answerUser(from built, q asked, k int) (best []model.Scored, ok bool) {
-	if len(q.closed) == 0 || q.query.User == "" {
-		return r.answer(from, q, k)
+// answerUser is asked.answer with what was read of the user's history before.
+func (r *Replica) answerUser(from built, q *asked, k int) (best []model.Scored, ok bool) {
+	read := len(q.closed)
+	if read == 0 || q.query.User == "" {
+		return q.answer(from, k)
 	}
 	u := r.memories.take(from.served, q.query.User)
 	if u == nil {
-		return r.answer(from, q, k)
+		return q.answer(from, k)
 	}
 	failed := true
 	defer func() { r.memories.give(u, failed) }()
-	r.memories.requests.WithLabelValues(u.catchUp(from.served, q.closed, q.query.Past[:len(q.closed)])).Inc()
-	q.query.Past = q.query.Past[len(q.closed):]
-	best, ok = r.score(u.memory, from.tables, q, k)
+	r.memories.requests.WithLabelValues(u.catchUp(from.served, q.closed, q.query.Past[:read])).Inc()
+	best, ok = q.behind(read, u.memory, from.tables, k)
 	failed = false
 	return best, ok
 }

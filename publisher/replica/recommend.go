@@ -48,7 +48,9 @@ func (r *Replica) recommend(ctx context.Context, v *version, lane Lane, q Reques
 	began := time.Now()
 	defer func() { r.metrics.computed.WithLabelValues(string(lane)).Observe(time.Since(began).Seconds()) }()
 	end := r.traced(ctx, "history")
-	asked, seen := r.ask(v, q)
+	asked := r.asks.Get().(*asked)
+	defer r.asks.Put(asked)
+	seen := r.ask(asked, v, q)
 	end()
 	filter := model.Filter{Categories: q.Filter.Category, Deny: q.Exclude}
 	if len(q.Filter.Allow) > 0 { // an empty list restricts nothing

@@ -47,7 +47,7 @@ type Replica struct {
 	unsaved []byte          // the order in force, where the disk did not take it
 
 	requests recorded
-	marks    sync.Pool // of *[]model.Mark: the memory of requests
+	asks     sync.Pool // of *asked: the memory of requests
 	memories *memories // of the users who asked last
 
 	mu           sync.Mutex // guards what follows
@@ -66,7 +66,7 @@ func New(cfg Config, histories Histories) (*Replica, error) {
 		cfg: cfg, histories: histories, disk: disk{cfg.Dir}, news: make(chan struct{}, 1),
 		refused: "no version has been seen yet", requests: recorded{most: cfg.WarmupRequests},
 	}
-	r.marks.New = func() any { return new([]model.Mark) }
+	r.asks.New = func() any { return new(asked) }
 	var err error
 	if r.api, err = newAPI(cfg); err != nil {
 		return nil, err

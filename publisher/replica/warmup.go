@@ -38,19 +38,25 @@ func (r *Replica) warmUp(next *version) (err error) {
 			typical.request.Clicks = append(typical.request.Clicks, row)
 		}
 	}
-	queries := []asked{typical}
-	recent := r.requests.all()
-	for _, q := range recent {
-		asked, _ := r.ask(next, q)
-		queries = append(queries, asked)
-	}
-	for _, q := range queries {
-		scored, ok := r.answer(next.built, q, defaultK)
+	answer := func(q *asked) error {
+		scored, ok := q.answer(next.built, defaultK)
 		if err := check(scored); err != nil {
 			return fmt.Errorf("warm up: %w", err)
 		}
 		if ok && len(scored) == 0 {
 			return refuse(ReasonWarmup, "the new model knows a query and has no answer")
+		}
+		return nil
+	}
+	if err := answer(&typical); err != nil {
+		return err
+	}
+	var q asked
+	recent := r.requests.all()
+	for i := range recent {
+		r.ask(&q, next, recent[i])
+		if err := answer(&q); err != nil {
+			return err
 		}
 	}
 	r.metrics.warmed.Set(float64(len(recent)))

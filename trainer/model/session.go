@@ -1,6 +1,10 @@
 package model
 
-import "github.com/freshet-ml/freshet/schema"
+import (
+	"slices"
+
+	"github.com/freshet-ml/freshet/schema"
+)
 
 // Row is the place of an item in the tables.
 type Row int32
@@ -50,22 +54,46 @@ type ServedSession struct {
 // NewServedSession reads the clicks of one part. Items are distinct, with their strongest action. Models without Config.Exposures pass over what was only
 // shown.
 func NewServedSession(clicks []schema.Click) ServedSession {
+	return ReadServedSession(nil, clicks)
+}
+
+// fewEvents is up to how many items are compared with each other rather than looked up.
+const fewEvents = 16
+
+// ReadServedSession is NewServedSession with the events in the room behind those given, or in memory of their own where it does not suffice.
+func ReadServedSession(room []ServedEvent, clicks []schema.Click) ServedSession {
 	var s ServedSession
-	place := map[string]int{}
+	if len(clicks) == 0 {
+		return s
+	}
+	s.At, s.Scene = clicks[0].EventTime, clicks[0].Scene
+	events := room[len(room):]
+	var place map[string]int // of the events, where they are many
 	for i := range clicks {
 		c := &clicks[i]
-		if i == 0 {
-			s.At, s.Scene = c.EventTime, c.Scene
+		j, known := place[c.ItemID]
+		if place == nil {
+			j = slices.IndexFunc(events, func(e ServedEvent) bool { return e.ItemID == c.ItemID })
+			known = j >= 0
 		}
-		if j, ok := place[c.ItemID]; ok {
-			if actionIndex(c.Action) > actionIndex(s.Events[j].Action) {
-				s.Events[j].Action = c.Action
+		if known {
+			if actionIndex(c.Action) > actionIndex(events[j].Action) {
+				events[j].Action = c.Action
 			}
 			continue
 		}
-		place[c.ItemID] = len(s.Events)
-		s.Events = append(s.Events, ServedEvent{c.ItemID, c.Action})
+		if place != nil {
+			place[c.ItemID] = len(events)
+		}
+		events = append(events, ServedEvent{c.ItemID, c.Action})
+		if len(events) == fewEvents {
+			place = make(map[string]int, len(clicks))
+			for j, e := range events {
+				place[e.ItemID] = j
+			}
+		}
 	}
+	s.Events = slices.Clip(events)
 	return s
 }
 
