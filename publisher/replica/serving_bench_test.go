@@ -100,7 +100,7 @@ func capacity(tb testing.TB, l load) (requestsPerSec, cpuMicros float64) {
 	return most.requestsPerSec(), 1e6 * cpu / float64(most.latency.TotalCount())
 }
 
-// onOneCore reports what a replica with GOMAXPROCS=1 answers, and how long answers take at three and at seven tenths of that.
+// onOneCore reports what a replica with GOMAXPROCS=1 answers, and how long answers take at three, five and seven tenths of that.
 func onOneCore(b *testing.B, items int, how model.Serving, users int, request func(i int) []byte) {
 	s := newShop(b, items, 1000, func(u publisher.Update) { cluster(b, u, rand.New(rand.NewPCG(1, 1))) })
 	address := spawn(b, child{NATS: s.url, Procs: 1, Serving: how, Users: users, Tokens: 256, Items: items})
@@ -110,17 +110,15 @@ func onOneCore(b *testing.B, items int, how model.Serving, users int, request fu
 	l := load{address: address, conns: 32, request: request}
 	for b.Loop() {
 		most, cpu := capacity(b, l)
-		l.rate = 0.3 * most
-		easy := l.during(b, 6*time.Second)
-		l.rate = 0.7 * most
-		got := l.during(b, 6*time.Second)
 		b.ReportMetric(most, "requests/s")
 		b.ReportMetric(cpu, "cpu-µs/request")
-		b.ReportMetric(l.rate, "asked/s")
-		b.ReportMetric(easy.millis(50), "p50-ms-at-.3")
-		b.ReportMetric(easy.millis(99), "p99-ms-at-.3")
-		b.ReportMetric(got.millis(50), "p50-ms")
-		b.ReportMetric(got.millis(99), "p99-ms")
+		for _, share := range []float64{0.3, 0.5, 0.7} {
+			l.rate = share * most
+			got := l.during(b, 6*time.Second)
+			b.ReportMetric(l.rate, fmt.Sprintf("asked/s-at-%v", share))
+			b.ReportMetric(got.millis(50), fmt.Sprintf("p50-ms-at-%v", share))
+			b.ReportMetric(got.millis(99), fmt.Sprintf("p99-ms-at-%v", share))
+		}
 	}
 	if how.Index != "" {
 		b.ReportMetric(gauge(b, address, `freshet_index_recall_ratio{lane="stable"}`), "recall")

@@ -70,11 +70,11 @@ func (c *codes) move(to, from int, code []int8) {
 func (c *codes) score(scores []float32, from int, q *scan, base []float32, soon nn.Soon) {
 	n, size := len(scores), len(c.tiles)/len(c.scale)
 	tiles, scale, base := c.tiles[from*size:][:n*size], c.scale[from:][:n], base[:n]
+	by := nn.ScoreTiles
 	if c.half {
-		nn.ScoreHalfTiles(scores, tiles, q.code, q.scale, scale, base, soon)
-	} else {
-		nn.ScoreTiles(scores, tiles, q.code, q.scale, scale, base)
+		by = nn.ScoreHalfTiles
 	}
+	by(scores, tiles, q.code, q.scale, scale, base, soon)
 }
 
 // The largest codes.

@@ -23,9 +23,12 @@ func Above(bits []uint32, x []float32, bound float32) { simd.Above(bits, x, boun
 const TileRows = simd.TileRows
 
 // ScoreTiles sets dst[i] to (row_i·q)·scale_i·by + base_i.   tiles (N/TileRows,d/4,TileRows,4)  q (d)  dst, scale, base (N)
-func ScoreTiles(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32) {
-	simd.ScoreTiles(dst, tiles, q, by, scale, base)
+func ScoreTiles(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32, soon Soon) {
+	simd.ScoreTiles(dst, tiles, q, by, scale, base, soon)
 }
+
+// Soon is what is scored next.
+type Soon = simd.Soon
 
 // SetTile writes a row into tiles.   row (d)
 func SetTile(tiles []uint8, at int, row []int8) { simd.SetTile(tiles, at, row) }
@@ -37,9 +40,6 @@ func TileRow(row []int8, tiles []uint8, at int) { simd.TileRow(row, tiles, at) }
 func ScoreHalfTiles(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32, soon Soon) {
 	simd.ScoreHalfTiles(dst, tiles, q, by, scale, base, soon)
 }
-
-// Soon is what is scored next.
-type Soon = simd.Soon
 
 // SetHalfTile is SetTile.
 func SetHalfTile(tiles []uint8, at int, row []int8) { simd.SetHalfTile(tiles, at, row) }

@@ -90,7 +90,7 @@ func countAtLeastAVX2(x []float32, bound float32) int
 func aboveAVX2(bits []uint32, x []float32, bound float32)
 
 //go:noescape
-func scoreTilesAVX2(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32)
+func scoreTilesAVX2(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32, soonTiles []uint8, soonScale []float32, soonBase []float32)
 
 //go:noescape
 func scoreHalfTilesAVX2(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32, soonTiles []uint8, soonScale []float32, soonBase []float32)

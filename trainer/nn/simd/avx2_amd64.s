@@ -2909,9 +2909,9 @@ done150:
 	VZEROUPPER
 	RET
 
-// func scoreTilesAVX2(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32)
+// func scoreTilesAVX2(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32, soonTiles []uint8, soonScale []float32, soonBase []float32)
 // Requires: AVX, AVX2, MMX+
-TEXT ·scoreTilesAVX2(SB), NOSPLIT, $0-128
+TEXT ·scoreTilesAVX2(SB), NOSPLIT, $0-200
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         dst_len+8(FP), CX
 	MOVQ         tiles_base+24(FP), DX
@@ -2919,30 +2919,32 @@ TEXT ·scoreTilesAVX2(SB), NOSPLIT, $0-128
 	MOVQ         q_len+56(FP), SI
 	MOVQ         scale_base+80(FP), DI
 	MOVQ         base_base+104(FP), R8
+	MOVQ         soonTiles_base+128(FP), R9
+	MOVQ         soonScale_base+152(FP), R10
+	MOVQ         soonBase_base+176(FP), R11
 	VBROADCASTSS by+76(FP), Y0
-	MOVL         excess+72(FP), R9
-	VMOVD        R9, X1
+	MOVL         excess+72(FP), R12
+	VMOVD        R12, X1
 	VPBROADCASTD X1, Y1
-	MOVQ         SI, R9
-	SHLQ         $0x04, R9
+	MOVQ         SI, R12
+	SHLQ         $0x04, R12
 
-tile152:
+tile151:
 	CMPQ   CX, $0x10
-	JLT    done153
-	MOVQ   SI, R10
-	MOVQ   BX, R11
+	JLT    done152
+	MOVQ   SI, R12
+	MOVQ   BX, R13
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 
-columns154:
-	TESTQ        R10, R10
-	JEQ          summed155
-	VMOVD        (R11), X6
+columns153:
+	TESTQ        R12, R12
+	JEQ          summed154
+	VMOVD        (R13), X6
 	VPMOVSXBW    X6, X6
 	VPBROADCASTQ X6, Y6
-	PREFETCHT0   16384(DX)
 	VPMOVZXBW    (DX), Y7
 	VPMADDWD     Y6, Y7, Y7
 	VPADDD       Y7, Y2, Y2
@@ -2955,37 +2957,41 @@ columns154:
 	VPMOVZXBW    48(DX), Y7
 	VPMADDWD     Y6, Y7, Y7
 	VPADDD       Y7, Y5, Y5
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
 	ADDQ         $0x40, DX
-	ADDQ         $0x04, R11
-	SUBQ         $0x04, R10
-	JMP          columns154
+	ADDQ         $0x04, R13
+	SUBQ         $0x04, R12
+	JMP          columns153
 
-summed155:
-	SUBQ      R9, DX
-	VPHADDD   Y3, Y2, Y2
-	VPERMQ    $0xd8, Y2, Y2
-	VPHADDD   Y5, Y4, Y3
-	VPERMQ    $0xd8, Y3, Y3
-	VPSUBD    Y1, Y2, Y2
-	VCVTDQ2PS Y2, Y2
-	VMULPS    (DI), Y2, Y2
-	VMULPS    Y0, Y2, Y2
-	VADDPS    (R8), Y2, Y2
-	VMOVUPS   Y2, (AX)
-	VPSUBD    Y1, Y3, Y3
-	VCVTDQ2PS Y3, Y3
-	VMULPS    32(DI), Y3, Y3
-	VMULPS    Y0, Y3, Y3
-	VADDPS    32(R8), Y3, Y3
-	VMOVUPS   Y3, 32(AX)
-	ADDQ      $+64, AX
-	ADDQ      $+64, DI
-	ADDQ      $+64, R8
-	LEAQ      (DX)(R9*1), DX
-	SUBQ      $+16, CX
-	JMP       tile152
+summed154:
+	VPHADDD    Y3, Y2, Y2
+	VPERMQ     $0xd8, Y2, Y2
+	VPHADDD    Y5, Y4, Y3
+	VPERMQ     $0xd8, Y3, Y3
+	VPSUBD     Y1, Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMULPS     (DI), Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	VADDPS     (R8), Y2, Y2
+	VMOVUPS    Y2, (AX)
+	VPSUBD     Y1, Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMULPS     32(DI), Y3, Y3
+	VMULPS     Y0, Y3, Y3
+	VADDPS     32(R8), Y3, Y3
+	VMOVUPS    Y3, 32(AX)
+	PREFETCHT1 (R10)
+	ADDQ       $0x40, R10
+	PREFETCHT1 (R11)
+	ADDQ       $0x40, R11
+	ADDQ       $+64, AX
+	ADDQ       $+64, DI
+	ADDQ       $+64, R8
+	SUBQ       $+16, CX
+	JMP        tile151
 
-done153:
+done152:
 	VZEROUPPER
 	RET
 
@@ -2999,35 +3005,33 @@ TEXT ·scoreHalfTilesAVX2(SB), NOSPLIT, $0-200
 	MOVQ         q_len+56(FP), SI
 	MOVQ         scale_base+80(FP), DI
 	MOVQ         base_base+104(FP), R8
+	MOVQ         soonTiles_base+128(FP), R9
+	MOVQ         soonScale_base+152(FP), R10
+	MOVQ         soonBase_base+176(FP), R11
 	VBROADCASTSS by+76(FP), Y0
-	MOVL         excess+72(FP), R9
-	VMOVD        R9, X1
+	MOVL         excess+72(FP), R12
+	VMOVD        R12, X1
 	VPBROADCASTD X1, Y1
-	MOVQ         SI, R9
-	MOVQ         soonTiles_base+128(FP), R10
-	MOVQ         soonScale_base+152(FP), R11
-	MOVQ         soonBase_base+176(FP), R12
-	SHLQ         $0x03, R9
+	MOVQ         SI, R12
+	SHLQ         $0x03, R12
 
-tile157:
+tile155:
 	CMPQ    CX, $0x10
-	JLT     done158
-	MOVQ    SI, R13
-	MOVQ    BX, R14
+	JLT     done156
+	MOVQ    SI, R12
+	MOVQ    BX, R13
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VMOVUPS lowHalvesAVX2<>+0(SB), Y4
 	VMOVUPS ones16AVX2<>+0(SB), Y5
 
-columns159:
-	TESTQ        R13, R13
-	JEQ          summed161
+columns157:
+	TESTQ        R12, R12
+	JEQ          summed159
 	VXORPS       Y6, Y6, Y6
 	VXORPS       Y7, Y7, Y7
-	VPBROADCASTD (R14), Y8
-	VPBROADCASTD 4(R14), Y9
-	PREFETCHT1   (R10)
-	ADDQ         $0x40, R10
+	VPBROADCASTD (R13), Y8
+	VPBROADCASTD 4(R13), Y9
 	VMOVDQU      (DX), Y10
 	VPSRLW       $0x04, Y10, Y11
 	VPAND        Y4, Y10, Y10
@@ -3044,14 +3048,14 @@ columns159:
 	VPMADDUBSW   Y9, Y11, Y11
 	VPADDW       Y10, Y7, Y7
 	VPADDW       Y11, Y7, Y7
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
 	ADDQ         $0x40, DX
-	ADDQ         $0x08, R14
-	SUBQ         $0x08, R13
-	JEQ          wide160
-	VPBROADCASTD (R14), Y8
-	VPBROADCASTD 4(R14), Y9
-	PREFETCHT1   (R10)
-	ADDQ         $0x40, R10
+	ADDQ         $0x08, R13
+	SUBQ         $0x08, R12
+	JEQ          wide158
+	VPBROADCASTD (R13), Y8
+	VPBROADCASTD 4(R13), Y9
 	VMOVDQU      (DX), Y10
 	VPSRLW       $0x04, Y10, Y11
 	VPAND        Y4, Y10, Y10
@@ -3068,14 +3072,14 @@ columns159:
 	VPMADDUBSW   Y9, Y11, Y11
 	VPADDW       Y10, Y7, Y7
 	VPADDW       Y11, Y7, Y7
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
 	ADDQ         $0x40, DX
-	ADDQ         $0x08, R14
-	SUBQ         $0x08, R13
-	JEQ          wide160
-	VPBROADCASTD (R14), Y8
-	VPBROADCASTD 4(R14), Y9
-	PREFETCHT1   (R10)
-	ADDQ         $0x40, R10
+	ADDQ         $0x08, R13
+	SUBQ         $0x08, R12
+	JEQ          wide158
+	VPBROADCASTD (R13), Y8
+	VPBROADCASTD 4(R13), Y9
 	VMOVDQU      (DX), Y10
 	VPSRLW       $0x04, Y10, Y11
 	VPAND        Y4, Y10, Y10
@@ -3092,14 +3096,14 @@ columns159:
 	VPMADDUBSW   Y9, Y11, Y11
 	VPADDW       Y10, Y7, Y7
 	VPADDW       Y11, Y7, Y7
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
 	ADDQ         $0x40, DX
-	ADDQ         $0x08, R14
-	SUBQ         $0x08, R13
-	JEQ          wide160
-	VPBROADCASTD (R14), Y8
-	VPBROADCASTD 4(R14), Y9
-	PREFETCHT1   (R10)
-	ADDQ         $0x40, R10
+	ADDQ         $0x08, R13
+	SUBQ         $0x08, R12
+	JEQ          wide158
+	VPBROADCASTD (R13), Y8
+	VPBROADCASTD 4(R13), Y9
 	VMOVDQU      (DX), Y10
 	VPSRLW       $0x04, Y10, Y11
 	VPAND        Y4, Y10, Y10
@@ -3116,19 +3120,20 @@ columns159:
 	VPMADDUBSW   Y9, Y11, Y11
 	VPADDW       Y10, Y7, Y7
 	VPADDW       Y11, Y7, Y7
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
 	ADDQ         $0x40, DX
-	ADDQ         $0x08, R14
-	SUBQ         $0x08, R13
+	ADDQ         $0x08, R13
+	SUBQ         $0x08, R12
 
-wide160:
+wide158:
 	VPMADDWD Y5, Y6, Y6
 	VPADDD   Y6, Y2, Y2
 	VPMADDWD Y5, Y7, Y7
 	VPADDD   Y7, Y3, Y3
-	JMP      columns159
+	JMP      columns157
 
-summed161:
-	SUBQ       R9, DX
+summed159:
 	VPSUBD     Y1, Y2, Y2
 	VCVTDQ2PS  Y2, Y2
 	VMULPS     (DI), Y2, Y2
@@ -3141,18 +3146,17 @@ summed161:
 	VMULPS     Y0, Y3, Y3
 	VADDPS     32(R8), Y3, Y3
 	VMOVUPS    Y3, 32(AX)
+	PREFETCHT1 (R10)
+	ADDQ       $0x40, R10
 	PREFETCHT1 (R11)
 	ADDQ       $0x40, R11
-	PREFETCHT1 (R12)
-	ADDQ       $0x40, R12
 	ADDQ       $+64, AX
 	ADDQ       $+64, DI
 	ADDQ       $+64, R8
-	LEAQ       (DX)(R9*1), DX
 	SUBQ       $+16, CX
-	JMP        tile157
+	JMP        tile155
 
-done158:
+done156:
 	VZEROUPPER
 	RET
 
@@ -3193,9 +3197,9 @@ TEXT ·gemmPanel1AVX2(SB), NOSPLIT, $0-88
 	SUBQ    R10, R11
 	VMOVUPS (R11), Y0
 
-full162:
+full160:
 	CMPQ   R8, $0x06
-	JLT    rest163
+	JLT    rest161
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3207,9 +3211,9 @@ full162:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum166
+	JEQ    sum164
 
-next165:
+next163:
 	VMASKMOVPS   (R12), Y0, Y7
 	VBROADCASTSS (R10), Y8
 	VFMADD231PS  Y7, Y8, Y1
@@ -3227,13 +3231,13 @@ next165:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next165
+	JNE          next163
 
-sum166:
+sum164:
 	VBROADCASTSS alpha+80(FP), Y7
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add167
+	JNE          add165
 	VMULPS       Y7, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3252,9 +3256,9 @@ sum166:
 	VMULPS       Y7, Y6, Y6
 	VMASKMOVPS   Y6, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored168
+	JMP          stored166
 
-add167:
+add165:
 	VBROADCASTSS beta+84(FP), Y8
 	VMASKMOVPS   (CX), Y0, Y9
 	VMULPS       Y8, Y9, Y9
@@ -3287,14 +3291,14 @@ add167:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored168:
+stored166:
 	LEAQ (AX)(R9*2), AX
 	SUBQ $0x06, R8
-	JMP  full162
+	JMP  full160
 
-rest163:
+rest161:
 	CMPQ   R8, $0x05
-	JNE    fewer169
+	JNE    fewer167
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3305,9 +3309,9 @@ rest163:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum171
+	JEQ    sum169
 
-next170:
+next168:
 	VMASKMOVPS   (R10), Y0, Y6
 	VBROADCASTSS (R8), Y7
 	VFMADD231PS  Y6, Y7, Y1
@@ -3323,13 +3327,13 @@ next170:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next170
+	JNE          next168
 
-sum171:
+sum169:
 	VBROADCASTSS alpha+80(FP), Y6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add172
+	JNE          add170
 	VMULPS       Y6, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3345,9 +3349,9 @@ sum171:
 	VMULPS       Y6, Y5, Y5
 	VMASKMOVPS   Y5, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored173
+	JMP          stored171
 
-add172:
+add170:
 	VBROADCASTSS beta+84(FP), Y7
 	VMASKMOVPS   (CX), Y0, Y8
 	VMULPS       Y7, Y8, Y8
@@ -3375,12 +3379,12 @@ add172:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored173:
-	JMP end164
+stored171:
+	JMP end162
 
-fewer169:
+fewer167:
 	CMPQ   R8, $0x04
-	JNE    fewer174
+	JNE    fewer172
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3388,9 +3392,9 @@ fewer169:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum176
+	JEQ    sum174
 
-next175:
+next173:
 	VMASKMOVPS   (R8), Y0, Y5
 	VBROADCASTSS (AX), Y6
 	VFMADD231PS  Y5, Y6, Y1
@@ -3403,13 +3407,13 @@ next175:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next175
+	JNE          next173
 
-sum176:
+sum174:
 	VBROADCASTSS alpha+80(FP), Y5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add177
+	JNE          add175
 	VMULPS       Y5, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3422,9 +3426,9 @@ sum176:
 	VMULPS       Y5, Y4, Y4
 	VMASKMOVPS   Y4, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored178
+	JMP          stored176
 
-add177:
+add175:
 	VBROADCASTSS beta+84(FP), Y6
 	VMASKMOVPS   (CX), Y0, Y7
 	VMULPS       Y6, Y7, Y7
@@ -3447,21 +3451,21 @@ add177:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored178:
-	JMP end164
+stored176:
+	JMP end162
 
-fewer174:
+fewer172:
 	CMPQ   R8, $0x03
-	JNE    fewer179
+	JNE    fewer177
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum181
+	JEQ    sum179
 
-next180:
+next178:
 	VMASKMOVPS   (R8), Y0, Y4
 	VBROADCASTSS (AX), Y5
 	VFMADD231PS  Y4, Y5, Y1
@@ -3472,13 +3476,13 @@ next180:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next180
+	JNE          next178
 
-sum181:
+sum179:
 	VBROADCASTSS alpha+80(FP), Y4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add182
+	JNE          add180
 	VMULPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
@@ -3488,9 +3492,9 @@ sum181:
 	VMULPS       Y4, Y3, Y3
 	VMASKMOVPS   Y3, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored183
+	JMP          stored181
 
-add182:
+add180:
 	VBROADCASTSS beta+84(FP), Y5
 	VMASKMOVPS   (CX), Y0, Y6
 	VMULPS       Y5, Y6, Y6
@@ -3508,20 +3512,20 @@ add182:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored183:
-	JMP end164
+stored181:
+	JMP end162
 
-fewer179:
+fewer177:
 	CMPQ   R8, $0x02
-	JNE    fewer184
+	JNE    fewer182
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum186
+	JEQ    sum184
 
-next185:
+next183:
 	VMASKMOVPS   (R8), Y0, Y3
 	VBROADCASTSS (AX), Y4
 	VFMADD231PS  Y3, Y4, Y1
@@ -3530,22 +3534,22 @@ next185:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next185
+	JNE          next183
 
-sum186:
+sum184:
 	VBROADCASTSS alpha+80(FP), Y3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add187
+	JNE          add185
 	VMULPS       Y3, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 	VMULPS       Y3, Y2, Y2
 	VMASKMOVPS   Y2, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored188
+	JMP          stored186
 
-add187:
+add185:
 	VBROADCASTSS beta+84(FP), Y4
 	VMASKMOVPS   (CX), Y0, Y5
 	VMULPS       Y4, Y5, Y5
@@ -3558,38 +3562,38 @@ add187:
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
 
-stored188:
-	JMP end164
+stored186:
+	JMP end162
 
-fewer184:
+fewer182:
 	CMPQ   R8, $0x01
-	JNE    fewer189
+	JNE    fewer187
 	VXORPS Y1, Y1, Y1
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum191
+	JEQ    sum189
 
-next190:
+next188:
 	VMASKMOVPS   (DX), Y0, Y2
 	VBROADCASTSS (AX), Y3
 	VFMADD231PS  Y2, Y3, Y1
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next190
+	JNE          next188
 
-sum191:
+sum189:
 	VBROADCASTSS alpha+80(FP), Y2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add192
+	JNE          add190
 	VMULPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (CX)
 	ADDQ         DI, CX
-	JMP          stored193
+	JMP          stored191
 
-add192:
+add190:
 	VBROADCASTSS beta+84(FP), Y3
 	VMASKMOVPS   (CX), Y0, Y4
 	VMULPS       Y3, Y4, Y4
@@ -3597,11 +3601,11 @@ add192:
 	VMASKMOVPS   Y4, Y0, (CX)
 	ADDQ         DI, CX
 
-stored193:
-	JMP end164
+stored191:
+	JMP end162
 
-fewer189:
-end164:
+fewer187:
+end162:
 	VZEROUPPER
 	RET
 
@@ -3623,9 +3627,9 @@ TEXT ·gemmPanel2AVX2(SB), NOSPLIT, $0-88
 	SUBQ    R10, R11
 	VMOVUPS (R11), Y0
 
-full194:
+full192:
 	CMPQ   R8, $0x06
-	JLT    rest195
+	JLT    rest193
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3643,9 +3647,9 @@ full194:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum198
+	JEQ    sum196
 
-next197:
+next195:
 	VMOVUPS      (R12), Y13
 	VMASKMOVPS   32(R12), Y0, Y14
 	VBROADCASTSS (R10), Y15
@@ -3670,13 +3674,13 @@ next197:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next197
+	JNE          next195
 
-sum198:
+sum196:
 	VBROADCASTSS alpha+80(FP), Y13
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add199
+	JNE          add197
 	VMULPS       Y13, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y13, Y2, Y2
@@ -3707,9 +3711,9 @@ sum198:
 	VMULPS       Y13, Y12, Y12
 	VMASKMOVPS   Y12, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored200
+	JMP          stored198
 
-add199:
+add197:
 	VBROADCASTSS beta+84(FP), Y14
 	VMOVUPS      (CX), Y15
 	VMULPS       Y14, Y15, Y15
@@ -3766,14 +3770,14 @@ add199:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored200:
+stored198:
 	LEAQ (AX)(R9*2), AX
 	SUBQ $0x06, R8
-	JMP  full194
+	JMP  full192
 
-rest195:
+rest193:
 	CMPQ   R8, $0x05
-	JNE    fewer201
+	JNE    fewer199
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3789,9 +3793,9 @@ rest195:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum203
+	JEQ    sum201
 
-next202:
+next200:
 	VMOVUPS      (R10), Y11
 	VMASKMOVPS   32(R10), Y0, Y12
 	VBROADCASTSS (R8), Y13
@@ -3813,13 +3817,13 @@ next202:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next202
+	JNE          next200
 
-sum203:
+sum201:
 	VBROADCASTSS alpha+80(FP), Y11
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add204
+	JNE          add202
 	VMULPS       Y11, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y11, Y2, Y2
@@ -3845,9 +3849,9 @@ sum203:
 	VMULPS       Y11, Y10, Y10
 	VMASKMOVPS   Y10, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored205
+	JMP          stored203
 
-add204:
+add202:
 	VBROADCASTSS beta+84(FP), Y12
 	VMOVUPS      (CX), Y13
 	VMULPS       Y12, Y13, Y13
@@ -3895,12 +3899,12 @@ add204:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored205:
-	JMP end196
+stored203:
+	JMP end194
 
-fewer201:
+fewer199:
 	CMPQ   R8, $0x04
-	JNE    fewer206
+	JNE    fewer204
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3912,9 +3916,9 @@ fewer201:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum208
+	JEQ    sum206
 
-next207:
+next205:
 	VMOVUPS      (R8), Y9
 	VMASKMOVPS   32(R8), Y0, Y10
 	VBROADCASTSS (AX), Y11
@@ -3932,13 +3936,13 @@ next207:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next207
+	JNE          next205
 
-sum208:
+sum206:
 	VBROADCASTSS alpha+80(FP), Y9
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add209
+	JNE          add207
 	VMULPS       Y9, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y9, Y2, Y2
@@ -3959,9 +3963,9 @@ sum208:
 	VMULPS       Y9, Y8, Y8
 	VMASKMOVPS   Y8, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored210
+	JMP          stored208
 
-add209:
+add207:
 	VBROADCASTSS beta+84(FP), Y10
 	VMOVUPS      (CX), Y11
 	VMULPS       Y10, Y11, Y11
@@ -4000,12 +4004,12 @@ add209:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored210:
-	JMP end196
+stored208:
+	JMP end194
 
-fewer206:
+fewer204:
 	CMPQ   R8, $0x03
-	JNE    fewer211
+	JNE    fewer209
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4015,9 +4019,9 @@ fewer206:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum213
+	JEQ    sum211
 
-next212:
+next210:
 	VMOVUPS      (R8), Y7
 	VMASKMOVPS   32(R8), Y0, Y8
 	VBROADCASTSS (AX), Y9
@@ -4032,13 +4036,13 @@ next212:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next212
+	JNE          next210
 
-sum213:
+sum211:
 	VBROADCASTSS alpha+80(FP), Y7
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add214
+	JNE          add212
 	VMULPS       Y7, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y7, Y2, Y2
@@ -4054,9 +4058,9 @@ sum213:
 	VMULPS       Y7, Y6, Y6
 	VMASKMOVPS   Y6, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored215
+	JMP          stored213
 
-add214:
+add212:
 	VBROADCASTSS beta+84(FP), Y8
 	VMOVUPS      (CX), Y9
 	VMULPS       Y8, Y9, Y9
@@ -4086,12 +4090,12 @@ add214:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored215:
-	JMP end196
+stored213:
+	JMP end194
 
-fewer211:
+fewer209:
 	CMPQ   R8, $0x02
-	JNE    fewer216
+	JNE    fewer214
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4099,9 +4103,9 @@ fewer211:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum218
+	JEQ    sum216
 
-next217:
+next215:
 	VMOVUPS      (R8), Y5
 	VMASKMOVPS   32(R8), Y0, Y6
 	VBROADCASTSS (AX), Y7
@@ -4113,13 +4117,13 @@ next217:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next217
+	JNE          next215
 
-sum218:
+sum216:
 	VBROADCASTSS alpha+80(FP), Y5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add219
+	JNE          add217
 	VMULPS       Y5, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y5, Y2, Y2
@@ -4130,9 +4134,9 @@ sum218:
 	VMULPS       Y5, Y4, Y4
 	VMASKMOVPS   Y4, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored220
+	JMP          stored218
 
-add219:
+add217:
 	VBROADCASTSS beta+84(FP), Y6
 	VMOVUPS      (CX), Y7
 	VMULPS       Y6, Y7, Y7
@@ -4153,20 +4157,20 @@ add219:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored220:
-	JMP end196
+stored218:
+	JMP end194
 
-fewer216:
+fewer214:
 	CMPQ   R8, $0x01
-	JNE    fewer221
+	JNE    fewer219
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum223
+	JEQ    sum221
 
-next222:
+next220:
 	VMOVUPS      (DX), Y3
 	VMASKMOVPS   32(DX), Y0, Y4
 	VBROADCASTSS (AX), Y5
@@ -4175,21 +4179,21 @@ next222:
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next222
+	JNE          next220
 
-sum223:
+sum221:
 	VBROADCASTSS alpha+80(FP), Y3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add224
+	JNE          add222
 	VMULPS       Y3, Y1, Y1
 	VMOVUPS      Y1, (CX)
 	VMULPS       Y3, Y2, Y2
 	VMASKMOVPS   Y2, Y0, 32(CX)
 	ADDQ         DI, CX
-	JMP          stored225
+	JMP          stored223
 
-add224:
+add222:
 	VBROADCASTSS beta+84(FP), Y4
 	VMOVUPS      (CX), Y5
 	VMULPS       Y4, Y5, Y5
@@ -4201,11 +4205,11 @@ add224:
 	VMASKMOVPS   Y1, Y0, 32(CX)
 	ADDQ         DI, CX
 
-stored225:
-	JMP end196
+stored223:
+	JMP end194
 
-fewer221:
-end196:
+fewer219:
+end194:
 	VZEROUPPER
 	RET
 
@@ -4223,9 +4227,9 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (R8)(BX*1), R9
 	LEAQ (R9)(BX*1), BX
 
-row226:
+row224:
 	TESTQ       SI, SI
-	JEQ         rows227
+	JEQ         rows225
 	VMOVUPS     (CX), X0
 	VINSERTF128 $0x01, (CX)(DI*1), Y0, Y0
 	ADDQ        $0x10, CX
@@ -4255,9 +4259,9 @@ row226:
 	VMOVUPS     Y4, (AX)
 	ADDQ        DX, AX
 	DECQ        SI
-	JMP         row226
+	JMP         row224
 
-rows227:
+rows225:
 	VZEROUPPER
 	RET
 
@@ -4271,16 +4275,16 @@ TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ    n+32(FP), SI
 	MOVQ    k+40(FP), DI
 	CMPQ    SI, $+8
-	JLE     narrow228
+	JLE     narrow226
 	SUBQ    $+8, SI
 	LEAQ    firstLanesAVX2<>+32(SB), R8
 	SHLQ    $0x02, SI
 	SUBQ    SI, R8
 	VMOVUPS (R8), Y0
 
-row230:
+row228:
 	TESTQ      DI, DI
-	JEQ        rows231
+	JEQ        rows229
 	PREFETCHT0 (CX)(BX*8)
 	PREFETCHT0 64(CX)(BX*8)
 	VMOVUPS    (CX), Y1
@@ -4290,28 +4294,28 @@ row230:
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row230
+	JMP        row228
 
-rows231:
-	JMP packed229
+rows229:
+	JMP packed227
 
-narrow228:
+narrow226:
 	LEAQ    firstLanesAVX2<>+32(SB), R8
 	SHLQ    $0x02, SI
 	SUBQ    SI, R8
 	VMOVUPS (R8), Y0
 
-row232:
+row230:
 	TESTQ      DI, DI
-	JEQ        rows233
+	JEQ        rows231
 	VMASKMOVPS (CX), Y0, Y1
 	VMOVUPS    Y1, (AX)
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row232
+	JMP        row230
 
-rows233:
-packed229:
+rows231:
+packed227:
 	VZEROUPPER
 	RET

@@ -90,7 +90,10 @@ func countAtLeastAVX512(x []float32, bound float32) int
 func aboveAVX512(bits []uint32, x []float32, bound float32)
 
 //go:noescape
-func scoreTilesAVX512(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32)
+func scoreTilesAVX512(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32, soonTiles []uint8, soonScale []float32, soonBase []float32)
+
+//go:noescape
+func scoreHalfTilesAVX512(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32, soonTiles []uint8, soonScale []float32, soonBase []float32)
 
 //go:noescape
 func gemmPanel1AVX512(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)

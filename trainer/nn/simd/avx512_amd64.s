@@ -2769,9 +2769,9 @@ done150:
 	VZEROUPPER
 	RET
 
-// func scoreTilesAVX512(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32)
+// func scoreTilesAVX512(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32, soonTiles []uint8, soonScale []float32, soonBase []float32)
 // Requires: AVX, AVX512F, AVX512_VNNI, MMX+
-TEXT ·scoreTilesAVX512(SB), NOSPLIT, $0-128
+TEXT ·scoreTilesAVX512(SB), NOSPLIT, $0-200
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         dst_len+8(FP), CX
 	MOVQ         tiles_base+24(FP), DX
@@ -2779,123 +2779,128 @@ TEXT ·scoreTilesAVX512(SB), NOSPLIT, $0-128
 	MOVQ         q_len+56(FP), SI
 	MOVQ         scale_base+80(FP), DI
 	MOVQ         base_base+104(FP), R8
+	MOVQ         soonTiles_base+128(FP), R9
+	MOVQ         soonScale_base+152(FP), R10
+	MOVQ         soonBase_base+176(FP), R11
 	VBROADCASTSS by+76(FP), Z0
-	MOVL         excess+72(FP), R9
-	VMOVD        R9, X1
+	MOVL         excess+72(FP), R12
+	VMOVD        R12, X1
 	VPBROADCASTD X1, Z1
-	MOVQ         SI, R9
-	SHLQ         $0x04, R9
+	MOVQ         SI, R12
+	SHLQ         $0x04, R12
 
-tiles151:
-	CMPQ   CX, $+64
-	JLT    tile152
-	LEAQ   (DX)(R9*1), R10
-	LEAQ   (R10)(R9*1), R11
-	LEAQ   (R11)(R9*1), R12
-	MOVQ   SI, R13
-	MOVQ   BX, R14
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-
-columns154:
-	TESTQ        R13, R13
-	JEQ          summed155
-	VPBROADCASTD (R14), Z6
-	PREFETCHT0   16384(DX)
-	VMOVDQU32    (DX), Z7
-	VPDPBUSD     Z6, Z7, Z2
-	ADDQ         $0x40, DX
-	PREFETCHT0   16384(R10)
-	VMOVDQU32    (R10), Z7
-	VPDPBUSD     Z6, Z7, Z3
-	ADDQ         $0x40, R10
-	PREFETCHT0   16384(R11)
-	VMOVDQU32    (R11), Z7
-	VPDPBUSD     Z6, Z7, Z4
-	ADDQ         $0x40, R11
-	PREFETCHT0   16384(R12)
-	VMOVDQU32    (R12), Z7
-	VPDPBUSD     Z6, Z7, Z5
-	ADDQ         $0x40, R12
-	ADDQ         $0x04, R14
-	SUBQ         $0x04, R13
-	JMP          columns154
-
-summed155:
-	SUBQ      R9, DX
-	SUBQ      R9, R10
-	SUBQ      R9, R11
-	SUBQ      R9, R12
-	VPSUBD    Z1, Z2, Z2
-	VCVTDQ2PS Z2, Z2
-	VMULPS    (DI), Z2, Z2
-	VMULPS    Z0, Z2, Z2
-	VADDPS    (R8), Z2, Z2
-	VMOVUPS   Z2, (AX)
-	VPSUBD    Z1, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    64(DI), Z3, Z3
-	VMULPS    Z0, Z3, Z3
-	VADDPS    64(R8), Z3, Z3
-	VMOVUPS   Z3, 64(AX)
-	VPSUBD    Z1, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    128(DI), Z4, Z4
-	VMULPS    Z0, Z4, Z4
-	VADDPS    128(R8), Z4, Z4
-	VMOVUPS   Z4, 128(AX)
-	VPSUBD    Z1, Z5, Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    192(DI), Z5, Z5
-	VMULPS    Z0, Z5, Z5
-	VADDPS    192(R8), Z5, Z5
-	VMOVUPS   Z5, 192(AX)
-	ADDQ      $+256, AX
-	ADDQ      $+256, DI
-	ADDQ      $+256, R8
-	LEAQ      (R12)(R9*1), DX
-	SUBQ      $+64, CX
-	JMP       tiles151
-
-tile152:
+tile151:
 	CMPQ   CX, $0x10
-	JLT    done153
-	MOVQ   SI, R10
-	MOVQ   BX, R11
+	JLT    done152
+	MOVQ   SI, R12
+	MOVQ   BX, R13
 	VPXORD Z2, Z2, Z2
 
-columns156:
-	TESTQ        R10, R10
-	JEQ          summed157
-	VPBROADCASTD (R11), Z3
-	PREFETCHT0   16384(DX)
+columns153:
+	TESTQ        R12, R12
+	JEQ          summed154
+	VPBROADCASTD (R13), Z3
 	VMOVDQU32    (DX), Z4
 	VPDPBUSD     Z3, Z4, Z2
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
 	ADDQ         $0x40, DX
-	ADDQ         $0x04, R11
-	SUBQ         $0x04, R10
-	JMP          columns156
+	ADDQ         $0x04, R13
+	SUBQ         $0x04, R12
+	JMP          columns153
 
-summed157:
-	SUBQ      R9, DX
-	VPSUBD    Z1, Z2, Z2
-	VCVTDQ2PS Z2, Z2
-	VMULPS    (DI), Z2, Z2
-	VMULPS    Z0, Z2, Z2
-	VADDPS    (R8), Z2, Z2
-	VMOVUPS   Z2, (AX)
-	ADDQ      $+64, AX
-	ADDQ      $+64, DI
-	ADDQ      $+64, R8
-	LEAQ      (DX)(R9*1), DX
-	SUBQ      $+16, CX
-	JMP       tile152
+summed154:
+	VPSUBD     Z1, Z2, Z2
+	VCVTDQ2PS  Z2, Z2
+	VMULPS     (DI), Z2, Z2
+	VMULPS     Z0, Z2, Z2
+	VADDPS     (R8), Z2, Z2
+	VMOVUPS    Z2, (AX)
+	PREFETCHT1 (R10)
+	ADDQ       $0x40, R10
+	PREFETCHT1 (R11)
+	ADDQ       $0x40, R11
+	ADDQ       $+64, AX
+	ADDQ       $+64, DI
+	ADDQ       $+64, R8
+	SUBQ       $+16, CX
+	JMP        tile151
 
-done153:
+done152:
 	VZEROUPPER
 	RET
+
+// func scoreHalfTilesAVX512(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale []float32, base []float32, soonTiles []uint8, soonScale []float32, soonBase []float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512_VNNI, MMX+
+TEXT ·scoreHalfTilesAVX512(SB), NOSPLIT, $0-200
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         dst_len+8(FP), CX
+	MOVQ         tiles_base+24(FP), DX
+	MOVQ         q_base+48(FP), BX
+	MOVQ         q_len+56(FP), SI
+	MOVQ         scale_base+80(FP), DI
+	MOVQ         base_base+104(FP), R8
+	MOVQ         soonTiles_base+128(FP), R9
+	MOVQ         soonScale_base+152(FP), R10
+	MOVQ         soonBase_base+176(FP), R11
+	VBROADCASTSS by+76(FP), Z0
+	MOVL         excess+72(FP), R12
+	VMOVD        R12, X1
+	VPBROADCASTD X1, Z1
+	MOVQ         SI, R12
+	SHLQ         $0x03, R12
+
+tile155:
+	CMPQ         CX, $0x10
+	JLT          done156
+	MOVQ         SI, R12
+	MOVQ         BX, R13
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VPBROADCASTD lowHalvesAVX512<>+0(SB), Z4
+
+columns157:
+	TESTQ        R12, R12
+	JEQ          summed158
+	VPBROADCASTD (R13), Z5
+	VPBROADCASTD 4(R13), Z6
+	VMOVDQU32    (DX), Z7
+	VPSRLW       $0x04, Z7, Z8
+	VPANDD       Z4, Z7, Z7
+	VPANDD       Z4, Z8, Z8
+	VPDPBUSD     Z5, Z7, Z2
+	VPDPBUSD     Z6, Z8, Z3
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	ADDQ         $0x40, DX
+	ADDQ         $0x08, R13
+	SUBQ         $0x08, R12
+	JMP          columns157
+
+summed158:
+	VPADDD     Z3, Z2, Z2
+	VPSUBD     Z1, Z2, Z2
+	VCVTDQ2PS  Z2, Z2
+	VMULPS     (DI), Z2, Z2
+	VMULPS     Z0, Z2, Z2
+	VADDPS     (R8), Z2, Z2
+	VMOVUPS    Z2, (AX)
+	PREFETCHT1 (R10)
+	ADDQ       $0x40, R10
+	PREFETCHT1 (R11)
+	ADDQ       $0x40, R11
+	ADDQ       $+64, AX
+	ADDQ       $+64, DI
+	ADDQ       $+64, R8
+	SUBQ       $+16, CX
+	JMP        tile155
+
+done156:
+	VZEROUPPER
+	RET
+
+DATA lowHalvesAVX512<>+0(SB)/4, $0x0f0f0f0f
+GLOBL lowHalvesAVX512<>(SB), RODATA|NOPTR, $4
 
 // func gemmPanel1AVX512(a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, m int, n int, k int, alpha float32, beta float32)
 // Requires: AVX, AVX512F, BMI2
@@ -2913,9 +2918,9 @@ TEXT ·gemmPanel1AVX512(SB), NOSPLIT, $0-88
 	BZHIL R10, R11, R11
 	KMOVW R11, K1
 
-full158:
+full159:
 	CMPQ   R8, $0x08
-	JLT    rest159
+	JLT    rest160
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2929,9 +2934,9 @@ full158:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum162
+	JEQ    sum163
 
-next161:
+next162:
 	VMOVUPS.Z    (R12), K1, Z8
 	VBROADCASTSS (R10), Z9
 	VFMADD231PS  Z8, Z9, Z0
@@ -2953,13 +2958,13 @@ next161:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next161
+	JNE          next162
 
-sum162:
+sum163:
 	VBROADCASTSS alpha+80(FP), Z8
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add163
+	JNE          add164
 	VMULPS       Z8, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -2984,9 +2989,9 @@ sum162:
 	VMULPS       Z8, Z7, Z7
 	VMOVUPS      Z7, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored164
+	JMP          stored165
 
-add163:
+add164:
 	VBROADCASTSS beta+84(FP), Z9
 	VMOVUPS.Z    (CX), K1, Z10
 	VMULPS       Z9, Z10, Z10
@@ -3029,14 +3034,14 @@ add163:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored164:
+stored165:
 	LEAQ (AX)(DX*8), AX
 	SUBQ $0x08, R8
-	JMP  full158
+	JMP  full159
 
-rest159:
+rest160:
 	CMPQ   R8, $0x07
-	JNE    fewer165
+	JNE    fewer166
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3049,9 +3054,9 @@ rest159:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum167
+	JEQ    sum168
 
-next166:
+next167:
 	VMOVUPS.Z    (R10), K1, Z7
 	VBROADCASTSS (R8), Z8
 	VFMADD231PS  Z7, Z8, Z0
@@ -3071,13 +3076,13 @@ next166:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next166
+	JNE          next167
 
-sum167:
+sum168:
 	VBROADCASTSS alpha+80(FP), Z7
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add168
+	JNE          add169
 	VMULPS       Z7, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3099,9 +3104,9 @@ sum167:
 	VMULPS       Z7, Z6, Z6
 	VMOVUPS      Z6, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored169
+	JMP          stored170
 
-add168:
+add169:
 	VBROADCASTSS beta+84(FP), Z8
 	VMOVUPS.Z    (CX), K1, Z9
 	VMULPS       Z8, Z9, Z9
@@ -3139,12 +3144,12 @@ add168:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored169:
-	JMP end160
+stored170:
+	JMP end161
 
-fewer165:
+fewer166:
 	CMPQ   R8, $0x06
-	JNE    fewer170
+	JNE    fewer171
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3156,9 +3161,9 @@ fewer165:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum172
+	JEQ    sum173
 
-next171:
+next172:
 	VMOVUPS.Z    (R10), K1, Z6
 	VBROADCASTSS (R8), Z7
 	VFMADD231PS  Z6, Z7, Z0
@@ -3176,13 +3181,13 @@ next171:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next171
+	JNE          next172
 
-sum172:
+sum173:
 	VBROADCASTSS alpha+80(FP), Z6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add173
+	JNE          add174
 	VMULPS       Z6, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3201,9 +3206,9 @@ sum172:
 	VMULPS       Z6, Z5, Z5
 	VMOVUPS      Z5, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored174
+	JMP          stored175
 
-add173:
+add174:
 	VBROADCASTSS beta+84(FP), Z7
 	VMOVUPS.Z    (CX), K1, Z8
 	VMULPS       Z7, Z8, Z8
@@ -3236,12 +3241,12 @@ add173:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored174:
-	JMP end160
+stored175:
+	JMP end161
 
-fewer170:
+fewer171:
 	CMPQ   R8, $0x05
-	JNE    fewer175
+	JNE    fewer176
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3252,9 +3257,9 @@ fewer170:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum177
+	JEQ    sum178
 
-next176:
+next177:
 	VMOVUPS.Z    (R10), K1, Z5
 	VBROADCASTSS (R8), Z6
 	VFMADD231PS  Z5, Z6, Z0
@@ -3270,13 +3275,13 @@ next176:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next176
+	JNE          next177
 
-sum177:
+sum178:
 	VBROADCASTSS alpha+80(FP), Z5
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add178
+	JNE          add179
 	VMULPS       Z5, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3292,9 +3297,9 @@ sum177:
 	VMULPS       Z5, Z4, Z4
 	VMOVUPS      Z4, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored179
+	JMP          stored180
 
-add178:
+add179:
 	VBROADCASTSS beta+84(FP), Z6
 	VMOVUPS.Z    (CX), K1, Z7
 	VMULPS       Z6, Z7, Z7
@@ -3322,12 +3327,12 @@ add178:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored179:
-	JMP end160
+stored180:
+	JMP end161
 
-fewer175:
+fewer176:
 	CMPQ   R8, $0x04
-	JNE    fewer180
+	JNE    fewer181
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3335,9 +3340,9 @@ fewer175:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum182
+	JEQ    sum183
 
-next181:
+next182:
 	VMOVUPS.Z    (R8), K1, Z4
 	VBROADCASTSS (AX), Z5
 	VFMADD231PS  Z4, Z5, Z0
@@ -3350,13 +3355,13 @@ next181:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next181
+	JNE          next182
 
-sum182:
+sum183:
 	VBROADCASTSS alpha+80(FP), Z4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add183
+	JNE          add184
 	VMULPS       Z4, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3369,9 +3374,9 @@ sum182:
 	VMULPS       Z4, Z3, Z3
 	VMOVUPS      Z3, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored184
+	JMP          stored185
 
-add183:
+add184:
 	VBROADCASTSS beta+84(FP), Z5
 	VMOVUPS.Z    (CX), K1, Z6
 	VMULPS       Z5, Z6, Z6
@@ -3394,21 +3399,21 @@ add183:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored184:
-	JMP end160
+stored185:
+	JMP end161
 
-fewer180:
+fewer181:
 	CMPQ   R8, $0x03
-	JNE    fewer185
+	JNE    fewer186
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum187
+	JEQ    sum188
 
-next186:
+next187:
 	VMOVUPS.Z    (R8), K1, Z3
 	VBROADCASTSS (AX), Z4
 	VFMADD231PS  Z3, Z4, Z0
@@ -3419,13 +3424,13 @@ next186:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next186
+	JNE          next187
 
-sum187:
+sum188:
 	VBROADCASTSS alpha+80(FP), Z3
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add188
+	JNE          add189
 	VMULPS       Z3, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
@@ -3435,9 +3440,9 @@ sum187:
 	VMULPS       Z3, Z2, Z2
 	VMOVUPS      Z2, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored189
+	JMP          stored190
 
-add188:
+add189:
 	VBROADCASTSS beta+84(FP), Z4
 	VMOVUPS.Z    (CX), K1, Z5
 	VMULPS       Z4, Z5, Z5
@@ -3455,20 +3460,20 @@ add188:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored189:
-	JMP end160
+stored190:
+	JMP end161
 
-fewer185:
+fewer186:
 	CMPQ   R8, $0x02
-	JNE    fewer190
+	JNE    fewer191
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum192
+	JEQ    sum193
 
-next191:
+next192:
 	VMOVUPS.Z    (R8), K1, Z2
 	VBROADCASTSS (AX), Z3
 	VFMADD231PS  Z2, Z3, Z0
@@ -3477,22 +3482,22 @@ next191:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next191
+	JNE          next192
 
-sum192:
+sum193:
 	VBROADCASTSS alpha+80(FP), Z2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add193
+	JNE          add194
 	VMULPS       Z2, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      Z1, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored194
+	JMP          stored195
 
-add193:
+add194:
 	VBROADCASTSS beta+84(FP), Z3
 	VMOVUPS.Z    (CX), K1, Z4
 	VMULPS       Z3, Z4, Z4
@@ -3505,38 +3510,38 @@ add193:
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
 
-stored194:
-	JMP end160
+stored195:
+	JMP end161
 
-fewer190:
+fewer191:
 	CMPQ   R8, $0x01
-	JNE    fewer195
+	JNE    fewer196
 	VPXORD Z0, Z0, Z0
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum197
+	JEQ    sum198
 
-next196:
+next197:
 	VMOVUPS.Z    (DX), K1, Z1
 	VBROADCASTSS (AX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next196
+	JNE          next197
 
-sum197:
+sum198:
 	VBROADCASTSS alpha+80(FP), Z1
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add198
+	JNE          add199
 	VMULPS       Z1, Z0, Z0
 	VMOVUPS      Z0, K1, (CX)
 	ADDQ         DI, CX
-	JMP          stored199
+	JMP          stored200
 
-add198:
+add199:
 	VBROADCASTSS beta+84(FP), Z2
 	VMOVUPS.Z    (CX), K1, Z3
 	VMULPS       Z2, Z3, Z3
@@ -3544,11 +3549,11 @@ add198:
 	VMOVUPS      Z3, K1, (CX)
 	ADDQ         DI, CX
 
-stored199:
-	JMP end160
+stored200:
+	JMP end161
 
-fewer195:
-end160:
+fewer196:
+end161:
 	VZEROUPPER
 	RET
 
@@ -3569,9 +3574,9 @@ TEXT ·gemmPanel2AVX512(SB), NOSPLIT, $0-88
 	BZHIL R10, R11, R11
 	KMOVW R11, K1
 
-full200:
+full201:
 	CMPQ   R8, $0x08
-	JLT    rest201
+	JLT    rest202
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3593,9 +3598,9 @@ full200:
 	MOVQ   b+24(FP), R12
 	MOVQ   k+72(FP), R13
 	TESTQ  R13, R13
-	JEQ    sum204
+	JEQ    sum205
 
-next203:
+next204:
 	VMOVUPS      (R12), Z16
 	VMOVUPS.Z    64(R12), K1, Z17
 	VBROADCASTSS (R10), Z18
@@ -3626,13 +3631,13 @@ next203:
 	ADDQ         BX, R11
 	ADDQ         SI, R12
 	DECQ         R13
-	JNE          next203
+	JNE          next204
 
-sum204:
+sum205:
 	VBROADCASTSS alpha+80(FP), Z16
 	MOVL         beta+84(FP), R10
 	ADDL         R10, R10
-	JNE          add205
+	JNE          add206
 	VMULPS       Z16, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z16, Z1, Z1
@@ -3673,9 +3678,9 @@ sum204:
 	VMULPS       Z16, Z15, Z15
 	VMOVUPS      Z15, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored206
+	JMP          stored207
 
-add205:
+add206:
 	VBROADCASTSS beta+84(FP), Z17
 	VMOVUPS      (CX), Z18
 	VMULPS       Z17, Z18, Z18
@@ -3750,14 +3755,14 @@ add205:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored206:
+stored207:
 	LEAQ (AX)(DX*8), AX
 	SUBQ $0x08, R8
-	JMP  full200
+	JMP  full201
 
-rest201:
+rest202:
 	CMPQ   R8, $0x07
-	JNE    fewer207
+	JNE    fewer208
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3777,9 +3782,9 @@ rest201:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum209
+	JEQ    sum210
 
-next208:
+next209:
 	VMOVUPS      (R10), Z14
 	VMOVUPS.Z    64(R10), K1, Z15
 	VBROADCASTSS (R8), Z16
@@ -3807,13 +3812,13 @@ next208:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next208
+	JNE          next209
 
-sum209:
+sum210:
 	VBROADCASTSS alpha+80(FP), Z14
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add210
+	JNE          add211
 	VMULPS       Z14, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z14, Z1, Z1
@@ -3849,9 +3854,9 @@ sum209:
 	VMULPS       Z14, Z13, Z13
 	VMOVUPS      Z13, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored211
+	JMP          stored212
 
-add210:
+add211:
 	VBROADCASTSS beta+84(FP), Z15
 	VMOVUPS      (CX), Z16
 	VMULPS       Z15, Z16, Z16
@@ -3917,12 +3922,12 @@ add210:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored211:
-	JMP end202
+stored212:
+	JMP end203
 
-fewer207:
+fewer208:
 	CMPQ   R8, $0x06
-	JNE    fewer212
+	JNE    fewer213
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3940,9 +3945,9 @@ fewer207:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum214
+	JEQ    sum215
 
-next213:
+next214:
 	VMOVUPS      (R10), Z12
 	VMOVUPS.Z    64(R10), K1, Z13
 	VBROADCASTSS (R8), Z14
@@ -3967,13 +3972,13 @@ next213:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next213
+	JNE          next214
 
-sum214:
+sum215:
 	VBROADCASTSS alpha+80(FP), Z12
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add215
+	JNE          add216
 	VMULPS       Z12, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z12, Z1, Z1
@@ -4004,9 +4009,9 @@ sum214:
 	VMULPS       Z12, Z11, Z11
 	VMOVUPS      Z11, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored216
+	JMP          stored217
 
-add215:
+add216:
 	VBROADCASTSS beta+84(FP), Z13
 	VMOVUPS      (CX), Z14
 	VMULPS       Z13, Z14, Z14
@@ -4063,12 +4068,12 @@ add215:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored216:
-	JMP end202
+stored217:
+	JMP end203
 
-fewer212:
+fewer213:
 	CMPQ   R8, $0x05
-	JNE    fewer217
+	JNE    fewer218
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4084,9 +4089,9 @@ fewer212:
 	MOVQ   b+24(FP), R10
 	MOVQ   k+72(FP), R11
 	TESTQ  R11, R11
-	JEQ    sum219
+	JEQ    sum220
 
-next218:
+next219:
 	VMOVUPS      (R10), Z10
 	VMOVUPS.Z    64(R10), K1, Z11
 	VBROADCASTSS (R8), Z12
@@ -4108,13 +4113,13 @@ next218:
 	ADDQ         BX, AX
 	ADDQ         SI, R10
 	DECQ         R11
-	JNE          next218
+	JNE          next219
 
-sum219:
+sum220:
 	VBROADCASTSS alpha+80(FP), Z10
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add220
+	JNE          add221
 	VMULPS       Z10, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z10, Z1, Z1
@@ -4140,9 +4145,9 @@ sum219:
 	VMULPS       Z10, Z9, Z9
 	VMOVUPS      Z9, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored221
+	JMP          stored222
 
-add220:
+add221:
 	VBROADCASTSS beta+84(FP), Z11
 	VMOVUPS      (CX), Z12
 	VMULPS       Z11, Z12, Z12
@@ -4190,12 +4195,12 @@ add220:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored221:
-	JMP end202
+stored222:
+	JMP end203
 
-fewer217:
+fewer218:
 	CMPQ   R8, $0x04
-	JNE    fewer222
+	JNE    fewer223
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4207,9 +4212,9 @@ fewer217:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R10
 	TESTQ  R10, R10
-	JEQ    sum224
+	JEQ    sum225
 
-next223:
+next224:
 	VMOVUPS      (R8), Z8
 	VMOVUPS.Z    64(R8), K1, Z9
 	VBROADCASTSS (AX), Z10
@@ -4227,13 +4232,13 @@ next223:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R10
-	JNE          next223
+	JNE          next224
 
-sum224:
+sum225:
 	VBROADCASTSS alpha+80(FP), Z8
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add225
+	JNE          add226
 	VMULPS       Z8, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z8, Z1, Z1
@@ -4254,9 +4259,9 @@ sum224:
 	VMULPS       Z8, Z7, Z7
 	VMOVUPS      Z7, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored226
+	JMP          stored227
 
-add225:
+add226:
 	VBROADCASTSS beta+84(FP), Z9
 	VMOVUPS      (CX), Z10
 	VMULPS       Z9, Z10, Z10
@@ -4295,12 +4300,12 @@ add225:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored226:
-	JMP end202
+stored227:
+	JMP end203
 
-fewer222:
+fewer223:
 	CMPQ   R8, $0x03
-	JNE    fewer227
+	JNE    fewer228
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4310,9 +4315,9 @@ fewer222:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum229
+	JEQ    sum230
 
-next228:
+next229:
 	VMOVUPS      (R8), Z6
 	VMOVUPS.Z    64(R8), K1, Z7
 	VBROADCASTSS (AX), Z8
@@ -4327,13 +4332,13 @@ next228:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next228
+	JNE          next229
 
-sum229:
+sum230:
 	VBROADCASTSS alpha+80(FP), Z6
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add230
+	JNE          add231
 	VMULPS       Z6, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z6, Z1, Z1
@@ -4349,9 +4354,9 @@ sum229:
 	VMULPS       Z6, Z5, Z5
 	VMOVUPS      Z5, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored231
+	JMP          stored232
 
-add230:
+add231:
 	VBROADCASTSS beta+84(FP), Z7
 	VMOVUPS      (CX), Z8
 	VMULPS       Z7, Z8, Z8
@@ -4381,12 +4386,12 @@ add230:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored231:
-	JMP end202
+stored232:
+	JMP end203
 
-fewer227:
+fewer228:
 	CMPQ   R8, $0x02
-	JNE    fewer232
+	JNE    fewer233
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -4394,9 +4399,9 @@ fewer227:
 	MOVQ   b+24(FP), R8
 	MOVQ   k+72(FP), R9
 	TESTQ  R9, R9
-	JEQ    sum234
+	JEQ    sum235
 
-next233:
+next234:
 	VMOVUPS      (R8), Z4
 	VMOVUPS.Z    64(R8), K1, Z5
 	VBROADCASTSS (AX), Z6
@@ -4408,13 +4413,13 @@ next233:
 	ADDQ         BX, AX
 	ADDQ         SI, R8
 	DECQ         R9
-	JNE          next233
+	JNE          next234
 
-sum234:
+sum235:
 	VBROADCASTSS alpha+80(FP), Z4
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add235
+	JNE          add236
 	VMULPS       Z4, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z4, Z1, Z1
@@ -4425,9 +4430,9 @@ sum234:
 	VMULPS       Z4, Z3, Z3
 	VMOVUPS      Z3, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored236
+	JMP          stored237
 
-add235:
+add236:
 	VBROADCASTSS beta+84(FP), Z5
 	VMOVUPS      (CX), Z6
 	VMULPS       Z5, Z6, Z6
@@ -4448,20 +4453,20 @@ add235:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored236:
-	JMP end202
+stored237:
+	JMP end203
 
-fewer232:
+fewer233:
 	CMPQ   R8, $0x01
-	JNE    fewer237
+	JNE    fewer238
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   b+24(FP), DX
 	MOVQ   k+72(FP), R8
 	TESTQ  R8, R8
-	JEQ    sum239
+	JEQ    sum240
 
-next238:
+next239:
 	VMOVUPS      (DX), Z2
 	VMOVUPS.Z    64(DX), K1, Z3
 	VBROADCASTSS (AX), Z4
@@ -4470,21 +4475,21 @@ next238:
 	ADDQ         BX, AX
 	ADDQ         SI, DX
 	DECQ         R8
-	JNE          next238
+	JNE          next239
 
-sum239:
+sum240:
 	VBROADCASTSS alpha+80(FP), Z2
 	MOVL         beta+84(FP), AX
 	ADDL         AX, AX
-	JNE          add240
+	JNE          add241
 	VMULPS       Z2, Z0, Z0
 	VMOVUPS      Z0, (CX)
 	VMULPS       Z2, Z1, Z1
 	VMOVUPS      Z1, K1, 64(CX)
 	ADDQ         DI, CX
-	JMP          stored241
+	JMP          stored242
 
-add240:
+add241:
 	VBROADCASTSS beta+84(FP), Z3
 	VMOVUPS      (CX), Z4
 	VMULPS       Z3, Z4, Z4
@@ -4496,11 +4501,11 @@ add240:
 	VMOVUPS      Z0, K1, 64(CX)
 	ADDQ         DI, CX
 
-stored241:
-	JMP end202
+stored242:
+	JMP end203
 
-fewer237:
-end202:
+fewer238:
+end203:
 	VZEROUPPER
 	RET
 
@@ -4519,9 +4524,9 @@ TEXT ·transposeAVX512(SB), NOSPLIT, $0-40
 	LEAQ (R9)(BX*1), R10
 	LEAQ (R10)(BX*1), BX
 
-row242:
+row243:
 	TESTQ        SI, SI
-	JEQ          rows243
+	JEQ          rows244
 	VMOVUPS      (CX), X0
 	VINSERTF32X4 $0x01, (CX)(DI*1), Z0, Z0
 	VINSERTF32X4 $0x02, (CX)(DI*2), Z0, Z0
@@ -4559,9 +4564,9 @@ row242:
 	VMOVUPS      Z4, (AX)
 	ADDQ         DX, AX
 	DECQ         SI
-	JMP          row242
+	JMP          row243
 
-rows243:
+rows244:
 	VZEROUPPER
 	RET
 
@@ -4575,15 +4580,15 @@ TEXT ·packRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ  n+32(FP), SI
 	MOVQ  k+40(FP), DI
 	CMPQ  SI, $+16
-	JLE   narrow244
+	JLE   narrow245
 	SUBQ  $+16, SI
 	MOVL  $-1, R8
 	BZHIL SI, R8, R8
 	KMOVW R8, K1
 
-row246:
+row247:
 	TESTQ      DI, DI
-	JEQ        rows247
+	JEQ        rows248
 	PREFETCHT0 (CX)(BX*8)
 	PREFETCHT0 64(CX)(BX*8)
 	VMOVUPS    (CX), Z0
@@ -4593,27 +4598,27 @@ row246:
 	ADDQ       BX, CX
 	ADDQ       DX, AX
 	DECQ       DI
-	JMP        row246
+	JMP        row247
 
-rows247:
-	JMP packed245
+rows248:
+	JMP packed246
 
-narrow244:
+narrow245:
 	MOVL  $-1, R8
 	BZHIL SI, R8, R8
 	KMOVW R8, K1
 
-row248:
+row249:
 	TESTQ     DI, DI
-	JEQ       rows249
+	JEQ       rows250
 	VMOVUPS.Z (CX), K1, Z0
 	VMOVUPS   Z0, (AX)
 	ADDQ      BX, CX
 	ADDQ      DX, AX
 	DECQ      DI
-	JMP       row248
+	JMP       row249
 
-rows249:
-packed245:
+rows250:
+packed246:
 	VZEROUPPER
 	RET

@@ -92,7 +92,7 @@ func benchmarkRetrieval(b *testing.B, n int) {
 		run  func()
 	}{
 		{"gemv", 4 * n * d, func() { Gemv(scores, items, d, q) }},
-		{"scoreTiles", n * d, func() { ScoreTiles(scores, tiles, q8, 0.1, items[:n], items[n:2*n]) }},
+		{"scoreTiles", n * d, func() { ScoreTiles(scores, tiles, q8, 0.1, items[:n], items[n:2*n], Soon{}) }},
 		{"scoreHalfTiles", n * d / 2, func() { ScoreHalfTiles(scores, tiles[:n*d/2], q8, 0.1, items[:n], items[n:2*n], Soon{}) }},
 		{"countAtLeast", 4 * n, func() { CountAtLeast(scores, 1e30) }},
 		{"above", 4 * n, func() { Above(found, scores, 1e30) }},

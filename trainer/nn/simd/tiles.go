@@ -12,15 +12,9 @@ const TileRows = 16
 // ScoreTiles sets dst[i] to (row_i·q)·scale_i·by + base_i, the product exactly and then in this order of float32.   tiles (N/16,d/4,16,4)  q (d)  dst, scale, base (N)
 //
 // d is at most 1<<16, so that no sum leaves 32 bits.
-func ScoreTiles(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32) {
-	d := len(q)
-	same("tiles", d%4, 0)
-	excess := excessOf(dst, tiles, d, q, 128, scale, base)
-	for len(dst) > turnRows {
-		scoreTiles(dst[:turnRows], tiles[:turnRows*d], q, excess, by, scale[:turnRows], base[:turnRows])
-		dst, tiles, scale, base = dst[turnRows:], tiles[turnRows*d:], scale[turnRows:], base[turnRows:]
-	}
-	scoreTiles(dst, tiles, q, excess, by, scale, base)
+func ScoreTiles(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32, soon Soon) {
+	same("tiles", len(q)%4, 0)
+	scoreInTurns(scoreTiles, dst, tiles, len(q), q, 128, by, scale, base, soon)
 }
 
 // Half tiles are the same of half a byte a number:
@@ -31,16 +25,26 @@ func ScoreTiles(dst []float32, tiles []uint8, q []int8, by float32, scale, base 
 
 // ScoreHalfTiles is ScoreTiles of half tiles.   tiles (N/16,d/8,16,4)  q (d)  dst, scale, base (N)
 func ScoreHalfTiles(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32, soon Soon) {
-	size := len(q) / 2
 	same("half tiles", len(q)%8, 0)
-	excess := excessOf(dst, tiles, size, q, 8, scale, base)
+	scoreInTurns(scoreHalfTiles, dst, tiles, len(q)/2, q, 8, by, scale, base, soon)
+}
+
+// scoreInTurns scores by a kernel, so many rows a turn that what belongs to them stays near. A row has size bytes; zero stands for 0.
+func scoreInTurns(kernel tileKernel, dst []float32, tiles []uint8, size int, q []int8, zero int32, by float32, scale, base []float32, soon Soon) {
+	excess := excessOf(dst, tiles, size, q, zero, scale, base)
 	for len(dst) > turnRows {
 		rest := Soon{tiles[turnRows*size:], scale[turnRows:], base[turnRows:]}
-		scoreHalfTiles(dst[:turnRows], tiles[:turnRows*size], q, excess, by, scale[:turnRows], base[:turnRows], rest)
+		kernel(dst[:turnRows], tiles[:turnRows*size], q, excess, by, scale[:turnRows], base[:turnRows], rest)
 		dst, tiles, scale, base = dst[turnRows:], rest.Tiles, rest.Scale, rest.Base
 	}
-	scoreHalfTiles(dst, tiles, q, excess, by, scale, base, soon)
+	if soon.Tiles == nil {
+		soon = Soon{tiles, scale, base} // what is at hand costs least
+	}
+	kernel(dst, tiles, q, excess, by, scale, base, soon)
 }
+
+// tileKernel scores the rows of a turn.
+type tileKernel func(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale, base []float32, soon Soon)
 
 // Soon is what is scored next, as much as now: it is asked of memory meanwhile. The zero value is nothing.
 type Soon struct {

@@ -11,16 +11,12 @@ var tileKinds = []struct {
 	dims         []int
 	size         func(d int) int // bytes a row
 	least, count int             // of the numbers of a row
-	score        func(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32)
+	score        func(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32, soon Soon)
 	set          func(tiles []uint8, at int, row []int8)
 	row          func(row []int8, tiles []uint8, at int)
 }{
 	{"bytes", []int{0, 4, 8, 12, 60, 64, 68, 128, 1000, 1 << 16}, func(d int) int { return d }, -128, 256, ScoreTiles, SetTile, TileRow},
-	{"half bytes", []int{0, 8, 16, 24, 32, 40, 64, 72, 128, 1000, 1 << 16}, func(d int) int { return d / 2 }, -8, 16, scoreHalves, SetHalfTile, HalfTileRow},
-}
-
-func scoreHalves(dst []float32, tiles []uint8, q []int8, by float32, scale, base []float32) {
-	ScoreHalfTiles(dst, tiles, q, by, scale, base, Soon{})
+	{"half bytes", []int{0, 8, 16, 24, 32, 40, 64, 72, 128, 1000, 1 << 16}, func(d int) int { return d / 2 }, -8, 16, ScoreHalfTiles, SetHalfTile, HalfTileRow},
 }
 
 // TestScoreTiles demands the bits of the definition, at the ends of the range as well, where products of bytes saturate if added up in 16 bits, and over more rows than
@@ -54,7 +50,7 @@ func TestScoreTiles(t *testing.T) {
 							k.set(tiles, i, rows[i])
 						}
 						dst, scale, base, by := a.take(n), a.numbers(n), a.numbers(n), float32(rng.NormFloat64())
-						k.score(dst, tiles, q, by, scale, base)
+						k.score(dst, tiles, q, by, scale, base, Soon{})
 						back := make([]int8, d)
 						for i := range rows {
 							sum := int32(0)
