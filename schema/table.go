@@ -79,6 +79,53 @@ func (t Table) MetaValue(key string) string {
 // Encode writes t as an Arrow IPC file. It panics on a column type that Column does not list or on columns of unequal
 // length: both are mistakes of the program.
 func (t Table) Encode(w io.Writer) error {
+	record := t.record()
+	defer record.Release()
+	return encode(w, record)
+}
+
+// Bytes returns t encoded.
+func (t Table) Bytes() ([]byte, error) {
+	record := t.record()
+	defer record.Release()
+	const frame = 4096 // schema, footer, and what aligns some columns
+	size := frame
+	for _, c := range record.Columns() {
+		size += bytesOf(c.Data())
+	}
+	b := bytes.NewBuffer(make([]byte, 0, size)) // one that grows is cleared and copied again and again
+	err := encode(b, record)
+	return b.Bytes(), err
+}
+
+func encode(w io.Writer, record arrow.Record) error {
+	out, err := ipc.NewFileWriter(&appendOnly{w: w}, ipc.WithSchema(record.Schema()))
+	if err == nil {
+		err = out.Write(record)
+	}
+	if err == nil {
+		err = out.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("encode table: %w", err)
+	}
+	return nil
+}
+
+// bytesOf returns how many bytes the buffers of an array have.
+func bytesOf(d arrow.ArrayData) (n int) {
+	for _, b := range d.Buffers() {
+		if b != nil {
+			n += b.Len()
+		}
+	}
+	for _, child := range d.Children() {
+		n += bytesOf(child)
+	}
+	return n
+}
+
+func (t Table) record() arrow.Record {
 	fields := make([]arrow.Field, len(t.Columns))
 	columns := make([]arrow.Array, len(t.Columns))
 	rows := -1
@@ -95,27 +142,7 @@ func (t Table) Encode(w io.Writer) error {
 		keys, values = append(keys, kv[0]), append(values, kv[1])
 	}
 	meta := arrow.NewMetadata(keys, values)
-	s := arrow.NewSchema(fields, &meta)
-	out, err := ipc.NewFileWriter(&appendOnly{w: w}, ipc.WithSchema(s))
-	if err != nil {
-		return fmt.Errorf("encode table: %w", err)
-	}
-	record := array.NewRecord(s, columns, int64(max(rows, 0)))
-	defer record.Release()
-	if err := out.Write(record); err != nil {
-		return fmt.Errorf("encode table: %w", err)
-	}
-	if err := out.Close(); err != nil {
-		return fmt.Errorf("encode table: %w", err)
-	}
-	return nil
-}
-
-// Bytes returns t encoded.
-func (t Table) Bytes() ([]byte, error) {
-	var b bytes.Buffer
-	err := t.Encode(&b)
-	return b.Bytes(), err
+	return array.NewRecord(arrow.NewSchema(fields, &meta), columns, int64(max(rows, 0)))
 }
 
 // DecodeTable reads a table that Encode, or another Arrow writer, wrote, without compression. Every fault is an ErrCorrupt. What it

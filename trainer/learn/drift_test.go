@@ -1,7 +1,6 @@
 package learn
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -91,12 +90,12 @@ func save(t *testing.T, l *Learner) (s saved) {
 	}
 	h := sha256.New()
 	add := func(table schema.Table) schema.Table {
-		var b bytes.Buffer
-		if err := table.Encode(&b); err != nil {
+		b, err := table.Bytes()
+		if err != nil {
 			t.Fatal(err)
 		}
-		h.Write(b.Bytes())
-		again, err := schema.DecodeTable(b.Bytes())
+		h.Write(b)
+		again, err := schema.DecodeTable(b)
 		if err != nil {
 			t.Fatal(err)
 		}
