@@ -74,7 +74,7 @@ func cluster(tb testing.TB, u publisher.Update, rng *rand.Rand) {
 func waitFor(tb testing.TB, address string, v schema.Version) {
 	tb.Helper()
 	want := strconv.FormatUint(uint64(v), 10)
-	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		res, err := http.Get("http://" + address + "/livez")
 		if err == nil {
 			res.Body.Close()

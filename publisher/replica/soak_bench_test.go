@@ -1,10 +1,10 @@
 package replica_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -13,9 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/freshet-ml/freshet/publisher"
 	"github.com/freshet-ml/freshet/publisher/replica"
 	"github.com/freshet-ml/freshet/schema"
+	"github.com/freshet-ml/freshet/trainer/model"
 )
 
 // sampled is how many of the soak's requests are compared with what their version alone answers: one in so many.
@@ -24,26 +24,12 @@ const sampled = 16
 // BenchmarkServingSoak adopts a thousand versions, four a second, of 100,000 items, a hundredth of them changed in each, under
 // half of the load that the replica can take. No request may fail, and each is answered from one version (I8). It reports
 // the 99th percentile with adoptions beside that without, and the live heap at the start, in the middle and at the end.
-// The versions are made before: a trainer has a machine of its own.
 func BenchmarkServingSoak(b *testing.B) {
 	const items, adoptions, every = 100_000, 1000, 250 * time.Millisecond
-	s := newShop(b, items, 1000, nil)
-	address := spawn(b, child{NATS: s.url})
-	asked := newSoakRequests(items)
-	asked.record(1, s)
+	o, asked := origin{Items: items, Versions: 1 + adoptions}, newSoakRequests(items)
+	o.start(b, asked)
+	address := spawn(b, child{NATS: o.url})
 	waitFor(b, address, 1)
-	var updates [adoptions]publisher.Update
-	for n := range updates {
-		if n%(baseEvery+1) == baseEvery {
-			updates[n] = s.following(b)
-		} else {
-			updates[n] = s.update(b, schema.KindDelta)
-		}
-		asked.record(schema.Version(n+2), s)
-	}
-	s.trainee = nil
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection of a heap that large takes the cores from the replica
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(10 << 30))
 	l := load{address: address, conns: 32, request: asked.request, check: asked.check}
 	for b.Loop() {
 		most, _ := capacity(b, l)
@@ -55,15 +41,12 @@ func BenchmarkServingSoak(b *testing.B) {
 		var heap [3]float64
 		tick := time.NewTicker(every)
 		defer tick.Stop()
-		for n, u := range updates {
+		for n := range adoptions {
 			if n%(adoptions/2) == 0 {
 				heap[n*2/adoptions] = liveHeap(b, address)
 			}
-			m, err := s.p.Publish(b.Context(), u)
-			if err != nil || m.Version != schema.Version(n+2) {
-				b.Fatalf("version %d: %v", m.Version, err)
-			}
-			waitFor(b, address, m.Version)
+			o.publish(b)
+			waitFor(b, address, schema.Version(n+2))
 			<-tick.C
 		}
 		heap[2] = liveHeap(b, address)
@@ -114,25 +97,25 @@ func newSoakRequests(items int) *soakRequests {
 
 func (s *soakRequests) request(i int) []byte { return s.requests[i%len(s.requests)] }
 
-// record keeps what the trainee's model answers, as version v.
-func (s *soakRequests) record(v schema.Version, from *shop) {
-	var want [8][]replica.Item
+// answers are those of a model.
+func (s *soakRequests) answers(m *model.Served) (want [8][]replica.Item) {
 	for i, clicks := range s.clicks {
-		want[i] = expected(from.direct, 20, clicks...)
+		want[i] = expected(m, 20, clicks...)
 	}
-	s.want.Store(v, want)
+	return want
 }
 
 func (s *soakRequests) check(a answer) error {
-	var got replica.Answer
-	if err := json.Unmarshal(a.body, &got); err != nil {
-		return err
-	}
-	if header := a.header.Get(replica.HeaderVersion); header != strconv.FormatUint(uint64(got.Model.Version), 10) {
-		return fmt.Errorf("the header says version %s, the answer %d", header, got.Model.Version)
+	version, err := strconv.ParseUint(a.header.Get(replica.HeaderVersion), 10, 64)
+	if err != nil || !bytes.Contains(a.body, fmt.Appendf(nil, `"version":%d,`, version)) {
+		return fmt.Errorf("the header says version %d (%v), the answer %.200s", version, err, a.body)
 	}
 	if a.request%sampled != a.request/sampled%sampled { // all requests have their turn
 		return nil
+	}
+	var got replica.Answer
+	if err := json.Unmarshal(a.body, &got); err != nil {
+		return err
 	}
 	want, ok := s.want.Load(got.Model.Version)
 	if !ok {
