@@ -122,23 +122,35 @@ func gauge(tb testing.TB, address, name string) float64 {
 // spawn starts a child and returns the address of its API. It ends with the test.
 func spawn(tb testing.TB, c child) (address string) {
 	tb.Helper()
-	text, err := json.Marshal(c)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	cmd := exec.Command(os.Args[0])
+	command, env := []string{os.Args[0]}, []string{}
 	if taskset, err := exec.LookPath("taskset"); err == nil && c.Procs == 1 && runtime.NumCPU() > 1 { // on a core that nothing else of the measurement is on
-		cmd = exec.Command(taskset, "-c", strconv.Itoa(runtime.NumCPU()-1), os.Args[0])
+		command = append([]string{taskset, "-c", strconv.Itoa(runtime.NumCPU() - 1)}, command...)
 	}
-	cmd.Env, cmd.Stderr = append(os.Environ(), childEnv+"="+string(text)), os.Stderr
 	if c.Procs > 0 {
-		cmd.Env = append(cmd.Env, fmt.Sprintf("GOMAXPROCS=%d", c.Procs))
+		env = append(env, fmt.Sprintf("GOMAXPROCS=%d", c.Procs))
 	}
-	in, err := cmd.StdinPipe()
+	_, out := process(tb, "replica", childEnv, c, command, env...)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		tb.Fatalf("the replica's process does not start: %v", err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// process starts a process that does what the variable called key says, in JSON, until its standard input ends, which it does with the test.
+func process(tb testing.TB, name, key string, what any, command []string, env ...string) (in io.Writer, out io.Reader) {
+	tb.Helper()
+	text, err := json.Marshal(what)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env, cmd.Stderr = append(append(os.Environ(), key+"="+string(text)), env...), os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -146,16 +158,13 @@ func spawn(tb testing.TB, c child) (address string) {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		in.Close()
+		stdin.Close()
+		io.Copy(io.Discard, stdout)
 		if err := cmd.Wait(); err != nil {
-			tb.Errorf("the replica's process ends with %v", err)
+			tb.Errorf("the %s's process ends with %v", name, err)
 		}
 	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		tb.Fatalf("the replica's process does not start: %v", err)
-	}
-	return strings.TrimSpace(line)
+	return stdin, stdout
 }
 
 // many are the histories of many users.

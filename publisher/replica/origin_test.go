@@ -33,38 +33,15 @@ type made struct {
 	Want    [8][]replica.Item
 }
 
-// start starts an origin, which ends with the test, and waits until it has made its versions.
-func (o *origin) start(tb testing.TB, asked *soakRequests) {
+// begin starts the origin, which ends with the test, and waits until it has made its versions.
+func (o *origin) begin(tb testing.TB, asked *soakRequests) {
 	tb.Helper()
-	text, err := json.Marshal(o)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	command := []string{os.Args[0], "-test.run", "^TestAsOrigin$", "-test.timeout", "30m"}
 	if chrt, err := exec.LookPath("chrt"); err == nil {
 		command = append([]string{chrt, "--idle", "0"}, command...)
 	}
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Env, cmd.Stderr = append(os.Environ(), originEnv+"="+string(text)), os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		in.Close()
-		io.Copy(io.Discard, out)
-		if err := cmd.Wait(); err != nil {
-			tb.Errorf("the origin's process ends with %v", err)
-		}
-	})
-	o.word = in
+	var out io.Reader
+	o.word, out = process(tb, "origin", originEnv, o, command)
 	said := json.NewDecoder(out)
 	for range o.Versions {
 		var m made

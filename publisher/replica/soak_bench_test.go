@@ -27,7 +27,7 @@ const sampled = 16
 func BenchmarkServingSoak(b *testing.B) {
 	const items, adoptions, every = 100_000, 1000, 250 * time.Millisecond
 	o, asked := origin{Items: items, Versions: 1 + adoptions}, newSoakRequests(items)
-	o.start(b, asked)
+	o.begin(b, asked)
 	address := spawn(b, child{NATS: o.url})
 	waitFor(b, address, 1)
 	l := load{address: address, conns: 32, request: asked.request, check: asked.check}
