@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Measures serving on this machine, one thing after another: the table of BENCHMARKS.md is made from what it prints.
 #
-#   deploy/serving.sh [benchmarks, default all: Clicks|Histories|Adopt|Fleet|Soak]
+#   deploy/serving.sh [benchmarks, default all: Clicks|Histories|Adopt|Fleet|Soak] [awake]
 #
-# Takes some ten minutes, and 10 GB of memory for Soak. Replicas are processes of their own, those of Clicks and Histories with one core, the last; NATS,
+# "awake" gives each core a loop of lowest priority, so that it does not sleep between requests: to wake takes a virtual machine long, and its caches are then others'.
+#
+# Takes some fifteen minutes, and 2 GB of memory for Soak. Replicas are processes of their own, those of Clicks and Histories with one core, the last; NATS,
 # the trainer and the load are in another. Run it on a machine that does nothing else: latencies are those of all its load.
 set -euo pipefail
 what=${1:-Clicks|Histories|Adopt|Fleet|Soak}
@@ -11,7 +13,14 @@ cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
 unset OPENBLAS_CORETYPE
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+loops=()
+trap 'kill "${loops[@]}" 2>/dev/null; rm -rf "$work"' EXIT
+if [ "${2:-}" = awake ]; then
+	for ((core = 0; core < $(nproc); core++)); do
+		taskset -c "$core" chrt --idle 0 sh -c 'while :; do :; done' &
+		loops+=($!)
+	done
+fi
 go version
 lscpu | grep -E 'Model name|^CPU\(s\)' || true
 echo "load before: $(cut -d' ' -f1-3 /proc/loadavg)"
