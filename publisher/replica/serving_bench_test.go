@@ -70,7 +70,7 @@ func cluster(tb testing.TB, u publisher.Update, rng *rand.Rand) {
 	}
 }
 
-// waitFor waits until the replica at address serves a version.
+// waitFor waits until the replica at address serves a version. It asks seldom enough to be no load of its own.
 func waitFor(tb testing.TB, address string, v schema.Version) {
 	tb.Helper()
 	want := strconv.FormatUint(uint64(v), 10)

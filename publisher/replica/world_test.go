@@ -109,20 +109,16 @@ func objectsOf(s model.Snapshot) (objects []publisher.Object) {
 	return objects
 }
 
-// next is update, or following, as p is to publish it next.
-func (a *trainee) next(t testing.TB, p *publisher.Publisher) publisher.Update {
-	t.Helper()
-	kind := p.NextKind()
-	if kind == schema.KindBase && p.Follows() {
-		return a.following(t)
-	}
-	return a.update(t, kind)
-}
-
 // publish publishes what the trainee has learned since it published last, by the same publisher.
 func (a *trainee) publish(t testing.TB, p *publisher.Publisher) schema.Manifest {
 	t.Helper()
-	m, err := p.Publish(t.Context(), a.next(t, p))
+	var u publisher.Update
+	if kind := p.NextKind(); kind == schema.KindBase && p.Follows() {
+		u = a.following(t)
+	} else {
+		u = a.update(t, kind)
+	}
+	m, err := p.Publish(t.Context(), u)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2926,8 +2926,6 @@ TEXT ·scoreTilesAVX2(SB), NOSPLIT, $0-200
 	MOVL         excess+72(FP), R12
 	VMOVD        R12, X1
 	VPBROADCASTD X1, Y1
-	MOVQ         SI, R12
-	SHLQ         $0x04, R12
 
 tile151:
 	CMPQ   CX, $0x10
@@ -3012,8 +3010,6 @@ TEXT ·scoreHalfTilesAVX2(SB), NOSPLIT, $0-200
 	MOVL         excess+72(FP), R12
 	VMOVD        R12, X1
 	VPBROADCASTD X1, Y1
-	MOVQ         SI, R12
-	SHLQ         $0x03, R12
 
 tile155:
 	CMPQ    CX, $0x10

@@ -2786,8 +2786,6 @@ TEXT ·scoreTilesAVX512(SB), NOSPLIT, $0-200
 	MOVL         excess+72(FP), R12
 	VMOVD        R12, X1
 	VPBROADCASTD X1, Z1
-	MOVQ         SI, R12
-	SHLQ         $0x04, R12
 
 tile151:
 	CMPQ   CX, $0x10
@@ -2847,8 +2845,6 @@ TEXT ·scoreHalfTilesAVX512(SB), NOSPLIT, $0-200
 	MOVL         excess+72(FP), R12
 	VMOVD        R12, X1
 	VPBROADCASTD X1, Z1
-	MOVQ         SI, R12
-	SHLQ         $0x03, R12
 
 tile155:
 	CMPQ         CX, $0x10

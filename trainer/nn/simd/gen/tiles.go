@@ -13,9 +13,9 @@ const tileRows = 16
 // scoreTiles writes dst[i] = (Σ_j tile_ij·q_j - excess)·scale_i·by + base_i. A tile has, for four columns after the other, those of its sixteen rows next to each other: sums
 // of rows stand in lanes from the start, and none is folded.
 //
-// Tiles are read one after the other. Four side by side are 7 % faster where the caches hold them, and take twice as long where memory has to bring them.
+// Tiles are read one after the other. Four side by side are no faster where the caches hold them, and take twice as long where memory has to bring them.
 func (s *isa) scoreTiles() {
-	t := s.tilesOf("scoreTiles", 4)
+	t := s.tilesOf("scoreTiles")
 	if s.wide() {
 		t.each(t.wideSums)
 	} else {
@@ -25,7 +25,7 @@ func (s *isa) scoreTiles() {
 
 // scoreHalfTiles is scoreTiles of half bytes.
 func (s *isa) scoreHalfTiles() {
-	t := s.tilesOf("scoreHalfTiles", 3)
+	t := s.tilesOf("scoreHalfTiles")
 	if s.wide() {
 		t.each(t.wideHalfSums)
 	} else {
@@ -37,7 +37,6 @@ func (s *isa) scoreHalfTiles() {
 type tiles struct {
 	*isa
 	dst, count, from, q, d, scale, base reg.GPVirtual
-	size                                reg.GPVirtual // of a tile in bytes
 	by, excess                          reg.VecVirtual
 
 	// What is scored soon is asked of memory meanwhile, line by line: it lies elsewhere, so that the processor's own guess would find its beginning too late.
@@ -45,8 +44,8 @@ type tiles struct {
 	soon      []reg.GPVirtual // the same of numbers, sixteen a line
 }
 
-// tilesOf begins a function. A tile has 1<<shift bytes a column.
-func (s *isa) tilesOf(name string, shift uint8) *tiles {
+// tilesOf begins a function.
+func (s *isa) tilesOf(name string) *tiles {
 	s.text(name, "(dst []float32, tiles []uint8, q []int8, excess int32, by float32, scale, base []float32, soonTiles []uint8, soonScale, soonBase []float32)")
 	t := &tiles{isa: s, dst: pointer("dst"), count: length("dst"), from: pointer("tiles"), q: pointer("q"), d: length("q"), scale: pointer("scale"), base: pointer("base"),
 		soonTiles: pointer("soonTiles"), soon: []reg.GPVirtual{pointer("soonScale"), pointer("soonBase")}}
@@ -56,8 +55,6 @@ func (s *isa) tilesOf(name string, shift uint8) *tiles {
 	Load(Param("excess"), given)
 	VMOVD(given, low)
 	VPBROADCASTD(low, t.excess)
-	t.size = clone(t.d)
-	SHLQ(U8(shift), t.size)
 	return t
 }
 
